@@ -1,0 +1,1 @@
+"""Making a server live: installers, processes, links to children, the life cycle and its supervisor."""

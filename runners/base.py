@@ -1,0 +1,140 @@
+"""The contract every kind of runner keeps: how a server is installed, started, watched and stopped."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .spec import Candidate, Installation, Report, silent
+
+Message = dict[str, Any]
+"""One JSON-RPC message as it is on the wire."""
+
+
+class Channel(Protocol):
+    """A duplex line of JSON-RPC messages to a server. One task runs it; anybody on the loop may send."""
+
+    async def run(self, receive: Callable[[Message], None]) -> None:
+        """Hand each arriving message to `receive` until the line is closed, then return."""
+        ...
+
+    def send(self, message: Message) -> None:
+        """Write one message.
+
+        Raises:
+            ChildGoneError: If the line is closed; nothing was written.
+        """
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the line can take more, so that a slow reader slows its writers."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the line towards the server. Idempotent."""
+        ...
+
+
+class Child(Protocol):
+    """One live server: its line, and what is known of the process behind it."""
+
+    @property
+    def channel(self) -> Channel:
+        """The duplex line of messages."""
+        ...
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, where the server is a process on this machine."""
+        ...
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit status once it ended (negative: the signal), as in `subprocess`."""
+        ...
+
+    def stderr_tail(self) -> str:
+        """The end of what it wrote on standard error, at most a few kilobytes."""
+        ...
+
+    def noise(self) -> str:
+        """The end of what it wrote on standard output that was no JSON-RPC message."""
+        ...
+
+    async def stop(self, grace: float) -> None:
+        """End it and everything it started: close its input, wait `grace` seconds, then by force."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether a server is alive and ready.
+
+    Attributes:
+        alive: Its process runs, or its connection is open.
+        reason: One sentence on what is known.
+        pid: Process id, where it has one.
+        memory: Resident bytes of the process and all it started.
+        cpu: Seconds of processor time of the same.
+    """
+
+    alive: bool
+    reason: str
+    pid: int | None = None
+    memory: int | None = None
+    cpu: float | None = None
+
+
+class BaseRunner(ABC):
+    """Makes servers live on one kind of machine. Everything above this line is the same for all kinds."""
+
+    @abstractmethod
+    async def install_server(self, candidate: Candidate, report: Report = silent) -> Installation:
+        """Fetch and build a server, without starting it.
+
+        Args:
+            candidate: What to install and under which name.
+            report: Told of every step.
+
+        Returns:
+            The installation, ready for `start_server`.
+
+        Raises:
+            SourceError: If the source is not understood.
+            InstallError: If it cannot be fetched or built, or has no entry point. Nothing is left behind.
+        """
+
+    @abstractmethod
+    async def remove_server(self, installation: Installation) -> None:
+        """Delete what `install_server` made. A server that is already gone is no error."""
+
+    @abstractmethod
+    async def start_server(self, installation: Installation) -> Child:
+        """Start or reach a server; the MCP handshake is the caller's.
+
+        Raises:
+            MissingVariableError: If a template of the spec names a variable without a value.
+            StartError: If the program or endpoint is not there, or nothing answers.
+        """
+
+    @abstractmethod
+    async def stop_server(self, server_id: str) -> bool:
+        """End a server and everything it started.
+
+        Returns:
+            Whether there was one to end.
+        """
+
+    @abstractmethod
+    async def health_check(self, server_id: str) -> Health:
+        """Tell whether a server is alive. Never disturbs one that is busy."""
+
+    @abstractmethod
+    async def logs(self, server_id: str, lines: int = 100) -> list[str]:
+        """Give the last lines of a server's standard error, also after it ended."""
+
+    @abstractmethod
+    async def diagnose(self, server_id: str) -> str:
+        """Explain why a server failed to start or ended, with what to do next."""

@@ -1,0 +1,81 @@
+"""What can go wrong below the tool library. Each error's text says what happened and what to do next."""
+
+from __future__ import annotations
+
+
+class RunnerError(Exception):
+    """The base of every error of this floor.
+
+    Args:
+        message: What happened and what to do next, in sentences a person or a model can act on.
+        stderr: The end of what the server or installer wrote on its standard error, where there is any.
+    """
+
+    def __init__(self, message: str, *, stderr: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.stderr = stderr
+
+    def __str__(self) -> str:
+        """Give the message, followed by the tail of standard error where there is one."""
+        return f"{self.message}\n--- its standard error ends with ---\n{self.stderr}" if self.stderr else self.message
+
+
+class SourceError(RunnerError):
+    """The source is not one ToolScore knows, or says something impossible."""
+
+
+class InstallError(RunnerError):
+    """Fetching or building a server failed; nothing of it is left."""
+
+
+class MissingVariableError(RunnerError):
+    """A `${NAME}` in a spec has no value. It disables that server only.
+
+    Args:
+        variable: The name that is not set.
+        where: The part of the spec that uses it, such as `env.API_KEY`.
+    """
+
+    def __init__(self, variable: str, where: str) -> None:
+        super().__init__(
+            f"${{{variable}}} is not set, and {where} uses it: set the environment variable {variable} for "
+            f"ToolScore, or write ${{{variable}:-default}}, and start the server again."
+        )
+        self.variable = variable
+
+
+class StartError(RunnerError):
+    """A server did not come up: it could not be started, exited, hung, or did not speak MCP."""
+
+
+class ChildGoneError(RunnerError):
+    """The line to the server is closed.
+
+    Args:
+        message: What is known about why.
+        written: Whether the request in question had been written, so that its outcome is unknown.
+    """
+
+    def __init__(self, message: str, *, written: bool, stderr: str = "") -> None:
+        super().__init__(message, stderr=stderr)
+        self.written = written
+
+
+class ChildTimeoutError(RunnerError):
+    """The server did not answer a request within its deadline; the request was cancelled."""
+
+
+class ChildFaultError(RunnerError):
+    """The server answered a request with a JSON-RPC error.
+
+    Args:
+        code: The JSON-RPC error code.
+        message: The server's message, untouched.
+        data: The error's data, untouched.
+    """
+
+    def __init__(self, code: int, message: str, data: object = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.data = data

@@ -1,0 +1,1 @@
+"""Running untrusted code: what this machine offers to confine it. Imports nothing of ours."""
