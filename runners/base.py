@@ -28,6 +28,11 @@ class Channel(Protocol):
         """
         ...
 
+    @property
+    def congested(self) -> bool:
+        """Whether the peer does not take what was already written; `drain` waits that out."""
+        ...
+
     async def drain(self) -> None:
         """Wait until the line can take more, so that a slow reader slows its writers."""
         ...
@@ -63,6 +68,18 @@ class Child(Protocol):
         """The end of what it wrote on standard output that was no JSON-RPC message."""
         ...
 
+    def epitaph(self) -> str:
+        """Say in one clause how it ended, or why its line is closed."""
+        ...
+
+    def kill(self, reason: str) -> None:
+        """End it at once, for a reason that later answers will give."""
+        ...
+
+    async def ended_within(self, seconds: float) -> bool:
+        """Wait for its end, so that its exit status and last words are known; tell whether it came."""
+        ...
+
     async def stop(self, grace: float) -> None:
         """End it and everything it started: close its input, wait `grace` seconds, then by force."""
         ...
@@ -85,6 +102,21 @@ class Health:
     pid: int | None = None
     memory: int | None = None
     cpu: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What is known about a failed start.
+
+    Attributes:
+        message: What happened and what to do next.
+        stderr: The end of the server's standard error.
+        constraint: A version constraint that is likely to cure it, such as `mcp<2`.
+    """
+
+    message: str
+    stderr: str
+    constraint: str | None = None
 
 
 class BaseRunner(ABC):
@@ -120,12 +152,24 @@ class BaseRunner(ABC):
         """
 
     @abstractmethod
-    async def stop_server(self, server_id: str) -> bool:
+    async def stop_server(self, server_id: str, grace: float | None = None) -> bool:
         """End a server and everything it started.
+
+        Args:
+            server_id: Its name.
+            grace: Seconds it has to end by itself; the configured ones when `None`.
 
         Returns:
             Whether there was one to end.
         """
+
+    @abstractmethod
+    def child(self, server_id: str) -> Child | None:
+        """Give what was started last under this name, also when it ended by itself; `None` once stopped."""
+
+    @abstractmethod
+    def explain(self, installation: Installation, problem: str) -> Diagnosis:
+        """Explain a failed start from what the server left, before it is stopped."""
 
     @abstractmethod
     async def health_check(self, server_id: str) -> Health:

@@ -18,7 +18,11 @@ class RunnerError(Exception):
 
     def __str__(self) -> str:
         """Give the message, followed by the tail of standard error where there is one."""
-        return f"{self.message}\n--- its standard error ends with ---\n{self.stderr}" if self.stderr else self.message
+        return (
+            f"{self.message}\n--- its standard error ends with ---\n{self.stderr}"
+            if self.stderr
+            else self.message
+        )
 
 
 class SourceError(RunnerError):

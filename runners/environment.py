@@ -1,0 +1,99 @@
+"""The environment of a child: a white list, what its spec names, and nothing else of ToolScore's own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+MARKER = "TOOLSCORE_CHILD_ID"
+"""Variable whose random value proves that a process was started by ToolScore, also after its parent died."""
+
+ALWAYS = frozenset(
+    [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "TEMP",
+        "TMP",
+        "TERM",
+        "XDG_CACHE_HOME",
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+        "XDG_STATE_HOME",
+        "XDG_RUNTIME_DIR",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "NODE_EXTRA_CA_CERTS",
+        "NO_PROXY",
+        "no_proxy",
+    ]
+)
+"""What nearly every program needs and what holds no secret."""
+
+WINDOWS = frozenset(
+    [
+        "APPDATA",
+        "HOMEDRIVE",
+        "HOMEPATH",
+        "LOCALAPPDATA",
+        "PATHEXT",
+        "PROCESSOR_ARCHITECTURE",
+        "SYSTEMDRIVE",
+        "SYSTEMROOT",
+        "USERNAME",
+        "USERPROFILE",
+        "COMSPEC",
+        "WINDIR",
+        "PROGRAMDATA",
+    ]
+)
+"""The same for Windows, where a program without SYSTEMROOT cannot even open a socket."""
+
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+"""Handed on unless they hold credentials."""
+
+LAUNCHERS = frozenset({"uv", "uvx", "npx", "npm", "pnpm", "bunx", "yarn", "pipx"})
+"""Programs that fetch what they start, and so need the settings of the package indexes."""
+
+LAUNCHER_PREFIXES = ("UV_", "npm_config_", "NPM_CONFIG_", "PIP_", "PIPX_", "NODE_OPTIONS")
+"""Those settings: mirrors, proxies, caches and certificates of uv, npm and pip."""
+
+
+def child_environment(
+    ours: Mapping[str, str],
+    *,
+    spec_env: Mapping[str, str],
+    program: str,
+    pass_env: Iterable[str] = (),
+) -> dict[str, str]:
+    """Make the environment of one child.
+
+    Args:
+        ours: ToolScore's own environment.
+        spec_env: What the server's spec names, already expanded; it wins.
+        program: The program to be started; a launcher also gets the settings of its package index.
+        pass_env: Further names every child receives.
+    """
+    launcher = Path(program).stem.lower() in LAUNCHERS
+    named = ALWAYS | set(pass_env) | (WINDOWS if sys.platform == "win32" else frozenset())
+    environment: dict[str, str] = {}
+    for name, value in ours.items():
+        if (
+            name in named
+            or name.startswith("LC_")
+            or (name in PROXIES and (launcher or not urlsplit(value).username))
+            or (launcher and name.startswith(LAUNCHER_PREFIXES))
+        ):
+            environment[name] = value
+    environment.update(spec_env)
+    return environment

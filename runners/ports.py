@@ -1,0 +1,56 @@
+"""Ports for servers that need one: from a configured range, and free at the moment they are handed out."""
+
+from __future__ import annotations
+
+import socket
+
+from .errors import StartError
+
+
+class PortRange:
+    """Hands out free TCP ports of `first..last`, each to one server at a time.
+
+    Args:
+        first: First port of the range.
+        last: Last port of the range, included.
+    """
+
+    def __init__(self, first: int, last: int) -> None:
+        self._first, self._last = first, last
+        self._lent: dict[str, int] = {}
+        self._next = first
+
+    def lend(self, server_id: str) -> int:
+        """Give a free port to a server; it is the server's until `give_back`.
+
+        Raises:
+            StartError: If every port of the range is taken.
+        """
+        self.give_back(server_id)
+        size = self._last - self._first + 1
+        lent = set(self._lent.values())
+        for offset in range(size):
+            port = self._first + (self._next - self._first + offset) % size
+            if port not in lent and is_free(port):
+                self._next = port + 1 if port < self._last else self._first
+                self._lent[server_id] = port
+                return port
+        raise StartError(
+            f"no port between {self._first} and {self._last} is free: stop a server that uses one, or widen the "
+            "range with process.port_range_start and process.port_range_end."
+        )
+
+    def give_back(self, server_id: str) -> None:
+        """Take back a server's port. Without one, do nothing."""
+        self._lent.pop(server_id, None)
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Tell whether a TCP server could listen on `port` now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True

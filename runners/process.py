@@ -1,0 +1,273 @@
+"""`ProcessRunner`: servers as processes of this machine, and endpoints that are already somewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import psutil
+
+from .base import BaseRunner, Child, Diagnosis, Health
+from .diagnosis import diagnose
+from .environment import child_environment
+from .errors import StartError
+from .ledger import Ledger
+from .logs import ServerLog, read_lines
+from .ports import PortRange
+from .process_child import ProcessChild
+from .remote import HttpChannel, RemoteChild, WebSocketChannel
+from .spec import Candidate, Installation, Report, ServerSpec, silent
+from .template import expand_spec
+
+
+@dataclass(frozen=True)
+class ProcessOptions:
+    """What a `ProcessRunner` works with.
+
+    Attributes:
+        servers: Folder of the servers' own folders.
+        logs: Folder of their logs.
+        run: Folder of the process ledger.
+        ports: Range that `${PORT}` is taken from.
+        stop_grace: Seconds a server has to end once its input is closed.
+        connect_timeout: Seconds until a started server must accept connections at its url.
+        pass_env: Further environment variables every server receives.
+        install_timeout: Seconds one installation may take.
+        python: Interpreter for Python servers; ToolScore's own when `None`.
+        node: Node program; found when `None`.
+        secret: Looks up `${secret:KEY}`.
+        environ: ToolScore's environment.
+    """
+
+    servers: Path
+    logs: Path
+    run: Path
+    ports: tuple[int, int] = (41000, 41999)
+    stop_grace: float = 2.0
+    connect_timeout: float = 30.0
+    pass_env: tuple[str, ...] = ()
+    install_timeout: float = 900.0
+    python: str | None = None
+    node: str | None = None
+    secret: Callable[[str], str | None] = lambda _key: None
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+
+class ProcessRunner(BaseRunner):
+    """Runs servers as child processes, and connects to those that are reached by url."""
+
+    def __init__(self, options: ProcessOptions) -> None:
+        self._options = options
+        self._ports = PortRange(*options.ports)
+        self._ledger = Ledger(options.run / "processes.jsonl")
+        self._children: dict[str, Child] = {}
+        self._known: dict[str, Installation] = {}
+        self._problems: dict[str, str] = {}
+
+    def sweep(self) -> list[str]:
+        """End what a ToolScore that was killed left running in this home."""
+        return self._ledger.sweep()
+
+    async def install_server(self, candidate: Candidate, report: Report = silent) -> Installation:
+        """Fetch and build a server in its own folder."""
+        from .installers.install import install
+
+        return await install(
+            candidate,
+            servers=self._options.servers,
+            report=report,
+            timeout=self._options.install_timeout,
+            python=self._options.python,
+            node=self._options.node,
+        )
+
+    async def remove_server(self, installation: Installation) -> None:
+        """Delete its folder and its logs."""
+        from .installers.install import remove
+
+        await remove(installation, servers=self._options.servers)
+        log = self._log_path(installation.server_id)
+        for path in (log, log.with_name(log.name + ".1")):
+            path.unlink(missing_ok=True)
+
+    async def start_server(self, installation: Installation) -> Child:
+        """Start the process, or connect, or both."""
+        name = installation.server_id
+        self._known[name] = installation
+        self._problems.pop(name, None)
+        try:
+            child = await self._start(installation)
+        except StartError as exc:
+            self._problems[name] = str(exc)
+            raise
+        self._children[name] = child
+        return child
+
+    async def _start(self, installation: Installation) -> Child:
+        name, options = installation.server_id, self._options
+        extra: dict[str, str] = {}
+        if "${PORT" in installation.spec.model_dump_json():
+            extra["PORT"] = str(self._ports.lend(name))
+        spec = expand_spec(installation.spec, lookup=options.environ.get, secrets=options.secret, extra=extra)
+        if spec.command is None:
+            return await self._connect(spec)
+        child = ProcessChild(name, ServerLog(self._log_path(name)))
+        environment = child_environment(
+            options.environ, spec_env=spec.env, program=spec.command, pass_env=options.pass_env
+        )
+        self._children[name] = child  # at once, so that a start that is cancelled half-way can be undone
+        await child.launch(spec, environment, self._cwd(installation, spec), self._ledger)
+        if spec.url is None:
+            return child
+        child.pipes.discard()
+        remote = await self._connect_when_up(spec, child)
+        return ServedChild(child, remote)
+
+    async def _connect(self, spec: ServerSpec) -> RemoteChild:
+        assert spec.url is not None
+        if spec.url.startswith("ws"):
+            channel = WebSocketChannel(spec.url, spec.headers)
+            await channel.open()
+            return RemoteChild(channel)
+        return RemoteChild(HttpChannel(spec.url, spec.headers, sse=spec.url.rstrip("/").endswith("/sse")))
+
+    async def _connect_when_up(self, spec: ServerSpec, child: ProcessChild) -> RemoteChild:
+        from urllib.parse import urlsplit
+
+        assert spec.url is not None
+        parts = urlsplit(spec.url)
+        port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
+        try:
+            with anyio.fail_after(self._options.connect_timeout):
+                while not child.exited.is_set():
+                    try:
+                        _, writer = await asyncio.open_connection(parts.hostname, port)
+                    except OSError:
+                        await anyio.sleep(0.05)  # nothing tells when a port is opened
+                        continue
+                    writer.close()
+                    return await self._connect(spec)
+            problem = child.epitaph() + " before it listened"
+        except TimeoutError:
+            problem = f"it did not listen on port {port} within {self._options.connect_timeout:g} s"
+        except StartError as exc:
+            problem = exc.message
+        await child.stop(0)
+        raise StartError(
+            f"server '{child.server_id}' cannot be reached: {problem}.", stderr=child.stderr_tail()
+        )
+
+    def _cwd(self, installation: Installation, spec: ServerSpec) -> Path:
+        if spec.cwd is not None:
+            return Path(spec.cwd).expanduser()
+        return Path(installation.directory) if installation.directory else Path.home()
+
+    def _log_path(self, server_id: str) -> Path:
+        return self._options.logs / f"{server_id}.log"
+
+    async def stop_server(self, server_id: str, grace: float | None = None) -> bool:
+        """End it and give its port back."""
+        child = self._children.pop(server_id, None)
+        if child is None:
+            return False
+        await child.stop(self._options.stop_grace if grace is None else grace)
+        self._ports.give_back(server_id)
+        return True
+
+    def child(self, server_id: str) -> Child | None:
+        """Give what is left of the server that was started last under this name."""
+        return self._children.get(server_id)
+
+    def explain(self, installation: Installation, problem: str) -> Diagnosis:
+        """Explain a failed start, and remember it for `diagnose`."""
+        diagnosis = diagnose(installation, self._children.get(installation.server_id), problem)
+        self._problems[installation.server_id] = diagnosis.message
+        return diagnosis
+
+    async def health_check(self, server_id: str) -> Health:
+        """Look at the process from outside."""
+        child = self._children.get(server_id)
+        if child is None:
+            return Health(alive=False, reason="it is not running")
+        if child.pid is None:
+            return Health(alive=True, reason="it is a connection; only a call tells more")
+        if child.returncode is not None:
+            return Health(alive=False, reason=f"it exited with status {child.returncode}")
+        memory, cpu = await asyncio.to_thread(measure, child.pid)
+        return Health(alive=True, reason="its process runs", pid=child.pid, memory=memory, cpu=cpu)
+
+    async def logs(self, server_id: str, lines: int = 100) -> list[str]:
+        """Read the end of its log file."""
+        return await asyncio.to_thread(read_lines, self._log_path(server_id), lines)
+
+    async def diagnose(self, server_id: str) -> str:
+        """Explain the last failure from what the server left."""
+        installation = self._known.get(server_id)
+        if installation is None:
+            return f"server '{server_id}' was not started yet."
+        return self._problems.get(server_id) or f"nothing is known to be wrong with server '{server_id}'."
+
+
+class ServedChild(RemoteChild):
+    """A process that was started here and is spoken to over its url."""
+
+    def __init__(self, process: ProcessChild, remote: RemoteChild) -> None:
+        super().__init__(remote.line)
+        self.process = process
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id."""
+        return self.process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The process's exit status."""
+        return self.process.returncode
+
+    def stderr_tail(self) -> str:
+        """Give the end of the process's standard error."""
+        return self.process.stderr_tail()
+
+    def noise(self) -> str:
+        """Give nothing: what it prints is for people here, not messages."""
+        return ""
+
+    def epitaph(self) -> str:
+        """Say how the process ended, or why the connection is closed."""
+        return self.process.epitaph() if self.process.exited.is_set() else super().epitaph()
+
+    def kill(self, reason: str) -> None:
+        """End the process at once; the connection goes with it."""
+        self.process.kill(reason)
+
+    async def ended_within(self, seconds: float) -> bool:
+        """Wait for the end of the process."""
+        return await self.process.ended_within(seconds)
+
+    async def stop(self, grace: float) -> None:
+        """Close the connection, then end the process."""
+        await super().stop(grace)
+        await self.process.stop(grace)
+
+
+def measure(pid: int) -> tuple[int, float]:
+    """Give the resident bytes and seconds of processor time of a process and all it started."""
+    memory, cpu = 0, 0.0
+    try:
+        leader = psutil.Process(pid)
+        for process in [leader, *leader.children(recursive=True)]:
+            try:
+                with process.oneshot():
+                    memory += process.memory_info().rss
+                    times = process.cpu_times()
+                    cpu += times.user + times.system
+            except psutil.Error:
+                continue
+    except psutil.Error:
+        pass
+    return memory, cpu

@@ -1,0 +1,254 @@
+"""Servers that are reached instead of started: WebSocket, Streamable HTTP and, behind it, HTTP with SSE."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import anyio
+
+from .base import Channel, Message
+from .codec import FrameError, decode, encode
+from .errors import ChildGoneError, StartError
+
+MAX_MESSAGE = 64 * 1024 * 1024
+"""Bytes of one message from an endpoint."""
+
+OUTBOX = 1024
+"""Messages waiting for a slow endpoint before its writers wait too."""
+
+
+class _QueuedChannel:
+    """What both kinds of endpoint share: messages leave through one bounded queue and one writing task."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._outbox: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._closed = False
+        self._why = ""
+
+    def send(self, message: Message) -> None:
+        """Queue one message.
+
+        Raises:
+            ChildGoneError: If the connection is closed.
+            FrameError: If the message has no JSON form.
+        """
+        if self._closed:
+            raise ChildGoneError(self.epitaph(), written=False)
+        self._outbox.put_nowait(message)
+        if self._outbox.qsize() >= OUTBOX:
+            self._room.clear()
+
+    @property
+    def congested(self) -> bool:
+        """Whether the endpoint does not take what is already queued."""
+        return not self._room.is_set()
+
+    async def drain(self) -> None:
+        """Wait that out."""
+        await self._room.wait()
+
+    async def aclose(self) -> None:
+        """Close the connection. Idempotent."""
+        if not self._closed:
+            self._close("")
+
+    def give_up(self, why: str) -> None:
+        """Close the connection for a reason that later errors give."""
+        self._close(why)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._closed
+
+    def epitaph(self) -> str:
+        """Say why the connection is closed."""
+        return f"the connection to {self._url} is closed" + (f": {self._why}" if self._why else "")
+
+    def _close(self, why: str) -> None:
+        self._closed = True
+        self._why = self._why or why
+        self._room.set()
+        self._outbox.put_nowait(None)
+
+    async def _next(self) -> Message | None:
+        message = await self._outbox.get()
+        if self._outbox.qsize() < OUTBOX // 2:
+            self._room.set()
+        return message
+
+
+class WebSocketChannel(_QueuedChannel):
+    """MCP over a WebSocket: subprotocol `mcp`, one message a text frame."""
+
+    def __init__(self, url: str, headers: dict[str, str]) -> None:
+        super().__init__(url)
+        self._headers = headers
+        self._connection: Any = None
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            StartError: If nothing answers there, or not as a WebSocket with MCP.
+        """
+        from websockets.asyncio.client import connect
+        from websockets.exceptions import WebSocketException
+        from websockets.typing import Subprotocol
+
+        try:
+            self._connection = await connect(
+                self._url,
+                subprotocols=[Subprotocol("mcp")],
+                additional_headers=self._headers,
+                compression=None,
+                max_size=MAX_MESSAGE,
+            )
+        except (OSError, WebSocketException, TimeoutError, ValueError) as exc:
+            raise StartError(
+                f"cannot connect to {self._url}: {exc or type(exc).__name__}. Check that the server runs there and "
+                "that the address, the path and the token are right."
+            ) from exc
+
+    async def run(self, receive: Callable[[Message], None]) -> None:
+        """Hand on messages until the connection is closed."""
+        from websockets.exceptions import ConnectionClosed
+
+        writing = asyncio.get_running_loop().create_task(self._write())
+        try:
+            async for frame in self._connection:
+                try:
+                    receive(decode(frame))
+                except FrameError:
+                    continue
+        except ConnectionClosed as exc:
+            self._close(str(exc))
+        finally:
+            self._close("")
+            writing.cancel()
+            with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+                await self._connection.close()
+
+    async def _write(self) -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            while (message := await self._next()) is not None:
+                await self._connection.send(encode(message).decode())
+        except ConnectionClosed:
+            return
+        finally:
+            await self._connection.close()
+
+
+class HttpChannel(_QueuedChannel):
+    """MCP over Streamable HTTP (2025-03-26 and later) through the SDK's client; over HTTP with SSE when told so."""
+
+    def __init__(self, url: str, headers: dict[str, str], *, sse: bool = False) -> None:
+        super().__init__(url)
+        self._headers = headers
+        self._sse = sse
+        self._version: str | None = None
+
+    def use_version(self, version: str) -> None:
+        """Name the negotiated protocol version in a header of every later request, as the transport asks."""
+        self._version = version
+
+    async def run(self, receive: Callable[[Message], None]) -> None:
+        """Hand on messages until the connection is closed."""
+        from mcp.client.sse import sse_client
+        from mcp.client.streamable_http import streamable_http_client
+        from mcp.shared._httpx_utils import create_mcp_http_client
+
+        try:
+            async with AsyncExitStack() as stack:
+                if self._sse:
+                    streams = await stack.enter_async_context(sse_client(self._url, headers=self._headers))
+                else:
+                    client = await stack.enter_async_context(create_mcp_http_client(headers=self._headers))
+                    streams = await stack.enter_async_context(
+                        streamable_http_client(self._url, http_client=client)
+                    )
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._read, streams[0], receive, group.cancel_scope)
+                    await self._write(streams[1])
+                    group.cancel_scope.cancel()
+        except Exception as exc:
+            self._close(_innermost(exc))
+        finally:
+            self._close("")
+
+    async def _read(self, stream: Any, receive: Callable[[Message], None], scope: anyio.CancelScope) -> None:
+        async for item in stream:
+            if isinstance(item, Exception):
+                self._why = _innermost(item)
+                continue
+            receive(item.message.model_dump(by_alias=True, mode="json", exclude_unset=True))
+        scope.cancel()
+
+    async def _write(self, stream: Any) -> None:
+        from mcp.shared.message import ClientMessageMetadata, SessionMessage
+        from mcp_types import jsonrpc_message_adapter
+
+        while (message := await self._next()) is not None:
+            headers = {"mcp-protocol-version": self._version} if self._version else None
+            parsed = jsonrpc_message_adapter.validate_python(message, by_name=False)
+            await stream.send(SessionMessage(parsed, metadata=ClientMessageMetadata(headers=headers)))
+
+
+class RemoteChild:
+    """A server ToolScore did not start; stopping it closes the connection only."""
+
+    def __init__(self, channel: WebSocketChannel | HttpChannel) -> None:
+        self.line = channel
+
+    @property
+    def channel(self) -> Channel:
+        """The connection."""
+        return self.line
+
+    @property
+    def pid(self) -> int | None:
+        """Give none: the process is somebody else's."""
+        return None
+
+    @property
+    def returncode(self) -> int | None:
+        """Give none."""
+        return None
+
+    def stderr_tail(self) -> str:
+        """Give nothing: a connection has no standard error."""
+        return ""
+
+    def noise(self) -> str:
+        """Give nothing: a connection carries frames only."""
+        return ""
+
+    def epitaph(self) -> str:
+        """Say why the connection is closed."""
+        return self.line.epitaph()
+
+    def kill(self, reason: str) -> None:
+        """Close the connection at once."""
+        self.line.give_up(reason)
+
+    async def ended_within(self, seconds: float) -> bool:
+        """Tell at once: a connection leaves nothing to wait for."""
+        return self.line.is_closed
+
+    async def stop(self, grace: float) -> None:
+        """Close the connection."""
+        await self.line.aclose()
+
+
+def _innermost(exc: BaseException) -> str:
+    while isinstance(exc, BaseExceptionGroup) and exc.exceptions:
+        exc = exc.exceptions[0]
+    return str(exc) or type(exc).__name__

@@ -1,0 +1,349 @@
+"""The MCP session with one server: handshake, requests by id, progress, cancellation. Raw dicts all the way.
+
+Both eras of the protocol: the `initialize` handshake (2024-11-05 to 2025-11-25) and, for a server that refuses
+it, the modern one (2026-07-28), where every request carries its own envelope in `_meta`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from .base import Channel, Message
+from .errors import ChildFaultError, ChildGoneError, ChildTimeoutError, StartError
+
+logger = logging.getLogger(__name__)
+
+HANDSHAKE_VERSION = "2025-11-25"
+"""The handshake-era version ToolScore offers."""
+
+HANDSHAKE_VERSIONS = frozenset({"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"})
+"""The handshake-era versions it accepts as an answer."""
+
+MODERN_VERSION = "2026-07-28"
+"""The modern version, spoken with servers that refuse the handshake."""
+
+UNSUPPORTED_VERSION = -32022
+METHOD_NOT_FOUND = -32601
+
+MAX_PAGES = 1000
+"""Pages of one list; a server whose cursors go round in a circle must not be followed for ever."""
+
+ProgressSink = Callable[[float, float | None, str], None]
+
+
+class _Pending:
+    """One request in flight."""
+
+    __slots__ = ("future", "on_progress")
+
+    def __init__(self, future: asyncio.Future[Message], on_progress: ProgressSink | None) -> None:
+        self.future = future
+        self.on_progress = on_progress
+
+
+class ChildSession:
+    """Speaks MCP with one server over its channel.
+
+    Args:
+        channel: The line.
+        client_info: Name and version ToolScore introduces itself with.
+        epitaph: Says why the line is closed, once it is.
+    """
+
+    def __init__(self, channel: Channel, *, client_info: dict[str, Any], epitaph: Callable[[], str]) -> None:
+        self._channel = channel
+        self._client_info = client_info
+        self._epitaph = epitaph
+        self._pending: dict[str, _Pending] = {}
+        # Not numeric: some peers take "7" and 7 for the same id.
+        self._ids = (f"ts-{number}" for number in itertools.count(1))
+        self._running: asyncio.Task[None] | None = None
+        self.closed = asyncio.Event()
+        self.version: str | None = None
+        self.server_info: dict[str, Any] = {}
+        self.capabilities: dict[str, Any] = {}
+        self.instructions: str | None = None
+        self.on_tools_changed: Callable[[], None] | None = None
+
+    @property
+    def modern(self) -> bool:
+        """Whether this server speaks the modern era."""
+        return self.version == MODERN_VERSION
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests wait for an answer."""
+        return len(self._pending)
+
+    def open(self) -> None:
+        """Begin to read. The session owns the one task that does."""
+        self._running = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            await self._channel.run(self._receive)
+        finally:
+            self.closed.set()
+            gone, self._pending = self._pending, {}
+            for pending in gone.values():
+                if not pending.future.done():
+                    pending.future.set_exception(ChildGoneError(self._epitaph(), written=True))
+
+    async def aclose(self) -> None:
+        """Stop reading. The channel is closed by whoever opened it."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+
+    async def handshake(self, *, modern_first: bool = False) -> None:
+        """Agree on a protocol version and learn what the server offers.
+
+        Args:
+            modern_first: Skip the handshake of old, for a server that is known to refuse it.
+
+        Raises:
+            StartError: If the server answers, but not as an MCP server.
+            ChildGoneError: If it ends meanwhile.
+        """
+        if not modern_first:
+            try:
+                await self._initialize()
+                return
+            except ChildFaultError as exc:
+                if exc.code not in (UNSUPPORTED_VERSION, METHOD_NOT_FOUND):
+                    raise StartError(
+                        f"the server refused the handshake: {exc.message} (code {exc.code})"
+                    ) from exc
+        self.version = MODERN_VERSION
+        try:
+            result = await self.request("server/discover", {})
+        except ChildFaultError as exc:
+            self.version = None
+            raise StartError(
+                f"the server refused both protocol eras: {exc.message} (code {exc.code}). It may need a newer "
+                "ToolScore, or is no MCP server."
+            ) from exc
+        versions = result.get("supportedVersions") or []
+        if MODERN_VERSION not in versions:
+            raise StartError(f"the server speaks only {versions}, which this ToolScore does not.")
+        self.server_info = (result.get("_meta") or {}).get("io.modelcontextprotocol/serverInfo") or {}
+        self.capabilities = result.get("capabilities") or {}
+        self.instructions = result.get("instructions")
+
+    async def _initialize(self) -> None:
+        result = await self.request(
+            "initialize",
+            {"protocolVersion": HANDSHAKE_VERSION, "capabilities": {}, "clientInfo": self._client_info},
+        )
+        version = result.get("protocolVersion")
+        if version not in HANDSHAKE_VERSIONS:
+            raise StartError(
+                f"the server answered the handshake with protocol version {version!r}, unknown here."
+            )
+        self.version = version
+        self.server_info = result.get("serverInfo") or {}
+        self.capabilities = result.get("capabilities") or {}
+        self.instructions = result.get("instructions")
+        use_version = getattr(self._channel, "use_version", None)
+        if use_version is not None:
+            use_version(version)
+        self.notify("notifications/initialized", None)
+
+    async def list_all(self, method: str, key: str) -> list[dict[str, Any]]:
+        """Fetch every page of a list.
+
+        Args:
+            method: The list's method, such as `tools/list`.
+            key: The result's member that holds the items, such as `tools`.
+        """
+        items: list[dict[str, Any]] = []
+        cursor: str | None = None
+        for _ in range(MAX_PAGES):
+            result = await self.request(method, {"cursor": cursor} if cursor else {})
+            page = result.get(key)
+            items.extend(item for item in page or () if isinstance(item, dict))
+            cursor = result.get("nextCursor")
+            if not cursor:
+                return items
+        raise StartError(
+            f"{method} did not end after {MAX_PAGES} pages; the server's cursors go in a circle."
+        )
+
+    async def list_tools(self) -> list[dict[str, Any]]:
+        """Fetch the server's tools as they are; none, if it does not offer any."""
+        if "tools" not in self.capabilities:
+            return []
+        tools = await self.list_all("tools/list", "tools")
+        return [tool for tool in tools if isinstance(tool.get("name"), str)]
+
+    async def request(
+        self,
+        method: str,
+        params: dict[str, Any],
+        *,
+        timeout: float | None = None,
+        on_progress: ProgressSink | None = None,
+    ) -> dict[str, Any]:
+        """Send a request and wait for its answer.
+
+        Args:
+            method: Method name.
+            params: Its parameters; not kept, not changed.
+            timeout: Seconds without an answer or progress after which it is cancelled; `None` waits.
+            on_progress: Told of the server's progress on this request.
+
+        Returns:
+            The result object, untouched.
+
+        Raises:
+            ChildFaultError: If the server answers with an error.
+            ChildGoneError: If the line is closed before the answer.
+            ChildTimeoutError: If the time is over; the server is told to cancel.
+        """
+        request_id = next(self._ids)
+        params = self._enveloped(params, request_id if on_progress else None)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Message] = loop.create_future()
+        deadline = _Deadline(loop, method, timeout, future)
+
+        def progressed(progress: float, total: float | None, message: str) -> None:
+            deadline.extend()
+            assert on_progress is not None
+            on_progress(progress, total, message)
+
+        self._pending[request_id] = _Pending(future, progressed if on_progress else None)
+        try:
+            self._channel.send({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
+            deadline.extend()
+            if self._channel.congested:
+                await self._drained(future)
+            message = await future
+        except ChildTimeoutError:
+            self._cancel(request_id, method, "timed out")
+            raise
+        except asyncio.CancelledError:
+            self._cancel(request_id, method, "the caller cancelled")
+            raise
+        finally:
+            deadline.close()
+            self._pending.pop(request_id, None)
+        error = message.get("error")
+        if error is not None:
+            raise ChildFaultError(
+                int(error.get("code", 0)), str(error.get("message", "unknown error")), error.get("data")
+            )
+        result = message.get("result")
+        return result if isinstance(result, dict) else {}
+
+    async def _drained(self, future: asyncio.Future[Message]) -> None:
+        """Wait until the channel takes more, or the request is over anyway."""
+        draining = asyncio.get_running_loop().create_task(self._channel.drain())
+        try:
+            waiting: set[asyncio.Future[Any]] = {draining, future}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            draining.cancel()
+
+    def notify(self, method: str, params: dict[str, Any] | None) -> None:
+        """Send a notification; one that cannot be delivered any more is dropped."""
+        message: Message = {"jsonrpc": "2.0", "method": method}
+        if params is not None:
+            message["params"] = params
+        try:
+            self._channel.send(message)
+        except ChildGoneError:
+            logger.debug("dropped %s: the line is closed", method)
+
+    def _cancel(self, request_id: str, method: str, reason: str) -> None:
+        if method != "initialize":  # the specification forbids cancelling it
+            self.notify("notifications/cancelled", {"requestId": request_id, "reason": reason})
+
+    def _enveloped(self, params: dict[str, Any], token: str | None) -> dict[str, Any]:
+        meta: dict[str, Any] = {}
+        if token is not None:
+            meta["progressToken"] = token
+        if self.modern:
+            meta["io.modelcontextprotocol/protocolVersion"] = MODERN_VERSION
+            meta["io.modelcontextprotocol/clientInfo"] = self._client_info
+            meta["io.modelcontextprotocol/clientCapabilities"] = {}
+        return {**params, "_meta": {**(params.get("_meta") or {}), **meta}} if meta else params
+
+    def _receive(self, message: Message) -> None:
+        """Sort one message that arrived. Called by the channel, must not raise on what a server may send."""
+        method = message.get("method")
+        if method is None:
+            key = message.get("id")
+            pending = self._pending.get(key) if isinstance(key, str) else None
+            if pending is not None and not pending.future.done():
+                pending.future.set_result(message)
+            return
+        if "id" in message:
+            self._answer(message["id"], method)
+        elif method == "notifications/progress":
+            self._progress(message.get("params"))
+        elif method == "notifications/tools/list_changed" and self.on_tools_changed is not None:
+            self.on_tools_changed()
+
+    def _progress(self, params: Any) -> None:
+        if not isinstance(params, dict):
+            return
+        token, progress, total = params.get("progressToken"), params.get("progress"), params.get("total")
+        pending = self._pending.get(token) if isinstance(token, str) else None
+        if pending is not None and pending.on_progress is not None and isinstance(progress, int | float):
+            text = params.get("message")
+            pending.on_progress(
+                progress,
+                total if isinstance(total, int | float) else None,
+                text if isinstance(text, str) else "",
+            )
+
+    def _answer(self, request_id: Any, method: str) -> None:
+        """Answer a server's own request: ToolScore declared no capability, so there is only `ping`."""
+        reply: Message = {"jsonrpc": "2.0", "id": request_id}
+        if method == "ping":
+            reply["result"] = {}
+        else:
+            reply["error"] = {"code": METHOD_NOT_FOUND, "message": f"ToolScore does not offer {method}"}
+        try:
+            self._channel.send(reply)
+        except ChildGoneError:
+            logger.debug("dropped the answer to %s: the line is closed", method)
+
+
+class _Deadline:
+    """Fails a future when its time is over; progress sets it back."""
+
+    __slots__ = ("_future", "_handle", "_loop", "_method", "_seconds")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        method: str,
+        seconds: float | None,
+        future: asyncio.Future[Message],
+    ) -> None:
+        self._loop = loop
+        self._method = method
+        self._seconds = seconds
+        self._future = future
+        self._handle: asyncio.TimerHandle | None = None
+
+    def extend(self) -> None:
+        self.close()
+        if self._seconds is not None:
+            self._handle = self._loop.call_later(self._seconds, self._expire)
+
+    def _expire(self) -> None:
+        if not self._future.done():
+            self._future.set_exception(
+                ChildTimeoutError(f"no answer to {self._method} within {self._seconds:g} s")
+            )
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None

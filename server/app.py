@@ -1,0 +1,131 @@
+"""The composition root: one home, opened from the store up and closed the other way round."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from .. import __version__
+from ..runners.lifecycle import RestartPolicy
+from ..runners.process import ProcessOptions, ProcessRunner
+from ..runners.spec import Report, silent
+from ..runners.supervisor import Supervisor, SupervisorOptions
+from ..tools.caller import OWNER
+from ..tools.library import Library
+from ..tools.router import Router
+from ..tools.rows import Origin
+from ..tools.secrets import Secrets
+from ..tools.servers import Servers
+from .home import Home, HomeLock, prepare
+from .settings import Settings
+from .toolset import Call, ToolSet
+
+logger = logging.getLogger(__name__)
+
+CLIENT_INFO = {"name": "toolscore", "title": "ToolScore", "version": __version__}
+"""What ToolScore calls itself towards the servers behind it (MCP `Implementation`)."""
+
+SHUTDOWN_GRACE = 1.0
+"""Seconds the servers have to end by themselves when ToolScore ends. Clients kill after four."""
+
+
+@asynccontextmanager
+async def open_library(
+    settings: Settings, home: Home, *, start: bool, origin: Origin = "agent"
+) -> AsyncIterator[ToolSet]:
+    """Open a home whose lock is held: store, library, supervisor, tools; closed in reverse.
+
+    Args:
+        settings: The settings.
+        home: The home.
+        start: Whether to start the enabled servers now, or each at its first call.
+        origin: Owner of the rows that are added.
+
+    Raises:
+        StoreError: If the store cannot be used, with the reason and the next step.
+    """
+    runner = ProcessRunner(_process_options(settings, home))
+    for name in await asyncio.to_thread(runner.sweep):
+        logger.warning("ended what a killed ToolScore had left of server %s", name)
+    # Importing the store's libraries takes longer than all the rest; only here it is needed.
+    from ..tools.store import Store
+
+    store = await Store.open(home.store_file)
+    try:
+        library = Library(store)
+        await library.load()
+        options = SupervisorOptions(
+            client_info=CLIENT_INFO,
+            start_timeout=settings.process.start_timeout,
+            start_concurrency=settings.process.start_concurrency,
+            max_memory=settings.process.max_memory << 20,
+            policy=RestartPolicy(limit=settings.process.restart_limit),
+        )
+        async with Supervisor(runner, options, stop_grace=SHUTDOWN_GRACE) as supervisor:
+            secrets = Secrets(home.secrets_file)
+            servers = Servers(library, supervisor, runner, secrets, home.servers_dir)
+            supervisor.on_change = servers.changed
+            for name in await asyncio.to_thread(servers.tidy):
+                logger.warning("deleted what an interrupted installation of %s had left", name)
+            servers.bring_back(start=start)
+            router = Router(library, supervisor, timeout=settings.process.timeout)
+            try:
+                yield ToolSet(servers, router, runner, page_size=settings.tools.page_size, origin=origin)
+            finally:
+                await servers.drained()
+    finally:
+        await store.close()
+
+
+def _process_options(settings: Settings, home: Home) -> ProcessOptions:
+    process, install = settings.process, settings.install
+    return ProcessOptions(
+        servers=home.servers_dir,
+        logs=home.logs_dir,
+        run=home.path,
+        ports=(process.port_range_start, process.port_range_end),
+        stop_grace=process.stop_grace,
+        connect_timeout=process.start_timeout,
+        pass_env=process.pass_env,
+        install_timeout=install.timeout,
+        python=install.python or None,
+        node=install.node or None,
+        secret=Secrets(home.secrets_file).get,
+    )
+
+
+class LocalTools:
+    """ToolScore's own tools without a running ToolScore, for the command line.
+
+    Args:
+        toolset: The tools.
+    """
+
+    def __init__(self, toolset: ToolSet) -> None:
+        self._toolset = toolset
+
+    async def call(self, name: str, arguments: dict[str, Any], report: Report = silent) -> dict[str, Any]:
+        """Call one as the owner of the home; see `ToolSet.call`."""
+        return await self._toolset.call(name, arguments, Call(caller=OWNER, report=report))
+
+
+@asynccontextmanager
+async def open_toolset(settings: Settings) -> AsyncIterator[LocalTools]:
+    """Open the home for one command, taking its lock meanwhile. Servers start at their first call only.
+
+    Raises:
+        HomeError: If the home cannot be used.
+        HomeBusyError: If somebody else holds it.
+        StoreError: If its store cannot be used.
+    """
+    from ..tools.preflight import preflight
+
+    home = Home.at(settings.home)
+    prepare(home)
+    with HomeLock.acquire(home, "command", __version__):
+        preflight(home.store_file)
+        async with open_library(settings, home, start=False, origin="cli") as toolset:
+            yield LocalTools(toolset)

@@ -1,0 +1,187 @@
+"""One client on a duplex byte stream: newline-delimited JSON-RPC in, one bounded writer out.
+
+Everything that touches the wire of a client is here. What is not a valid message is answered here too, because
+the SDK drops it without a word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import Any, cast
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.shared.message import SessionMessage
+from mcp_types import JSONRPCRequest, jsonrpc_message_adapter
+from pydantic import ValidationError
+
+from ..runners.codec import FrameError, decode, encode
+from ..runners.pipes import LineSplitter
+
+logger = logging.getLogger(__name__)
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+
+BACKLOG = 64
+"""Messages of a client that may wait before its line is not read any more."""
+
+WRITE_HIGH_WATER = 1024 * 1024
+"""Bytes waiting for a client that does not read, from where on its answers wait."""
+
+LAST_ANSWERS = 2.0
+"""Seconds that requests in flight have once the client closed its side: it may still read the answers."""
+
+MAX_FRAME = 64 * 1024 * 1024
+"""Bytes of one message from a client."""
+
+
+class Connection(asyncio.Protocol):
+    """The frames of one client, and the memory streams through which the SDK serves it.
+
+    Args:
+        writer: The transport for the answers, where it is not the one that is read (standard streams).
+    """
+
+    def __init__(self, writer: asyncio.WriteTransport | None = None) -> None:
+        self._transport: asyncio.ReadTransport | None = None
+        self._writer = writer
+        self._apart = writer is not None
+        self._splitter = LineSplitter(MAX_FRAME)
+        self._backlog: deque[SessionMessage] = deque()
+        self._arrived = asyncio.Event()
+        self._eof = False
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._outstanding: set[Any] = set()
+        self._settled = asyncio.Event()
+        self.answered = asyncio.Event()
+        """Set once the first answer was written."""
+        self.closed = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport that is read, and written too unless another one was given."""
+        self._transport = cast(asyncio.ReadTransport, transport)
+        if self._writer is None:
+            self._writer = cast(asyncio.WriteTransport, transport)
+            self._writer.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        """Sort the frames that arrived."""
+        try:
+            lines = self._splitter.feed(data)
+        except FrameError as exc:
+            self._refuse(INVALID_REQUEST, f"{exc}; the connection is closed")
+            self.close()
+            return
+        for line in lines:
+            if line and not line.isspace():
+                self._take(line)
+        self._arrived.set()
+        if len(self._backlog) > BACKLOG and self._transport is not None:
+            self._transport.pause_reading()
+
+    def _take(self, line: bytes) -> None:
+        try:
+            raw = decode(line)
+        except FrameError as exc:
+            if line.lstrip()[:1] == b"[":
+                self._refuse(INVALID_REQUEST, "batches are not part of MCP: send one message a line")
+            else:
+                self._refuse(PARSE_ERROR, str(exc))
+            return
+        try:
+            message = jsonrpc_message_adapter.validate_python(raw, by_name=False)
+        except ValidationError:
+            identity = raw.get("id")
+            known = identity if isinstance(identity, str | int) and not isinstance(identity, bool) else None
+            self._refuse(INVALID_REQUEST, "this is no JSON-RPC 2.0 request, notification or response", known)
+            return
+        if isinstance(message, JSONRPCRequest):
+            self._outstanding.add(message.id)
+        self._backlog.append(SessionMessage(message))
+
+    def _refuse(self, code: int, message: str, identity: Any = None) -> None:
+        self._write({"jsonrpc": "2.0", "id": identity, "error": {"code": code, "message": message}})
+
+    def _write(self, message: dict[str, Any]) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(encode(message) + b"\n")
+
+    def eof_received(self) -> bool:
+        """Note that the client says nothing more; it may still read."""
+        self._eof = True
+        self._arrived.set()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the side that is read is closed."""
+        self.eof_received()
+        if not self._apart:
+            self.closed.set()
+            self._writable.set()
+            self._settled.set()
+
+    def pause_writing(self) -> None:
+        """Let answers wait: the client does not read."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Let answers go."""
+        self._writable.set()
+
+    def close(self) -> None:
+        """Close both sides. Idempotent."""
+        self._eof = True
+        self.closed.set()
+        self._arrived.set()
+        self._writable.set()
+        self._settled.set()
+        for transport in (self._writer, self._transport):
+            if transport is not None and not transport.is_closing():
+                transport.close()
+
+    async def pump_in(self, stream: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
+        """Hand the client's messages to the SDK until it closed its side and was answered."""
+        async with stream:
+            try:
+                while True:
+                    while self._backlog:
+                        await stream.send(self._backlog.popleft())
+                    if self._transport is not None and not self._transport.is_reading() and not self._eof:
+                        self._transport.resume_reading()
+                    if self._eof:
+                        break
+                    await self._arrived.wait()
+                    self._arrived.clear()
+                if self._outstanding:
+                    with anyio.move_on_after(LAST_ANSWERS):
+                        await self._settled.wait()
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                return
+
+    async def pump_out(self, stream: MemoryObjectReceiveStream[SessionMessage]) -> None:
+        """Write what the SDK says."""
+        async with stream:
+            async for item in stream:
+                message = item.message.model_dump(by_alias=True, exclude_unset=True)
+                try:
+                    self._write(message)
+                except FrameError as exc:
+                    self._refuse(-32603, f"the answer is {exc}", message.get("id"))
+                if "method" not in message:
+                    self.answered.set()
+                    self._outstanding.discard(message.get("id"))
+                    if self._eof and not self._outstanding:
+                        self._settled.set()
+                await self._writable.wait()
+
+    async def flushed(self, seconds: float) -> None:
+        """Wait until what was written has left, or the client took too long."""
+        with anyio.move_on_after(seconds):
+            while (
+                self._writer is not None and self._writer.get_write_buffer_size() and not self.closed.is_set()
+            ):
+                await anyio.sleep(0.01)  # noqa: ASYNC110 - transports do not tell when they are empty

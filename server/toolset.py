@@ -1,0 +1,296 @@
+"""What ToolScore's own MCP tools do. Clients reach them over MCP, the command line directly."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ..runners.base import BaseRunner
+from ..runners.errors import RunnerError
+from ..runners.session import ProgressSink
+from ..runners.spec import Report, ServerSpec, silent
+from ..tools.caller import Caller
+from ..tools.errors import LibraryError
+from ..tools.outcome import Outcome, RefusalError
+from ..tools.router import Router
+from ..tools.rows import Origin
+from ..tools.servers import Added, Servers
+from . import models as m
+from .own_tools import OWN_SERVER, OWN_TOOLS, OwnTool
+
+SPARSE = frozenset({"list_tools", "describe_tool"})
+"""Tools whose results leave out what is not there, to cost the model less."""
+
+SUMMARY = 160
+"""Characters of a tool's description in a list; `describe_tool` has the rest."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of an own tool on its way: who, and where progress and results go.
+
+    Attributes:
+        caller: In whose name.
+        report: Takes the progress of ToolScore's own steps.
+        on_progress: Takes a server's progress; `None` where nobody listens.
+        meta: The request's `_meta` that is passed on to a server.
+    """
+
+    caller: Caller
+    report: Report = silent
+    on_progress: ProgressSink | None = None
+    meta: dict[str, Any] | None = None
+
+
+Handler = Callable[[Any, Call], Awaitable[BaseModel | dict[str, Any]]]
+
+
+class ToolSet:
+    """ToolScore's own tools over one home.
+
+    Args:
+        servers: What can be done with servers.
+        router: What takes calls to them.
+        runner: What keeps their logs.
+        page_size: Tools on one page of `list_tools`.
+        origin: Owner of the rows that are added: `agent` or `cli`.
+    """
+
+    def __init__(
+        self,
+        servers: Servers,
+        router: Router,
+        runner: BaseRunner,
+        *,
+        page_size: int,
+        origin: Origin = "agent",
+    ) -> None:
+        self._servers = servers
+        self._router = router
+        self._runner = runner
+        self._page_size = page_size
+        self._origin = origin
+        self._handlers: dict[str, Handler] = {
+            "list_tools": self._list_tools,
+            "describe_tool": self._describe_tool,
+            "execute_tool": self._execute_tool,
+            "register_tool": self._register_tool,
+            "unregister_tool": self._unregister_tool,
+            "install_server": self._install_server,
+            "uninstall_server": self._uninstall_server,
+            "list_servers": self._list_servers,
+            "manage_server": self._manage_server,
+            "server_logs": self._server_logs,
+        }
+        self.tools = {tool.name: tool for tool in OWN_TOOLS}
+
+    async def call(self, name: str, arguments: dict[str, Any], call: Call) -> dict[str, Any]:
+        """Call an own tool, or any server's tool by its full name.
+
+        Args:
+            name: Name of the tool.
+            arguments: Its arguments as they came.
+            call: Who calls, and who wants to hear of progress.
+
+        Returns:
+            A tool result (MCP `CallToolResult`) as it goes on the wire. Refusals are results too.
+        """
+        try:
+            own = self.tools.get(name.removeprefix(f"{OWN_SERVER}__"))
+            if own is None:
+                return await self._router.call(
+                    name, arguments, call.caller, on_progress=call.on_progress, meta=call.meta
+                )
+            result = await self._handlers[own.name](_validated(own, arguments), call)
+        except RefusalError as exc:
+            return exc.result()
+        except LibraryError as exc:
+            return RefusalError(Outcome.UNAVAILABLE, str(exc)).result()
+        except RunnerError as exc:
+            return RefusalError(Outcome.REFUSED, str(exc)).result()
+        if isinstance(result, dict):
+            return result
+        structured = result.model_dump(mode="json", exclude_none=own.name in SPARSE)
+        text = result.model_dump_json(exclude_none=True)
+        return {"content": [{"type": "text", "text": text}], "structuredContent": structured}
+
+    async def _list_tools(self, args: m.ListToolsArguments, call: Call) -> m.ListToolsResult:
+        library = self._servers.library
+        if args.server == OWN_SERVER:
+            own = [
+                m.ListedTool(
+                    name=f"{OWN_SERVER}__{tool.name}", description=tool.description, server=OWN_SERVER
+                )
+                for tool in self.tools.values()
+            ]
+            return m.ListToolsResult(tools=own, total=len(own))
+        if args.server is not None:
+            self._servers.row(args.server)
+            tools = sorted(library.of(args.server), key=lambda tool: tool.name)
+        else:
+            tools = [library.tools[name] for name in sorted(library.tools)]
+            tools = [tool for tool in tools if library.servers[tool.server].enabled]
+        after = _cursor_name(args.cursor) if args.cursor else ""
+        rest = [tool for tool in tools if tool.name > after]
+        page = rest[: self._page_size]
+        return m.ListToolsResult(
+            tools=[
+                m.ListedTool(name=tool.name, description=_summary(tool.description), server=tool.server)
+                for tool in page
+            ],
+            total=len(tools),
+            next_cursor=_cursor(page[-1].name) if len(rest) > len(page) else None,
+        )
+
+    async def _describe_tool(self, args: m.DescribeToolArguments, call: Call) -> m.DescribeToolResult:
+        own = self.tools.get(args.tool.removeprefix(f"{OWN_SERVER}__"))
+        if own is not None:
+            from ..tools.digest import tool_digest
+
+            definition, server, digest = own.definition, OWN_SERVER, tool_digest(own.definition)
+        else:
+            tool = self._router.find(args.tool)
+            definition, server, digest = tool.definition, tool.server, tool.digest
+        return m.DescribeToolResult(
+            name=args.tool,
+            server=server,
+            title=definition.get("title"),
+            description=definition.get("description") or "",
+            input_schema=definition.get("inputSchema") or {"type": "object"},
+            output_schema=definition.get("outputSchema"),
+            annotations=definition.get("annotations"),
+            digest=digest,
+        )
+
+    async def _execute_tool(self, args: m.ExecuteToolArguments, call: Call) -> dict[str, Any]:
+        own = args.tool.removeprefix(f"{OWN_SERVER}__")
+        if own in self.tools:
+            if own == "execute_tool":
+                raise RefusalError(Outcome.INVALID_ARGUMENTS, "execute_tool cannot call itself: name a tool.")
+            return await self.call(own, args.arguments, call)
+        return await self._router.call(
+            args.tool,
+            args.arguments,
+            call.caller,
+            timeout=args.timeout,
+            on_progress=call.on_progress,
+            meta=call.meta,
+        )
+
+    async def _register_tool(self, args: m.RegisterToolArguments, call: Call) -> m.AddedResult:
+        if not args.command and not args.url:
+            raise RefusalError(
+                Outcome.INVALID_ARGUMENTS, "Give a command to start, or a url to connect to (or both)."
+            )
+        try:
+            spec = ServerSpec(
+                command=args.command, args=tuple(args.args), env=args.env, url=args.url, headers=args.headers
+            )
+        except ValidationError as exc:
+            raise RefusalError(Outcome.INVALID_ARGUMENTS, _problems("register_tool", exc)) from exc
+        added = await self._servers.register(
+            args.name, spec, call.caller, origin=self._origin, report=call.report
+        )
+        return _added(added)
+
+    async def _unregister_tool(self, args: m.NameArguments, call: Call) -> m.RemovedResult:
+        await self._servers.remove(args.name, call.caller, kind="registered")
+        return m.RemovedResult(name=args.name, removed=True)
+
+    async def _install_server(self, args: m.InstallServerArguments, call: Call) -> m.AddedResult:
+        added = await self._servers.install(
+            args.source,
+            call.caller,
+            name=args.name,
+            args=tuple(args.args),
+            env=args.env,
+            origin=self._origin,
+            report=call.report,
+        )
+        return _added(added)
+
+    async def _uninstall_server(self, args: m.NameArguments, call: Call) -> m.RemovedResult:
+        await self._servers.remove(args.name, call.caller, kind="installed")
+        return m.RemovedResult(name=args.name, removed=True)
+
+    async def _list_servers(self, args: m.ListServersArguments, call: Call) -> m.ListServersResult:
+        listed = []
+        for name, row in sorted(self._servers.library.servers.items()):
+            unit = self._servers.supervisor.units.get(name)
+            child = self._runner.child(name)
+            listed.append(
+                m.ListedServer(
+                    name=name,
+                    state=str(unit.life.state) if unit else "STOPPED",
+                    enabled=row.enabled,
+                    origin=row.origin,
+                    kind=str(row.installation.kind),
+                    source=row.installation.source,
+                    version=row.installation.version or (row.server_info or {}).get("version"),
+                    tools=len(self._servers.library.of(name)),
+                    pid=child.pid if child else None,
+                    restarts=unit.life.restarts if unit else 0,
+                    reason=unit.life.reason if unit else None,
+                )
+            )
+        return m.ListServersResult(servers=listed)
+
+    async def _manage_server(self, args: m.ManageServerArguments, call: Call) -> m.ManageServerResult:
+        unit = await self._servers.manage(args.name, args.action, call.caller)
+        return m.ManageServerResult(name=args.name, action=args.action, state=str(unit.life.state))
+
+    async def _server_logs(self, args: m.ServerLogsArguments, call: Call) -> m.ServerLogsResult:
+        self._servers.row(args.name)
+        return m.ServerLogsResult(name=args.name, lines=await self._runner.logs(args.name, args.lines))
+
+
+def _validated(tool: OwnTool, arguments: dict[str, Any]) -> m.Arguments:
+    try:
+        return tool.arguments.model_validate(arguments)
+    except ValidationError as exc:
+        raise RefusalError(Outcome.INVALID_ARGUMENTS, _problems(tool.name, exc)) from exc
+
+
+def _problems(name: str, exc: ValidationError) -> str:
+    found = "; ".join(
+        f"{'.'.join(str(part) for part in error['loc']) or 'arguments'}: {error['msg']}"
+        for error in exc.errors(include_url=False, include_input=False)
+    )
+    return f"The arguments of {name} are not right: {found}."
+
+
+def _added(added: Added) -> m.AddedResult:
+    installation = added.row.installation
+    return m.AddedResult(
+        name=added.row.name,
+        source=installation.source,
+        kind=str(installation.kind),
+        package=installation.package,
+        version=installation.version or (added.row.server_info or {}).get("version"),
+        tools=[tool.name for tool in added.tools],
+        seconds=round(added.seconds, 3),
+        notes=added.notes,
+    )
+
+
+def _summary(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SUMMARY else line[: SUMMARY - 1] + "…"
+
+
+def _cursor(name: str) -> str:
+    return base64.urlsafe_b64encode(name.encode()).decode()
+
+
+def _cursor_name(cursor: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(cursor.encode()).decode()
+    except (binascii.Error, ValueError):
+        raise RefusalError(
+            Outcome.INVALID_ARGUMENTS, "This cursor is not one list_tools gave: leave it out to begin again."
+        ) from None

@@ -1,0 +1,35 @@
+"""Who is calling: travels with every call from the listener to the router, which enforces it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MANAGE = "manage"
+"""The right to install, register, remove, start and stop servers."""
+
+CALL = "call"
+"""The right to call tools."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One caller.
+
+    Attributes:
+        principal: Who it is, as far as that was proven: `owner` on the owner's own pipes. Never `clientInfo`,
+            which anybody can write.
+        listener: Where it came in: `stdio`, `unix` or `command` (the command line without a running ToolScore).
+        connection: Number of its connection, unique in this process; 0 where there is none.
+        rights: What it may do.
+        parent: The call in whose name this one is made, for calls from inside a call.
+    """
+
+    principal: str
+    listener: str
+    connection: int = 0
+    rights: frozenset[str] = frozenset({CALL, MANAGE})
+    parent: str | None = None
+
+
+OWNER = Caller(principal="owner", listener="command")
+"""The owner of the home, at the command line."""

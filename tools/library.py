@@ -1,0 +1,134 @@
+"""The unified tool library: every server and tool that can be called, in memory, in step with the store."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .names import assign
+from .rows import ServerRow, ToolRow, tool_rows
+
+if TYPE_CHECKING:
+    from .store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One callable tool.
+
+    Attributes:
+        name: The name callers use, `server__tool`.
+        server: The server it belongs to.
+        original: Its name at the server.
+        definition: The server's own tool object, untouched.
+        digest: Digest of what a model is told about it.
+    """
+
+    name: str
+    server: str
+    original: str
+    definition: dict[str, Any]
+    digest: str
+
+    @property
+    def description(self) -> str:
+        """What it says it does; empty where it says nothing."""
+        text = self.definition.get("description") or self.definition.get("title")
+        return text if isinstance(text, str) else ""
+
+    @property
+    def replayable(self) -> bool:
+        """Whether calling it a second time does no more than once: it is annotated read-only or idempotent."""
+        hints = self.definition.get("annotations")
+        if not isinstance(hints, dict):
+            return False
+        return hints.get("readOnlyHint") is True or hints.get("idempotentHint") is True
+
+
+class Library:
+    """Servers and tools by name. What is in here is in the store; nothing is visible before it is committed.
+
+    Args:
+        store: Where it is kept.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.servers: dict[str, ServerRow] = {}
+        self.tools: dict[str, Tool] = {}
+        self._by_server: dict[str, list[Tool]] = {}
+
+    async def load(self) -> None:
+        """Read everything from the store."""
+        rows: dict[str, list[ToolRow]] = {}
+        for tool in await self._store.tools():
+            rows.setdefault(tool.server, []).append(tool)
+        for server in await self._store.servers():
+            self.servers[server.name] = server
+            self._publish(server.name, rows.get(server.name, ()))
+
+    async def add(self, server: ServerRow, definitions: Iterable[dict[str, Any]]) -> list[Tool]:
+        """Commit a new server with its tools, then make both visible.
+
+        Raises:
+            NameTakenError: If there is one of that name.
+            StoreError: If it cannot be written; nothing is changed.
+        """
+        rows = tool_rows(server.name, definitions)
+        await self._store.put_server(server, rows)
+        self.servers[server.name] = server
+        return self._publish(server.name, rows)
+
+    async def refresh(self, server: ServerRow, definitions: Iterable[dict[str, Any]]) -> bool:
+        """Take over what a server says of itself after a start.
+
+        Returns:
+            Whether its tools are different from what was known.
+        """
+        if self.servers.get(server.name) != server:
+            await self._store.update_server(server)
+            self.servers[server.name] = server
+        rows = tool_rows(server.name, definitions)
+        known = [(tool.original, tool.definition) for tool in self._by_server.get(server.name, ())]
+        if known == [(row.name, row.definition) for row in rows]:
+            return False
+        await self._store.replace_tools(server.name, rows)
+        self._publish(server.name, rows)
+        return True
+
+    async def set_enabled(self, name: str, enabled: bool) -> None:
+        """Remember whether a server may run."""
+        await self._store.set_enabled(name, enabled)
+        self.servers[name] = replace(self.servers[name], enabled=enabled)
+
+    async def remove(self, name: str) -> None:
+        """Forget a server and its tools."""
+        await self._store.delete_server(name)
+        self.servers.pop(name, None)
+        self._withdraw(name)
+
+    def of(self, server: str) -> list[Tool]:
+        """Give a server's tools in its own order."""
+        return self._by_server.get(server, [])
+
+    def nearest(self, name: str, count: int = 3) -> list[str]:
+        """Give the tools whose names are most like `name`, best first."""
+        wanted = name.lower()
+        exact = [tool.name for tool in self.tools.values() if tool.original.lower() == wanted]
+        close = difflib.get_close_matches(wanted, list(self.tools), n=count, cutoff=0.5)
+        return list(dict.fromkeys([*exact, *close]))[:count]
+
+    def _publish(self, server: str, rows: Iterable[ToolRow]) -> list[Tool]:
+        self._withdraw(server)
+        listed = sorted(rows, key=lambda row: row.position)
+        names = assign(server, [row.name for row in listed], taken=self.tools)
+        tools = [Tool(names[row.name], server, row.name, row.definition, row.digest) for row in listed]
+        self._by_server[server] = tools
+        self.tools.update((tool.name, tool) for tool in tools)
+        return tools
+
+    def _withdraw(self, server: str) -> None:
+        for tool in self._by_server.pop(server, ()):
+            del self.tools[tool.name]

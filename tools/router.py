@@ -1,0 +1,154 @@
+"""Takes a call from a tool's name to its live server, and says definitely what became of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..runners.codec import FrameError
+from ..runners.errors import ChildFaultError, ChildGoneError, ChildTimeoutError
+from ..runners.lifecycle import State
+from ..runners.session import ProgressSink
+from ..runners.supervisor import NotReadyError, Supervisor
+from .caller import CALL, Caller
+from .library import Library, Tool
+from .outcome import OUTCOME_KEY, Outcome, RefusalError
+
+INVALID_PARAMS = -32602
+
+
+class Router:
+    """Routes calls.
+
+    Args:
+        library: What can be called.
+        supervisor: What is live.
+        timeout: Seconds without an answer or progress after which a call is given up, unless it says otherwise.
+    """
+
+    def __init__(self, library: Library, supervisor: Supervisor, *, timeout: float) -> None:
+        self._library = library
+        self._supervisor = supervisor
+        self._timeout = timeout
+
+    def find(self, name: str) -> Tool:
+        """Look a tool up by the name callers use.
+
+        Raises:
+            RefusalError: `unknown_tool`, with the names that come nearest.
+        """
+        tool = self._library.tools.get(name)
+        if tool is not None:
+            return tool
+        nearest = self._library.nearest(name)
+        if nearest:
+            hint = "Did you mean " + " or ".join(f"'{near}'" for near in nearest) + "?"
+        elif self._library.tools:
+            hint = "list_tools shows what there is."
+        else:
+            hint = "No server is installed yet: install_server adds one."
+        raise RefusalError(
+            Outcome.UNKNOWN_TOOL, f"There is no tool named '{name}'. {hint}", nearest=nearest or None
+        )
+
+    async def call(
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        caller: Caller,
+        *,
+        timeout: float | None = None,
+        on_progress: ProgressSink | None = None,
+        meta: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Call a tool.
+
+        Args:
+            name: The tool's name, `server__tool`.
+            arguments: Its arguments.
+            caller: In whose name.
+            timeout: Seconds without an answer or progress before the call is cancelled.
+            on_progress: Told of the server's progress.
+            meta: The request's `_meta` for the server.
+
+        Returns:
+            The server's result object (MCP `CallToolResult`), untouched.
+
+        Raises:
+            RefusalError: If it was not called, or its outcome is not known.
+        """
+        tool = self.find(name)
+        if CALL not in caller.rights:
+            raise RefusalError(Outcome.REFUSED, f"'{caller.principal}' may not call tools.")
+        server = self._library.servers[tool.server]
+        if not server.enabled:
+            raise RefusalError(
+                Outcome.UNAVAILABLE,
+                f"Server '{tool.server}' is disabled. Enable it with manage_server(name='{tool.server}', "
+                "action='enable').",
+            )
+        params: dict[str, Any] = {"name": tool.original, "arguments": arguments}
+        if meta:
+            params["_meta"] = meta
+        limit = timeout if timeout is not None else self._timeout
+        replays = 1
+        while True:
+            try:
+                session = await self._supervisor.units[tool.server].ready()
+                result = await session.request("tools/call", params, timeout=limit, on_progress=on_progress)
+                if result.get("resultType") == "input_required":
+                    raise RefusalError(
+                        Outcome.REFUSED,
+                        f"Tool '{name}' asks its caller for input, which cannot be passed on by this version.",
+                    )
+                return result
+            except KeyError:
+                raise RefusalError(Outcome.UNAVAILABLE, f"Server '{tool.server}' is being removed.") from None
+            except NotReadyError as exc:
+                raise _not_ready(exc) from exc
+            except ChildGoneError as exc:
+                if exc.written and not tool.replayable:
+                    raise RefusalError(
+                        Outcome.OUTCOME_UNKNOWN,
+                        f"The call was sent, then {exc.message}. Whether it took effect is not known; check before "
+                        "calling again. The server is being restarted.",
+                    ) from exc
+                if replays == 0:
+                    raise RefusalError(
+                        Outcome.UNAVAILABLE, f"The call failed twice: {exc.message}. See server_logs."
+                    ) from exc
+                replays -= 1
+            except ChildTimeoutError as exc:
+                raise RefusalError(
+                    Outcome.TIMED_OUT,
+                    f"Tool '{name}' gave no answer within {limit:g} s and was cancelled. Whether it took effect is "
+                    "not known. Give execute_tool a larger timeout if it needs longer.",
+                ) from exc
+            except FrameError as exc:
+                raise RefusalError(Outcome.INVALID_ARGUMENTS, f"The arguments are {exc}.") from exc
+            except ChildFaultError as exc:
+                return _fault(tool, exc)
+
+
+def _not_ready(exc: NotReadyError) -> RefusalError:
+    failed = exc.state is State.FAILED
+    retry = round(exc.retry_after, 3) if exc.retry_after is not None else None
+    return RefusalError(
+        Outcome.FAILED_TO_START if failed else Outcome.UNAVAILABLE, exc.message, retryAfter=retry
+    )
+
+
+def _fault(tool: Tool, exc: ChildFaultError) -> dict[str, Any]:
+    """Turn a server's JSON-RPC error into a result a model can read, with the error whole in `_meta`."""
+    invalid = exc.code == INVALID_PARAMS
+    text = f"Server '{tool.server}' answered with an error: {exc.message} (code {exc.code})."
+    if invalid:
+        text += f" describe_tool(tool='{tool.name}') shows the arguments it takes."
+    error = {"code": exc.code, "message": exc.message}
+    if exc.data is not None:
+        error["data"] = exc.data
+    outcome = Outcome.INVALID_ARGUMENTS if invalid else Outcome.SERVER_ERROR
+    return {
+        "content": [{"type": "text", "text": text}],
+        "isError": True,
+        "_meta": {OUTCOME_KEY: str(outcome), "toolscore/error": error},
+    }

@@ -1,0 +1,380 @@
+"""What can be done with servers: install, register, remove, start, stop, and bring all back after a restart.
+
+Every installation is one way with an undo for each step: nothing is visible before the store has it, and what
+fails on the way leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import anyio
+
+from ..runners.base import BaseRunner
+from ..runners.errors import InstallError, SourceError
+from ..runners.lifecycle import State
+from ..runners.spec import Candidate, Installation, Report, ServerSpec, SourceKind, silent
+from ..runners.supervisor import Supervisor, Unit
+from .caller import MANAGE, Caller
+from .errors import LibraryError
+from .library import Library, Tool
+from .names import valid_server_name
+from .outcome import Outcome, RefusalError
+from .rows import Origin, ServerRow
+from .secrets import Secrets
+from .spec_secrets import extract
+
+logger = logging.getLogger(__name__)
+
+Action = Literal["start", "stop", "restart", "enable", "disable"]
+
+STEPS = 4
+"""Steps an installation reports: fetching, starting, listing, done."""
+
+
+@dataclass(frozen=True)
+class Added:
+    """A server that was installed or registered.
+
+    Attributes:
+        row: What is stored of it.
+        tools: Its tools.
+        seconds: How long it took.
+        notes: What somebody should know, such as a repair that was made.
+    """
+
+    row: ServerRow
+    tools: list[Tool]
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+
+
+class Servers:
+    """The servers of one home.
+
+    Args:
+        library: What is known.
+        supervisor: What is live.
+        runner: What installs.
+        secrets: Where literal values go.
+        folder: Folder of the servers' own folders.
+    """
+
+    def __init__(
+        self, library: Library, supervisor: Supervisor, runner: BaseRunner, secrets: Secrets, folder: Path
+    ) -> None:
+        self.library = library
+        self.supervisor = supervisor
+        self._runner = runner
+        self._secrets = secrets
+        self._folder = folder
+        self._reserved: set[str] = set()
+        self._refreshing: set[asyncio.Task[None]] = set()
+
+    def bring_back(self, *, start: bool) -> None:
+        """Put every stored server under supervision, and start the enabled ones if asked to."""
+        for row in self.library.servers.values():
+            unit = self.supervisor.add(row.installation, era=row.era)
+            if start and row.enabled:
+                unit.start()
+
+    def tidy(self) -> list[str]:
+        """Delete folders that belong to no server: an installation was killed half-way.
+
+        Returns:
+            Their names.
+        """
+        known = set(self.library.servers)
+        left = [path for path in self._folder.iterdir() if path.is_dir() and path.name not in known]
+        for path in left:
+            shutil.rmtree(path, ignore_errors=True)
+        return [path.name for path in left]
+
+    def changed(self, unit: Unit) -> None:
+        """Take note of a server's new state; when it came up, of what it says of itself."""
+        if unit.life.state is State.READY and unit.name in self.library.servers:
+            task = asyncio.get_running_loop().create_task(self._refresh(unit))
+            self._refreshing.add(task)
+            task.add_done_callback(self._refreshing.discard)
+
+    async def _refresh(self, unit: Unit) -> None:
+        row, session = self.library.servers.get(unit.name), unit.session
+        if row is None or session is None:
+            return
+        row = replace(
+            row, era=session.version, server_info=session.server_info, instructions=session.instructions
+        )
+        try:
+            if await self.library.refresh(row, unit.tools):
+                logger.info("server %s: its tools changed", unit.name)
+        except Exception:
+            # The server works; only what is remembered of it is not fresh.
+            logger.exception("server %s: its tools could not be stored", unit.name)
+
+    async def drained(self) -> None:
+        """Wait until what is being written is written."""
+        if self._refreshing:
+            await asyncio.wait(self._refreshing)
+
+    async def install(
+        self,
+        source: str,
+        caller: Caller,
+        *,
+        name: str | None = None,
+        args: tuple[str, ...] = (),
+        env: dict[str, str] | None = None,
+        origin: Origin = "agent",
+        report: Report = silent,
+    ) -> Added:
+        """Fetch, build, start, list and store a server; or leave nothing.
+
+        Args:
+            source: See `Candidate`.
+            caller: In whose name.
+            name: The server's name; made from the source when `None`.
+            args: Arguments after its entry point.
+            env: Its environment. Literal values go to the secrets file, not into the store.
+            origin: Who owns the row: `agent` or `cli`.
+            report: Told of every step.
+
+        Raises:
+            RefusalError: With the reason and the next step.
+        """
+        from ..runners.installers.name import suggest_name
+        from ..runners.installers.source import parse
+
+        self._may_manage(caller)
+        try:
+            parsed = parse(source)
+            name = name or suggest_name(parsed)
+        except SourceError as exc:
+            raise RefusalError(Outcome.INVALID_ARGUMENTS, str(exc)) from exc
+        with self._reserve(name):
+            began = time.monotonic()
+            async with AsyncExitStack() as undo:
+                spec = self._keep_secrets(name, ServerSpec(command="-", args=args, env=env or {}), undo)
+                candidate = Candidate(source=source, name=name, args=spec.args, env=spec.env)
+                await report(0, STEPS, f"fetching {source}")
+                installation = await self._fetch(candidate, report, undo)
+                await report(1, STEPS, f"starting {name}")
+                unit, failure = await self._try_out(installation)
+                notes = []
+                if failure is not None and unit.constraint is not None:
+                    await self._drop(unit)
+                    await report(1, STEPS, f"it needs {unit.constraint}: building its environment again")
+                    await self._runner.remove_server(installation)
+                    candidate = candidate.model_copy(update={"constraints": (unit.constraint,)})
+                    installation = await self._fetch(candidate, report, undo)
+                    notes.append(f"its own environment was repaired with the constraint {unit.constraint}")
+                    unit, failure = await self._try_out(installation)
+                added = await self._commit(unit, failure, origin, began, notes, report, undo)
+                undo.pop_all()
+                return added
+
+    async def register(
+        self,
+        name: str,
+        spec: ServerSpec,
+        caller: Caller,
+        *,
+        origin: Origin = "agent",
+        report: Report = silent,
+    ) -> Added:
+        """Take in a server that is already there: connect or start it, list it, store it.
+
+        Raises:
+            RefusalError: With the reason and the next step.
+        """
+        self._may_manage(caller)
+        with self._reserve(name):
+            began = time.monotonic()
+            async with AsyncExitStack() as undo:
+                source = " ".join((spec.command, *spec.args)) if spec.command else str(spec.url)
+                kept = self._keep_secrets(name, spec, undo)
+                if kept != spec:
+                    source = kept.command or "url"
+                installation = Installation(
+                    server_id=name,
+                    kind=SourceKind.REGISTERED,
+                    source=source,
+                    spec=kept,
+                    runtime="binary" if spec.command else "remote",
+                )
+                await report(1, STEPS, f"connecting to {name}")
+                unit, failure = await self._try_out(installation)
+                added = await self._commit(unit, failure, origin, began, [], report, undo)
+                undo.pop_all()
+                return added
+
+    async def remove(
+        self, name: str, caller: Caller, *, kind: Literal["installed", "registered"] | None = None
+    ) -> None:
+        """End a server and delete all that is its own.
+
+        Raises:
+            RefusalError: If there is none of that name, or it is of the other kind.
+        """
+        self._may_manage(caller)
+        row = self.row(name)
+        registered = row.installation.kind is SourceKind.REGISTERED
+        if kind is not None and registered != (kind == "registered"):
+            other = "unregister_tool" if registered else "uninstall_server"
+            raise RefusalError(
+                Outcome.INVALID_ARGUMENTS,
+                f"Server '{name}' was {'registered' if registered else 'installed'}: use {other}(name='{name}').",
+            )
+        if row.origin == "builtin":
+            raise RefusalError(Outcome.REFUSED, f"Server '{name}' is part of ToolScore; disable it instead.")
+        await self.library.remove(name)
+        await self.supervisor.remove(name)
+        await self._runner.remove_server(row.installation)
+        self._secrets.delete_prefix(f"{name}/")
+
+    async def manage(self, name: str, action: Action, caller: Caller) -> Unit:
+        """Start, stop, restart, enable or disable a server, and wait for it.
+
+        Raises:
+            RefusalError: If there is no such server, or it does not come up.
+        """
+        self._may_manage(caller)
+        row, unit = self.row(name), self.supervisor.units[name]
+        if action in ("start", "restart") and not row.enabled:
+            raise RefusalError(
+                Outcome.UNAVAILABLE,
+                f"Server '{name}' is disabled. Enable it with manage_server(name='{name}', action='enable').",
+            )
+        if action in ("enable", "disable"):
+            await self.library.set_enabled(name, action == "enable")
+        if action in ("stop", "disable", "restart"):
+            unit.stop()
+            await unit.stopped()
+        if action in ("start", "enable", "restart"):
+            unit.start()
+            if await unit.settled() is not State.READY:
+                refusal = unit.refusal()
+                raise RefusalError(Outcome.FAILED_TO_START, refusal.message, retryAfter=refusal.retry_after)
+        return unit
+
+    def row(self, name: str) -> ServerRow:
+        """Look a server up.
+
+        Raises:
+            RefusalError: `unknown_server`, with the names there are.
+        """
+        row = self.library.servers.get(name)
+        if row is None:
+            names = ", ".join(sorted(self.library.servers)) or "none yet"
+            raise RefusalError(
+                Outcome.UNKNOWN_SERVER, f"There is no server named '{name}'. There are: {names}."
+            )
+        return row
+
+    async def _fetch(self, candidate: Candidate, report: Report, undo: AsyncExitStack) -> Installation:
+        try:
+            installation = await self._runner.install_server(candidate, report)
+        except SourceError as exc:
+            raise RefusalError(Outcome.INVALID_ARGUMENTS, str(exc)) from exc
+        except InstallError as exc:
+            raise RefusalError(Outcome.INSTALL_FAILED, str(exc)) from exc
+        undo.push_async_callback(self._unbuild, installation)
+        return installation
+
+    async def _unbuild(self, installation: Installation) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._runner.remove_server(installation)
+
+    async def _try_out(self, installation: Installation) -> tuple[Unit, str | None]:
+        """Start a server once, with nobody to see it yet."""
+        unit = self.supervisor.add(installation)
+        unit.retries = False
+        try:
+            unit.start()
+            state = await unit.settled()
+        except BaseException:
+            await self._drop(unit)
+            raise
+        return unit, None if state is State.READY else unit.life.reason
+
+    async def _drop(self, unit: Unit) -> None:
+        with anyio.CancelScope(shield=True):
+            await self.supervisor.remove(unit.name)
+
+    async def _commit(
+        self,
+        unit: Unit,
+        failure: str | None,
+        origin: Origin,
+        began: float,
+        notes: list[str],
+        report: Report,
+        undo: AsyncExitStack,
+    ) -> Added:
+        """Store a server that came up, and let everybody see it."""
+        undo.push_async_callback(self._drop, unit)
+        session = unit.session
+        if failure is not None or session is None:
+            reason = failure or "it ended at once"
+            raise RefusalError(
+                Outcome.FAILED_TO_START,
+                f"Server '{unit.name}' did not start, and nothing of it was kept: {reason}",
+            )
+        await report(2, STEPS, f"{len(unit.tools)} tools listed")
+        row = ServerRow(
+            name=unit.name,
+            origin=origin,
+            enabled=True,
+            installation=unit.installation,
+            era=session.version,
+            server_info=session.server_info,
+            instructions=session.instructions,
+        )
+        try:
+            tools = await self.library.add(row, unit.tools)
+        except LibraryError as exc:
+            raise RefusalError(Outcome.INSTALL_FAILED, f"It was not kept: {exc}") from exc
+        unit.retries = True
+        if not tools:
+            notes.append("it offers no tools; see its resources or prompts, or its settings")
+        await report(STEPS, STEPS, f"{unit.name} is ready")
+        return Added(row, tools, time.monotonic() - began, notes)
+
+    def _keep_secrets(self, name: str, spec: ServerSpec, undo: AsyncExitStack) -> ServerSpec:
+        """Move literal values to the secrets file; the spec keeps references."""
+        spec, values = extract(name, spec)
+        if values:
+            self._secrets.set_many(values)
+            undo.callback(self._secrets.delete_prefix, f"{name}/")
+        return spec
+
+    @contextmanager
+    def _reserve(self, name: str) -> Iterator[None]:
+        """Hold a name while it is being installed."""
+        if reason := valid_server_name(name):
+            raise RefusalError(Outcome.INVALID_ARGUMENTS, f"'{name}' cannot be a server's name: {reason}")
+        if name in self.library.servers:
+            source = self.library.servers[name].installation.source
+            raise RefusalError(
+                Outcome.NAME_TAKEN,
+                f"A server named '{name}' is already there (from {source}). Give this one another name, or remove "
+                "the other first.",
+            )
+        if name in self._reserved:
+            raise RefusalError(Outcome.INSTALLING, f"A server named '{name}' is being installed right now.")
+        self._reserved.add(name)
+        try:
+            yield
+        finally:
+            self._reserved.discard(name)
+
+    def _may_manage(self, caller: Caller) -> None:
+        if MANAGE not in caller.rights:
+            raise RefusalError(Outcome.REFUSED, f"'{caller.principal}' may not install or manage servers.")
