@@ -1,0 +1,241 @@
+"""Running an installing program (uv, npm, git): captured, reported, bounded in time, ended as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import psutil
+
+from ..environment import certificates
+from ..errors import InstallError
+from ..spec import Report
+
+MAX_OUTPUT = 16 * 1024
+"""Bytes of output that are kept, counted from the end: compilers write megabytes, the reason comes last."""
+MAX_LINE = 300
+"""Characters of one reported line."""
+HEARTBEAT = 5.0
+"""Seconds of silence after which a running program is reported, so that clients do not give up waiting."""
+LINGER = 1.0
+"""Seconds to go on reading after a program ended whose background children still hold its output open."""
+CLEANUP = 5.0
+"""Seconds the end of a killed tree is waited for."""
+
+# Would make uv or a build back-end use ToolScore's own environment instead of the server's.
+_DROPPED = frozenset({"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "UV_PROJECT_ENVIRONMENT"})
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# One line for each of thirty packages says nothing a person waits for; errors come with the exception.
+_TRIVIAL = re.compile(r"[+~-] \S+$|Using Python |npm (?:warn|error)\b|cause: ")
+_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s@]+@")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A program that ended: its exit status, and the end of what it wrote on both its outputs."""
+
+    returncode: int
+    output: str
+
+
+@dataclass(slots=True)
+class Job:
+    """What all steps of one installation share.
+
+    Attributes:
+        directory: The server's own folder, already made.
+        report: Told of every step and every line of output.
+        timeout: Seconds the whole installation may take.
+        python: The interpreter that Python environments are made with.
+        node: The `node` program to use; found when `None`.
+        constraints: Version constraints of the Python environment.
+    """
+
+    directory: Path
+    report: Report
+    timeout: float
+    python: str
+    node: str | None = None
+    constraints: tuple[str, ...] = ()
+    _deadline: float = field(init=False)
+    _steps: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._deadline = time.monotonic() + self.timeout
+
+    async def say(self, message: str) -> None:
+        """Report one step."""
+        self._steps += 1
+        await self.report(float(self._steps), None, message)
+
+    async def run(
+        self, argv: Sequence[str], *, cwd: str | Path = "/", env: Mapping[str, str | None] | None = None
+    ) -> Finished:
+        """Run one program of this installation within the time that is left.
+
+        Args:
+            argv: Program and arguments; never through a shell.
+            cwd: Working directory. The root by default: a neutral place, without a project, a configuration
+                file or a folder named like a package.
+            env: Variables on top of the passed environment; `None` removes one.
+
+        Raises:
+            InstallError: If the time is over, or the program cannot be started.
+        """
+        output = Tail()
+        try:
+            with anyio.fail_after(max(0.0, self._deadline - time.monotonic())):
+                return await run(argv, output=output, say=self.say, cwd=cwd, env=installer_environment(env))
+        except TimeoutError:
+            raise InstallError(
+                f"Installing took longer than {self.timeout:g} seconds and was stopped in "
+                f"{Path(argv[0]).name}; what "
+                "was downloaded so far is cached, so try again, or allow it more time.",
+                stderr=output.text(),
+            ) from None
+        except (FileNotFoundError, PermissionError) as error:
+            raise InstallError(f"{argv[0]} cannot be started: {error.strerror}.") from None
+
+
+class Tail:
+    """The end of a stream of bytes, and its lines as they are completed."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self._line = bytearray()
+
+    def feed(self, chunk: bytes) -> list[str]:
+        """Take a chunk; give the lines worth telling it completed, without escape sequences and passwords."""
+        self._kept += chunk
+        del self._kept[:-MAX_OUTPUT]
+        # Progress bars redraw their line with a carriage return.
+        *complete, rest = bytes(self._line + chunk).replace(b"\r", b"\n").split(b"\n")
+        self._line = bytearray(rest[-MAX_OUTPUT:])
+        lines = [_clean(raw).strip()[:MAX_LINE] for raw in complete]
+        return [line for line in lines if line and not _TRIVIAL.match(line)]
+
+    def text(self) -> str:
+        """Give what was kept."""
+        return _clean(bytes(self._kept)).strip()
+
+
+def _clean(raw: bytes) -> str:
+    text = _ESCAPES.sub("", raw.decode(errors="replace"))
+    return _PASSWORD.sub(r"\1:***@", text)
+
+
+def installer_environment(extra: Mapping[str, str | None] | None = None) -> dict[str, str]:
+    """Give installers ToolScore's environment: mirrors, proxies, certificates and configuration live there.
+
+    Args:
+        extra: Variables to set; `None` removes one.
+    """
+    env = {k: v for k, v in os.environ.items() if k not in _DROPPED and not k.startswith("TOOLSCORE_")}
+    env |= certificates(env)
+    env |= {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "npm_config_update_notifier": "false"}
+    for key, value in (extra or {}).items():
+        if value is None:
+            env.pop(key, None)
+        else:
+            env[key] = value
+    return env
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    output: Tail,
+    say: Callable[[str], Awaitable[None]],
+    cwd: str | Path,
+    env: Mapping[str, str],
+) -> Finished:
+    """Run a program to its end. Whatever ends the wait early ends the program and all it started.
+
+    Args:
+        argv: Program and arguments.
+        output: Receives what it writes.
+        say: Told every line it writes.
+        cwd: Working directory.
+        env: Its whole environment.
+
+    Raises:
+        OSError: If it cannot be started.
+    """
+    read_end, write_end = os.pipe()
+    try:
+        # A pipe of our own instead of asyncio's: its `wait` would wait for grandchildren that keep the
+        # pipe open.
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=write_end,
+            stderr=write_end,
+            cwd=cwd,
+            env=env,
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(read_end)
+        raise
+    finally:
+        os.close(write_end)
+    ended = asyncio.ensure_future(process.wait())
+    try:
+        async with _reader(read_end) as (reader, close):
+            ended.add_done_callback(lambda _: asyncio.get_running_loop().call_later(LINGER, close))
+            started = time.monotonic()
+            while True:
+                chunk: bytes | None = None
+                with anyio.move_on_after(HEARTBEAT):
+                    chunk = await reader.read(65536)
+                if chunk is None:
+                    await say(f"{Path(argv[0]).name} is still at work ({time.monotonic() - started:.0f} s)")
+                    continue
+                if not chunk:
+                    break
+                for line in output.feed(chunk):
+                    await say(line)
+            await asyncio.shield(ended)
+        return Finished(ended.result(), output.text())
+    finally:
+        if not ended.done():
+            kill_tree(process.pid)
+        with anyio.move_on_after(CLEANUP, shield=True):
+            await asyncio.wait({ended})
+
+
+@contextlib.asynccontextmanager
+async def _reader(fd: int) -> AsyncIterator[tuple[asyncio.StreamReader, Callable[[], None]]]:
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb", 0)
+    )
+    try:
+        yield reader, transport.close
+    finally:
+        transport.close()
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a session leader that was not reaped yet, its group, and what it started outside of that.
+
+    Args:
+        pid: A process id that is known to be still the one of our child.
+    """
+    try:
+        tree = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        tree = []
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    for process in tree:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            process.kill()  # psutil compares the start time, so that a recycled id is safe

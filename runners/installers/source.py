@@ -1,0 +1,253 @@
+"""The source of a server as somebody writes it, taken apart and checked before any program sees it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from packaging.version import InvalidVersion, Version
+
+from ..errors import SourceError
+from ..spec import SourceKind
+
+KNOWN_FORMS = (
+    "Known forms: pypi:NAME[@VERSION][#SCRIPT], npm:[@SCOPE/]NAME[@VERSION][#BIN], git+URL[@REF][#ENTRY], "
+    "a folder (./NAME, /path/NAME, ~/NAME), a file ending in .mcpb, or command: PROGRAM ARGS..."
+)
+
+# Strict on purpose: what passes here can be no option, path or URL to uv, npm or git.
+_PYPI_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_PYPI = re.compile(
+    rf"(?P<name>{_PYPI_NAME})\s*(?:\[(?P<extras>[^\]]*)\])?\s*(?:(?:@|==)\s*(?P<version>\S+))?", re.ASCII
+)
+_NPM_PART = r"[A-Za-z0-9][A-Za-z0-9._~-]*"
+_NPM_NAME = re.compile(rf"(?:@{_NPM_PART}/)?{_NPM_PART}", re.ASCII)
+# A version, a tag, or a plain range; never an alias (`npm:x`), a path, or a URL.
+_NPM_VERSION = re.compile(r"\*|[\^~]?[A-Za-z0-9][A-Za-z0-9.+_-]*", re.ASCII)
+_SCRIPT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
+_GIT_SCHEMES = ("https", "http", "ssh", "git", "file")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+~%-]*", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+", re.ASCII)
+_BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock$|[./]$")
+_BUNDLE_SUFFIXES = (".mcpb", ".dxt")  # the format's first name was DXT
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source taken apart. Which fields are filled depends on the kind.
+
+    Attributes:
+        kind: What sort of source it is.
+        text: The source as given.
+        name: Name of the distribution (`pypi`) or package with its scope (`npm`).
+        extras: Extras of the distribution (`pypi`).
+        version: Version asked for (`pypi`, `npm`).
+        entry: Script, file or subfolder after `#`.
+        url: What git clones (`git`).
+        ref: Branch, tag or commit (`git`).
+        path: Absolute path (`folder`, `mcpb`).
+        argv: Program and its arguments (`command`).
+    """
+
+    kind: SourceKind
+    text: str
+    name: str = ""
+    extras: tuple[str, ...] = ()
+    version: str | None = None
+    entry: str | None = None
+    url: str = ""
+    ref: str | None = None
+    path: Path | None = None
+    argv: tuple[str, ...] = ()
+
+
+def parse(source: str) -> Source:
+    """Take a source apart.
+
+    Args:
+        source: The source as given, in one of the forms of `KNOWN_FORMS`.
+
+    Raises:
+        SourceError: If it has none of the known forms, or says something impossible.
+    """
+    text = source.strip()
+    if not text:
+        raise _error("The source is empty.")
+    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000 for c in text):
+        raise _error(f"The source {text!r} holds control characters.")
+    if text.startswith("pypi:"):
+        return _pypi(text)
+    if text.startswith("npm:"):
+        return _npm(text)
+    if text.startswith("git+"):
+        return _git(text)
+    if text.startswith("command:"):
+        return _command(text)
+    if text.startswith(("/", "~", "./", "../", "file://")) or text in (".", ".."):
+        return _path(text)
+    # A scope is npm's; a folder of that name can still be written with ./
+    if text.startswith("@") or ("/" not in text and not text.lower().endswith(_BUNDLE_SUFFIXES)):
+        raise _error(_bare_word(text))
+    if "://" in text or re.match(r"[\w.-]+@[\w.-]+:", text):
+        raise _error(_bare_url(text))
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text):
+        raise _error(f"{text!r} begins with {text.split(':', 1)[0]!r}:, which is no known kind of source.")
+    return _path(text)
+
+
+def _error(message: str) -> SourceError:
+    return SourceError(f"{message} {KNOWN_FORMS}.")
+
+
+def _bare_word(text: str) -> str:
+    if text.startswith("@"):
+        return f"{text!r} does not say where it comes from; did you mean npm:{text}?"
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text):
+        return f"{text!r} begins with {text.split(':', 1)[0]!r}:, which is no known kind of source."
+    if " " in text:
+        return f"{text!r} looks like a command line; did you mean `command: {text}`?"
+    offers = f"pypi:{text}, npm:{text}, or the folder ./{text}"
+    return f"{text!r} does not say where it comes from; did you mean {offers}?"
+
+
+def _bare_url(text: str) -> str:
+    if "://" not in text:
+        user_host, _, path = text.partition(":")
+        return f"{text!r} is a git address; write it as git+ssh://{user_host}/{path}."
+    if urlsplit(text).path.lower().endswith(_BUNDLE_SUFFIXES):
+        return f"{text!r} is a bundle on the web; download it and give the path of the file."
+    return f"{text!r} is a URL; did you mean git+{text}? (A running server is registered, not installed.)"
+
+
+def _split_entry(text: str, pattern: re.Pattern[str] = _SCRIPT) -> tuple[str, str | None]:
+    body, mark, entry = text.partition("#")
+    if mark and not pattern.fullmatch(entry):
+        raise _error(f"{entry!r}, after the # of {text!r}, is no name of a script.")
+    return body.strip(), entry if mark else None
+
+
+def _pypi(text: str) -> Source:
+    body, entry = _split_entry(text.removeprefix("pypi:").strip())
+    match = _PYPI.fullmatch(body)
+    if not match:
+        raise _error(f"{body!r} is no name of a Python distribution with an optional @VERSION.")
+    extras = tuple(extra.strip() for extra in (match["extras"] or "").split(",") if extra.strip())
+    if not all(re.fullmatch(_PYPI_NAME, extra, re.ASCII) for extra in extras):
+        raise _error(f"{match['extras']!r} is no list of extras.")
+    version = match["version"]
+    if version == "latest":  # as in `uvx NAME@latest`
+        version = None
+    if version is not None:
+        try:
+            version = str(Version(version))
+        except InvalidVersion:
+            raise _error(f"{version!r} is no version of a Python distribution, such as 1.4.2.") from None
+    return Source(SourceKind.PYPI, text, name=match["name"], extras=extras, version=version, entry=entry)
+
+
+def _npm(text: str) -> Source:
+    body, entry = _split_entry(text.removeprefix("npm:").strip())
+    at = body.rfind("@")
+    name, version = (body[:at], body[at + 1 :]) if at > 0 else (body, None)
+    if not _NPM_NAME.fullmatch(name) or len(name) > 214 or name in ("node_modules", "favicon.ico"):
+        raise _error(f"{name!r} is no name of an npm package.")
+    if version is not None and not _NPM_VERSION.fullmatch(version):
+        raise _error(f"{version!r} is no version or tag of an npm package, such as 1.4.2 or latest.")
+    return Source(SourceKind.NPM, text, name=name, version=version, entry=entry)
+
+
+def _git(text: str) -> Source:
+    address, mark, entry = text.removeprefix("git+").partition("#")
+    scheme, separator, rest = address.partition("://")
+    if not separator and re.match(r"[\w.-]+@[\w.-]+:", address):
+        raise _error(_bare_url(address))
+    if not separator or scheme not in _GIT_SCHEMES:
+        raise _error(
+            f"git+ must be followed by a URL with one of {', '.join(_GIT_SCHEMES)}, not {address!r}."
+        )
+    # The authority may hold `git@host`; only an @ after it starts a REF.
+    authority, slash, path = rest.partition("/")
+    path, at, ref = path.rpartition("@") if "@" in path else (path, "", "")
+    if not slash or not path or " " in rest:
+        raise _error(f"{scheme}://{rest} names no repository.")
+    _check_authority(scheme, authority)
+    if at and (not ref or ref.startswith(("-", "+", ".", "/")) or _BAD_REF.search(ref)):
+        raise _error(f"{ref!r} is no branch, tag or commit.")
+    entry = entry.removeprefix("subdirectory=")  # as in pip's and uv's git sources
+    return Source(
+        SourceKind.GIT,
+        text,
+        url=f"{scheme}://{authority}/{path}",
+        ref=ref or None,
+        entry=_check_entry(entry, text) if mark else None,
+    )
+
+
+def _check_authority(scheme: str, authority: str) -> None:
+    """Refuse hosts and users that ssh could take for options, and passwords, which would be stored."""
+    if scheme == "file":
+        if authority not in ("", "localhost"):
+            raise _error(
+                f"A file:// URL names no host, but this one names {authority!r}; write file:///path."
+            )
+        return
+    user, at, host_port = authority.rpartition("@")
+    if ":" in user:
+        raise _error(
+            "The URL holds a password, which would be stored; use ssh or git's credential helper instead."
+        )
+    if at and not _USER.fullmatch(user):
+        raise _error(f"{user!r} is no user name.")
+    host, _, port = host_port.rpartition(":") if re.search(r":\d*$", host_port) else (host_port, "", "")
+    if not _HOST.fullmatch(host.removeprefix("[").removesuffix("]")) or (port and not port.isascii()):
+        raise _error(f"{host_port!r} is no host.")
+
+
+def _check_entry(entry: str, text: str) -> str:
+    parts = entry.split("/")
+    if not entry or entry.startswith(("-", "/")) or ".." in parts or "\\" in entry:
+        raise _error(
+            f"{entry!r}, after the # of {text!r}, is no script, file or subfolder inside the project."
+        )
+    return entry
+
+
+def _path(text: str) -> Source:
+    plain, entry = text, None
+    if text.startswith("file://"):
+        plain, mark, entry = text.partition("#")
+        parts = urlsplit(plain)
+        if parts.netloc not in ("", "localhost"):
+            raise _error(f"{text!r} names the host {parts.netloc!r}; write file:///path.")
+        plain = unquote(parts.path)
+        if "\0" in plain:
+            raise _error(f"{text!r} holds control characters.")
+        entry = entry if mark else None
+    elif "#" in text and not _absolute(text).exists():  # a folder may be called `C#`
+        plain, _, entry = text.rpartition("#")
+    path = _absolute(plain)
+    kind = SourceKind.MCPB if path.name.lower().endswith(_BUNDLE_SUFFIXES) else SourceKind.FOLDER
+    if kind is SourceKind.MCPB and entry is not None:
+        raise _error("A bundle's manifest names its own entry point; leave out the part after #.")
+    return Source(kind, text, path=path, entry=None if entry is None else _check_entry(entry, text))
+
+
+def _absolute(text: str) -> Path:
+    try:
+        # A lexical `..` is left to the file system, which knows about links.
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise _error(f"{text!r} begins with the home folder of a user who does not exist.") from None
+
+
+def _command(text: str) -> Source:
+    try:
+        argv = tuple(shlex.split(text.removeprefix("command:")))
+    except ValueError as error:
+        raise _error(f"The command line of {text!r} cannot be split into words ({error}).") from None
+    if not argv or not argv[0]:
+        raise _error("command: must be followed by a program.")
+    return Source(SourceKind.COMMAND, text, argv=argv)
