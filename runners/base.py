@@ -12,6 +12,9 @@ from .spec import Candidate, Installation, Report, silent
 Message = dict[str, Any]
 """One JSON-RPC message as it is on the wire."""
 
+LOST = "toolscore/lost"
+"""Member a channel puts into the answer to a request whose true answer can never come: why it was lost."""
+
 
 class Channel(Protocol):
     """A duplex line of JSON-RPC messages to a server. One task runs it; anybody on the loop may send."""

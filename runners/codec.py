@@ -5,11 +5,14 @@ RFC 8259 has no NaN and no infinity, and text is Unicode scalar values; both are
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from .base import Message
+
+PARSE_ERROR = -32700
 
 
 class FrameError(ValueError):
@@ -32,6 +35,30 @@ def decode(frame: bytes | bytearray | str) -> Message:
     if not isinstance(value, dict):
         raise FrameError(f"a message is one JSON object, not {type(value).__name__}")
     return value
+
+
+def refused_answer(frame: bytes, reason: str) -> Message | None:
+    """Make an error of an answer that `decode` refused, so that its request need not wait for ever.
+
+    The standard library's parser also takes NaN and lone surrogates, which servers made with it write.
+
+    Args:
+        frame: The refused frame.
+        reason: Why it was refused.
+
+    Returns:
+        A JSON-RPC error for the request it answers; `None` if it is no answer at all.
+    """
+    if not frame.lstrip().startswith(b"{"):
+        return None
+    try:
+        value = json.loads(frame)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or "id" not in value or "method" in value:
+        return None
+    error = {"code": PARSE_ERROR, "message": f"the server's answer is {reason}"}
+    return {"jsonrpc": "2.0", "id": value["id"], "error": error}
 
 
 def encode(message: Any) -> bytes:

@@ -71,5 +71,5 @@ def diagnose(installation: Installation, child: Child | None, problem: str) -> D
 
 
 def _first_line(text: str) -> str:
-    line = text.strip().splitlines()[0]
+    line = next(iter(text.strip().splitlines()), "")
     return line if len(line) <= 80 else line[:79] + "…"

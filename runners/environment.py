@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 MARKER = "TOOLSCORE_CHILD_ID"
 """Variable whose random value proves that a process was started by ToolScore, also after its parent died."""
@@ -69,6 +68,35 @@ LAUNCHER_PREFIXES = ("UV_", "npm_config_", "NPM_CONFIG_", "PIP_", "PIPX_", "NODE
 """Those settings: mirrors, proxies, caches and certificates of uv, npm and pip."""
 
 
+SYSTEM_CERTIFICATES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where systems keep the certificates they trust, those of a company's own proxy included."""
+
+
+def certificates(ours: Mapping[str, str]) -> dict[str, str]:
+    """Point uv and Node to the system's certificates, which neither looks at by itself.
+
+    MCP clients start servers with a short environment, in which the variables that a person's shell sets for a
+    company's proxy are missing.
+
+    Args:
+        ours: ToolScore's own environment; what is set there wins.
+    """
+    bundle = next((path for path in SYSTEM_CERTIFICATES if Path(path).is_file()), None)
+    if bundle is None:
+        return {}
+    found = {}
+    if not {"UV_SYSTEM_CERTS", "UV_NATIVE_TLS", "SSL_CERT_FILE"} & ours.keys():
+        found["UV_SYSTEM_CERTS"] = "true"
+    if "NODE_EXTRA_CA_CERTS" not in ours:
+        found["NODE_EXTRA_CA_CERTS"] = bundle
+    return found
+
+
 def child_environment(
     ours: Mapping[str, str],
     *,
@@ -86,12 +114,12 @@ def child_environment(
     """
     launcher = Path(program).stem.lower() in LAUNCHERS
     named = ALWAYS | set(pass_env) | (WINDOWS if sys.platform == "win32" else frozenset())
-    environment: dict[str, str] = {}
+    environment = certificates(ours) if launcher else {}
     for name, value in ours.items():
         if (
             name in named
             or name.startswith("LC_")
-            or (name in PROXIES and (launcher or not urlsplit(value).username))
+            or (name in PROXIES and (launcher or "@" not in value))
             or (launcher and name.startswith(LAUNCHER_PREFIXES))
         ):
             environment[name] = value

@@ -1,7 +1,8 @@
 """The process ledger: who was started by whom, so that what a killed ToolScore left can be ended later.
 
 One JSON line a child, written before its handshake. A sweep touches only the children of owners that are gone,
-and ends only a process whose pid, start time and marker all agree; a recycled pid never does.
+and ends only processes that carry the child's random marker in their environment; one that merely got a recycled
+pid never does.
 """
 
 from __future__ import annotations
@@ -103,6 +104,8 @@ def marked(marker: str) -> list[psutil.Process]:
 def _is(pid: int, started: float) -> psutil.Process | None:
     try:
         process = psutil.Process(pid)
-        return process if abs(process.create_time() - started) < 0.05 else None
+        # One that was killed but that nobody has reaped yet still has its pid.
+        alive = process.status() != psutil.STATUS_ZOMBIE
+        return process if alive and abs(process.create_time() - started) < 0.05 else None
     except psutil.Error:
         return None

@@ -139,5 +139,8 @@ class Lifecycle:
 
     def _delay(self) -> float:
         policy = self.policy
-        delay = min(policy.first_delay * policy.factor ** (self.failures - 1), policy.max_delay)
+        growth = policy.factor ** min(
+            self.failures - 1, 100
+        )  # more would overflow, and is over max_delay anyway
+        delay = min(policy.first_delay * growth, policy.max_delay)
         return delay * (1 + policy.jitter * (2 * self.random() - 1))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import IO, cast
 
 from .base import Message
-from .codec import FrameError, decode, encode
+from .codec import FrameError, decode, encode, refused_answer
 from .errors import ChildGoneError
 
 MAX_LINE = 128 * 1024 * 1024
@@ -20,6 +20,9 @@ MAX_LINE = 128 * 1024 * 1024
 
 NOISE_LINES = 40
 """How many lines that are no JSON-RPC are kept to explain a failed start."""
+
+LONGEST_LOG_LINE = 64 * 1024
+"""Bytes of one line of standard error; the rest of a longer one is dropped."""
 
 WRITE_HIGH_WATER = 4 * 1024 * 1024
 """Bytes waiting for a server that does not read, from where on its writers wait too."""
@@ -75,6 +78,9 @@ class PipeChannel(asyncio.Protocol):
         self._receive: Callable[[Message], None] | None = None
         self._early: list[Message] = []
         self._noise: deque[str] = deque(maxlen=NOISE_LINES)
+        self.fault: str | None = None
+        """Why the line was closed from this side, where the server is to blame."""
+        self._closing = False
         self._reader: asyncio.ReadTransport | None = None
         self._writer: asyncio.WriteTransport | None = None
         self._closed = asyncio.Event()
@@ -85,7 +91,7 @@ class PipeChannel(asyncio.Protocol):
         """Take over both pipe ends; they are closed with the channel."""
         loop = asyncio.get_running_loop()
         writer, _ = await loop.connect_write_pipe(
-            lambda: _WriteSide(self._writable, self._line_lost), writing
+            lambda: _WriteSide(self._writable, self._input_lost), writing
         )
         writer.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self._writer = writer
@@ -100,7 +106,8 @@ class PipeChannel(asyncio.Protocol):
         try:
             lines = self._splitter.feed(data)
         except FrameError as exc:
-            self._noise.append(f"[{exc}; the line was closed]")
+            self.fault = f"wrote {exc} to its standard output"
+            self._splitter = LineSplitter()
             self._line_lost()
             return
         for line in lines:
@@ -108,9 +115,12 @@ class PipeChannel(asyncio.Protocol):
                 continue
             try:
                 message = decode(line)
-            except FrameError:
-                self._noise.append(line[:500].decode("utf-8", "replace"))
-                continue
+            except FrameError as exc:
+                refused = refused_answer(line, str(exc))
+                if refused is None:
+                    self._noise.append(line[:500].decode("utf-8", "replace"))
+                    continue
+                message = refused
             if self._receive is None:
                 self._early.append(message)
             else:
@@ -122,6 +132,12 @@ class PipeChannel(asyncio.Protocol):
         if rest and not rest.isspace():
             self._noise.append(rest[:500].decode("utf-8", "replace"))
         self._line_lost()
+
+    def _input_lost(self, exc: Exception | None) -> None:
+        """Note that the server cannot be told anything any more; if that is not our doing, the line is over."""
+        self._writer = None
+        if exc is not None or not self._closing:
+            self._line_lost()
 
     def _line_lost(self) -> None:
         self._closed.set()
@@ -174,18 +190,21 @@ class PipeChannel(asyncio.Protocol):
 
     async def aclose(self) -> None:
         """Close the server's input; what it still says is read until it closes its output."""
+        self._closing = True
         if self._writer is not None and not self._writer.is_closing():
             self._writer.close()
 
     def abandon(self) -> None:
-        """Close both directions now."""
+        """Close both directions now, whatever is still in them."""
         self._line_lost()
+        if self._writer is not None:
+            self._writer.abort()
 
 
 class _WriteSide(asyncio.BaseProtocol):
     """Tells the channel when the pipe is full, free again, or gone."""
 
-    def __init__(self, writable: asyncio.Event, lost: Callable[[], None]) -> None:
+    def __init__(self, writable: asyncio.Event, lost: Callable[[Exception | None], None]) -> None:
         self._writable = writable
         self._lost = lost
 
@@ -197,8 +216,7 @@ class _WriteSide(asyncio.BaseProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._writable.set()
-        if exc is not None:
-            self._lost()
+        self._lost(exc)
 
 
 class StderrReader(asyncio.Protocol):
@@ -206,18 +224,28 @@ class StderrReader(asyncio.Protocol):
 
     def __init__(self, line: Callable[[str], None]) -> None:
         self._line = line
-        self._splitter = LineSplitter(64 * 1024)
+        self._splitter = LineSplitter(LONGEST_LOG_LINE)
+        self._transport: asyncio.BaseTransport | None = None
         self.closed = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = transport
+
+    def abandon(self) -> None:
+        """Read no further: what still holds the other end may live on for ever."""
+        if self._transport is not None:
+            self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Hand on whole lines."""
         try:
             lines = self._splitter.feed(data)
         except FrameError:
-            lines = [self._splitter.rest()[: 64 * 1024]]
-            self._splitter = LineSplitter(64 * 1024)
+            lines = [self._splitter.rest()]
+            self._splitter = LineSplitter(LONGEST_LOG_LINE)
         for line in lines:
-            self._line(line.decode("utf-8", "replace").rstrip("\r"))
+            self._line(line[:LONGEST_LOG_LINE].decode("utf-8", "replace").rstrip("\r"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hand on the last words."""

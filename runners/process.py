@@ -112,7 +112,11 @@ class ProcessRunner(BaseRunner):
         extra: dict[str, str] = {}
         if "${PORT" in installation.spec.model_dump_json():
             extra["PORT"] = str(self._ports.lend(name))
-        spec = expand_spec(installation.spec, lookup=options.environ.get, secrets=options.secret, extra=extra)
+        def own_secret(key: str) -> str | None:
+            # A server sees what was given for it, never another server's.
+            return options.secret(key) if key.startswith(f"{name}/") else None
+
+        spec = expand_spec(installation.spec, lookup=options.environ.get, secrets=own_secret, extra=extra)
         if spec.command is None:
             return await self._connect(spec)
         child = ProcessChild(name, ServerLog(self._log_path(name)))
@@ -172,11 +176,10 @@ class ProcessRunner(BaseRunner):
     async def stop_server(self, server_id: str, grace: float | None = None) -> bool:
         """End it and give its port back."""
         child = self._children.pop(server_id, None)
-        if child is None:
-            return False
-        await child.stop(self._options.stop_grace if grace is None else grace)
+        if child is not None:
+            await child.stop(self._options.stop_grace if grace is None else grace)
         self._ports.give_back(server_id)
-        return True
+        return child is not None
 
     def child(self, server_id: str) -> Child | None:
         """Give what is left of the server that was started last under this name."""
@@ -218,6 +221,12 @@ class ServedChild(RemoteChild):
     def __init__(self, process: ProcessChild, remote: RemoteChild) -> None:
         super().__init__(remote.line)
         self.process = process
+        # Without it the end of the process would show only in the next call over HTTP.
+        self._watch = asyncio.get_running_loop().create_task(self._until_exit())
+
+    async def _until_exit(self) -> None:
+        await self.process.exited.wait()
+        self.line.give_up(self.process.epitaph())
 
     @property
     def pid(self) -> int | None:
@@ -253,6 +262,7 @@ class ServedChild(RemoteChild):
         """Close the connection, then end the process."""
         await super().stop(grace)
         await self.process.stop(grace)
+        self._watch.cancel()
 
 
 def measure(pid: int) -> tuple[int, float]:

@@ -17,7 +17,7 @@ import psutil
 from .base import Channel
 from .environment import MARKER
 from .errors import StartError
-from .ledger import Ledger, kill_marked, marked
+from .ledger import Ledger, kill_marked
 from .logs import ServerLog
 from .pipes import PipeChannel, StderrReader
 from .spec import ServerSpec
@@ -76,6 +76,8 @@ class ProcessChild:
         if self.ended_because:
             return f"server '{self.server_id}' was ended: {self.ended_because}"
         code = self.returncode
+        if self.pipes.fault:
+            return f"server '{self.server_id}' {self.pipes.fault}"
         if code is None:
             return f"server '{self.server_id}' closed its output"
         if code < 0:
@@ -160,6 +162,10 @@ class ProcessChild:
             await self._stderr.closed.wait()
             await self.pipes.wait_closed()
         self.pipes.abandon()
+        self._stderr.abandon()
+        for stream in (popen.stdin, popen.stdout, popen.stderr):
+            assert stream is not None
+            stream.close()  # a start that was cancelled half-way has not handed them on
         self._log.close()
         self.exited.set()
         return code
@@ -184,21 +190,18 @@ class ProcessChild:
             return
         with anyio.CancelScope(shield=True):
             if not self.exited.is_set():
-                strays = self.tree()
+                strays = self.tree()  # known by more than the marker, which they may have dropped
                 await self.pipes.aclose()
                 if not await self.ended_within(grace):
                     strays = self.tree() or strays
                     self._signal_group(signal.SIGTERM)
                     if not await self.ended_within(TERM_GRACE):
                         self._signal_group(signal.SIGKILL)
-                        for process in strays:
-                            with contextlib.suppress(psutil.Error):
-                                process.kill()
+                        _kill(strays)
                         kill_marked(self._marker)
                         await self.ended_within(KILL_WAIT)
-            for process in marked(self._marker):
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
+                _kill(strays)
+            kill_marked(self._marker)
 
     def kill(self, reason: str) -> None:
         """End it at once, and remember why."""
@@ -220,3 +223,10 @@ class ProcessChild:
         with anyio.move_on_after(seconds):
             await self.exited.wait()
         return self.exited.is_set()
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    """End processes; psutil makes sure that a recycled id is nobody else's."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()

@@ -9,8 +9,8 @@ from typing import Any
 
 import anyio
 
-from .base import Channel, Message
-from .codec import FrameError, decode, encode
+from .base import LOST, Channel, Message
+from .codec import FrameError, decode, encode, refused_answer
 from .errors import ChildGoneError, StartError
 
 MAX_MESSAGE = 64 * 1024 * 1024
@@ -25,7 +25,7 @@ class _QueuedChannel:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._outbox: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._outbox: asyncio.Queue[Any] = asyncio.Queue()
         self._room = asyncio.Event()
         self._room.set()
         self._closed = False
@@ -40,9 +40,13 @@ class _QueuedChannel:
         """
         if self._closed:
             raise ChildGoneError(self.epitaph(), written=False)
-        self._outbox.put_nowait(message)
+        self._outbox.put_nowait(self._packed(message))
         if self._outbox.qsize() >= OUTBOX:
             self._room.clear()
+
+    def _packed(self, message: Message) -> Any:
+        """Give the message as it is queued, so that one without a JSON form harms its sender only."""
+        raise NotImplementedError
 
     @property
     def congested(self) -> bool:
@@ -77,7 +81,8 @@ class _QueuedChannel:
         self._room.set()
         self._outbox.put_nowait(None)
 
-    async def _next(self) -> Message | None:
+    async def _next(self) -> Any:
+        """Give the next packed message; `None` once the connection is to be closed."""
         message = await self._outbox.get()
         if self._outbox.qsize() < OUTBOX // 2:
             self._room.set()
@@ -109,12 +114,16 @@ class WebSocketChannel(_QueuedChannel):
                 additional_headers=self._headers,
                 compression=None,
                 max_size=MAX_MESSAGE,
+                ping_timeout=None,  # one that is busy may answer late; a call's own deadline tells it from a dead one
             )
         except (OSError, WebSocketException, TimeoutError, ValueError) as exc:
             raise StartError(
                 f"cannot connect to {self._url}: {exc or type(exc).__name__}. Check that the server runs there and "
                 "that the address, the path and the token are right."
             ) from exc
+
+    def _packed(self, message: Message) -> str:
+        return encode(message).decode()
 
     async def run(self, receive: Callable[[Message], None]) -> None:
         """Hand on messages until the connection is closed."""
@@ -123,10 +132,13 @@ class WebSocketChannel(_QueuedChannel):
         writing = asyncio.get_running_loop().create_task(self._write())
         try:
             async for frame in self._connection:
+                data = frame.encode() if isinstance(frame, str) else frame
                 try:
-                    receive(decode(frame))
-                except FrameError:
-                    continue
+                    receive(decode(data))
+                except FrameError as exc:
+                    refused = refused_answer(data, str(exc))
+                    if refused is not None:
+                        receive(refused)
         except ConnectionClosed as exc:
             self._close(str(exc))
         finally:
@@ -140,7 +152,7 @@ class WebSocketChannel(_QueuedChannel):
 
         try:
             while (message := await self._next()) is not None:
-                await self._connection.send(encode(message).decode())
+                await self._connection.send(message)
         except ConnectionClosed:
             return
         finally:
@@ -189,17 +201,28 @@ class HttpChannel(_QueuedChannel):
             if isinstance(item, Exception):
                 self._why = _innermost(item)
                 continue
-            receive(item.message.model_dump(by_alias=True, mode="json", exclude_unset=True))
+            message = item.message.model_dump(by_alias=True, mode="json", exclude_unset=True)
+            match message.get("error"):
+                case {"code": -32000, "message": str(text)} if text.startswith("SSE stream"):
+                    receive({"id": message["id"], LOST: f"{self._url} broke off: {text}"})
+                case {"code": -32600, "message": "Session terminated"}:
+                    self._close("it does not know the session any more")
+                    break
+                case _:
+                    receive(message)
         scope.cancel()
 
-    async def _write(self, stream: Any) -> None:
+    def _packed(self, message: Message) -> Any:
         from mcp.shared.message import ClientMessageMetadata, SessionMessage
         from mcp_types import jsonrpc_message_adapter
 
+        headers = {"mcp-protocol-version": self._version} if self._version else None
+        parsed = jsonrpc_message_adapter.validate_json(encode(message), by_name=False)
+        return SessionMessage(parsed, metadata=ClientMessageMetadata(headers=headers))
+
+    async def _write(self, stream: Any) -> None:
         while (message := await self._next()) is not None:
-            headers = {"mcp-protocol-version": self._version} if self._version else None
-            parsed = jsonrpc_message_adapter.validate_python(message, by_name=False)
-            await stream.send(SessionMessage(parsed, metadata=ClientMessageMetadata(headers=headers)))
+            await stream.send(message)
 
 
 class RemoteChild:

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from .base import Channel, Message
+from .base import LOST, Channel, Message
 from .errors import ChildFaultError, ChildGoneError, ChildTimeoutError, StartError
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ MODERN_VERSION = "2026-07-28"
 
 UNSUPPORTED_VERSION = -32022
 METHOD_NOT_FOUND = -32601
+INVALID_ANSWER = -32603
 
 MAX_PAGES = 1000
 """Pages of one list; a server whose cursors go round in a circle must not be followed for ever."""
@@ -109,30 +110,48 @@ class ChildSession:
             StartError: If the server answers, but not as an MCP server.
             ChildGoneError: If it ends meanwhile.
         """
-        if not modern_first:
+        if modern_first:
             try:
-                await self._initialize()
+                await self._discover()
                 return
-            except ChildFaultError as exc:
-                if exc.code not in (UNSUPPORTED_VERSION, METHOD_NOT_FOUND):
-                    raise StartError(
-                        f"the server refused the handshake: {exc.message} (code {exc.code})"
-                    ) from exc
-        self.version = MODERN_VERSION
+            except ChildFaultError:
+                self.version = None  # it was replaced by one that does not speak it
         try:
-            result = await self.request("server/discover", {})
+            await self._initialize()
+            return
+        except ChildFaultError as exc:
+            if modern_first or exc.code not in (UNSUPPORTED_VERSION, METHOD_NOT_FOUND):
+                raise StartError(
+                    f"the server refused the handshake: {exc.message} (code {exc.code})"
+                ) from exc
+        try:
+            await self._discover()
         except ChildFaultError as exc:
             self.version = None
             raise StartError(
                 f"the server refused both protocol eras: {exc.message} (code {exc.code}). It may need a newer "
                 "ToolScore, or is no MCP server."
             ) from exc
-        versions = result.get("supportedVersions") or []
-        if MODERN_VERSION not in versions:
+
+    async def _discover(self) -> None:
+        self._agree_on(MODERN_VERSION)
+        result = await self.request("server/discover", {})
+        versions = result.get("supportedVersions")
+        if not isinstance(versions, list) or MODERN_VERSION not in versions:
             raise StartError(f"the server speaks only {versions}, which this ToolScore does not.")
-        self.server_info = (result.get("_meta") or {}).get("io.modelcontextprotocol/serverInfo") or {}
-        self.capabilities = result.get("capabilities") or {}
-        self.instructions = result.get("instructions")
+        self._learn(result, _object(result, "_meta").get("io.modelcontextprotocol/serverInfo"))
+
+    def _agree_on(self, version: str) -> None:
+        self.version = version
+        use_version = getattr(self._channel, "use_version", None)
+        if use_version is not None:
+            use_version(version)
+
+    def _learn(self, result: dict[str, Any], server_info: Any) -> None:
+        self.server_info = server_info if isinstance(server_info, dict) else {}
+        self.capabilities = _object(result, "capabilities")
+        instructions = result.get("instructions")
+        self.instructions = instructions if isinstance(instructions, str) else None
 
     async def _initialize(self) -> None:
         result = await self.request(
@@ -144,13 +163,8 @@ class ChildSession:
             raise StartError(
                 f"the server answered the handshake with protocol version {version!r}, unknown here."
             )
-        self.version = version
-        self.server_info = result.get("serverInfo") or {}
-        self.capabilities = result.get("capabilities") or {}
-        self.instructions = result.get("instructions")
-        use_version = getattr(self._channel, "use_version", None)
-        if use_version is not None:
-            use_version(version)
+        self._agree_on(version)
+        self._learn(result, result.get("serverInfo"))
         self.notify("notifications/initialized", None)
 
     async def list_all(self, method: str, key: str) -> list[dict[str, Any]]:
@@ -161,17 +175,22 @@ class ChildSession:
             key: The result's member that holds the items, such as `tools`.
         """
         items: list[dict[str, Any]] = []
-        cursor: str | None = None
+        cursor: Any = None
+        seen: list[Any] = []
         for _ in range(MAX_PAGES):
             result = await self.request(method, {"cursor": cursor} if cursor else {})
             page = result.get(key)
-            items.extend(item for item in page or () if isinstance(item, dict))
+            if isinstance(page, list):
+                items.extend(item for item in page if isinstance(item, dict))
             cursor = result.get("nextCursor")
             if not cursor:
                 return items
-        raise StartError(
-            f"{method} did not end after {MAX_PAGES} pages; the server's cursors go in a circle."
-        )
+            if cursor in seen:
+                raise StartError(
+                    f"{method} does not end: after {len(seen)} pages the server's cursors go in a circle."
+                )
+            seen.append(cursor)
+        raise StartError(f"{method} did not end after {MAX_PAGES} pages.")
 
     async def list_tools(self) -> list[dict[str, Any]]:
         """Fetch the server's tools as they are; none, if it does not offer any."""
@@ -222,6 +241,11 @@ class ChildSession:
             if self._channel.congested:
                 await self._drained(future)
             message = await future
+        except ChildGoneError as exc:
+            if not exc.written:
+                # Nothing can be said on this line any more: it is over, also if it was not closed yet.
+                self.closed.set()
+            raise
         except ChildTimeoutError:
             self._cancel(request_id, method, "timed out")
             raise
@@ -231,13 +255,12 @@ class ChildSession:
         finally:
             deadline.close()
             self._pending.pop(request_id, None)
-        error = message.get("error")
-        if error is not None:
-            raise ChildFaultError(
-                int(error.get("code", 0)), str(error.get("message", "unknown error")), error.get("data")
-            )
         result = message.get("result")
-        return result if isinstance(result, dict) else {}
+        if isinstance(result, dict):
+            return result
+        if (lost := message.get(LOST)) is not None:
+            raise ChildGoneError(str(lost), written=True)
+        raise _fault(message.get("error"))
 
     async def _drained(self, future: asyncio.Future[Message]) -> None:
         """Wait until the channel takes more, or the request is over anyway."""
@@ -312,6 +335,23 @@ class ChildSession:
             self._channel.send(reply)
         except ChildGoneError:
             logger.debug("dropped the answer to %s: the line is closed", method)
+
+
+def _object(value: dict[str, Any], key: str) -> dict[str, Any]:
+    member = value.get(key)
+    return member if isinstance(member, dict) else {}
+
+
+def _fault(error: Any) -> ChildFaultError:
+    """Read a JSON-RPC error, also one that is not well-formed."""
+    if not isinstance(error, dict):
+        return ChildFaultError(
+            INVALID_ANSWER, "the server's answer holds neither a result object nor an error"
+        )
+    code = error.get("code")
+    return ChildFaultError(
+        code if isinstance(code, int) else 0, str(error.get("message", "unknown error")), error.get("data")
+    )
 
 
 class _Deadline:

@@ -105,6 +105,9 @@ class Unit:
         self._stop_wanted = False
         self._closing = False
         self._restart = False
+        self._stops = 0
+        self._stale = False
+        self._listing: asyncio.Task[None] | None = None
         self._grace: float | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -173,15 +176,18 @@ class Unit:
         return self.life.state
 
     async def stopped(self) -> None:
-        """Wait until it is down."""
-        while self.life.state not in (State.STOPPED, State.FAILED):
+        """Wait until it is down, also if somebody starts it again at once."""
+        stops = self._stops
+        while self.life.state not in (State.STOPPED, State.FAILED) and self._stops == stops:
             await self._changed.wait()
 
     def _receive(self, event: Event, reason: str | None = None) -> None:
         before = self.life.state
         state = self.life.receive(event, time.monotonic(), reason)
         if state is not before:
-            logger.info("server %s: %s after %s%s", self.name, state, event, f" ({reason})" if reason else "")
+            self._stops += state is State.STOPPED
+            why = f": {reason.splitlines()[0]}" if reason else ""
+            logger.info("server %s: %s after '%s'%s", self.name, state, event, why)
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()
             self._on_change(self)
@@ -265,10 +271,7 @@ class Unit:
                 problem = child.epitaph() + " before the MCP handshake was done"
         diagnosis = self._runner.explain(self.installation, problem)
         self.constraint = diagnosis.constraint
-        text = diagnosis.message + (
-            f"\nIts standard error ends with:\n{diagnosis.stderr}" if diagnosis.stderr else ""
-        )
-        raise StartError(text, stderr=diagnosis.stderr)
+        raise StartError(diagnosis.message, stderr=diagnosis.stderr)
 
     async def _handshake(self) -> None:
         child = await self._runner.start_server(self.installation)
@@ -278,6 +281,24 @@ class Unit:
         await session.handshake(modern_first=self.era == MODERN_VERSION)
         self.tools = await session.list_tools()
         self.era = session.version
+        session.on_tools_changed = self._list_again
+
+    def _list_again(self) -> None:
+        """Fetch the tool list once more: the server says it changed. Changes meanwhile ask for another round."""
+        self._stale = True
+        if self._listing is None or self._listing.done():
+            self._listing = asyncio.get_running_loop().create_task(self._follow_tools())
+
+    async def _follow_tools(self) -> None:
+        while self._stale and (session := self.session) is not None and self.life.state is State.READY:
+            self._stale = False
+            try:
+                async with asyncio.timeout(self._options.start_timeout):
+                    self.tools = await session.list_tools()
+            except (TimeoutError, RunnerError) as exc:
+                logger.warning("server %s: its changed tools cannot be listed: %s", self.name, exc)
+                return
+            self._on_change(self)
 
     async def _watching(self) -> None:
         session = self.session
@@ -324,6 +345,8 @@ class Unit:
         assert self.life.retry_at is not None
         with anyio.move_on_after(max(0.0, self.life.retry_at - time.monotonic())) as waiting:
             await self._woken(None)
+        if self.life.state is not State.BACKOFF:
+            return  # somebody started it
         if self._stop_wanted:
             self._receive(Event.STOP)
         elif waiting.cancelled_caught:
@@ -341,6 +364,8 @@ class Unit:
     async def _down(self) -> None:
         """Close the line and end the process."""
         session, self.session = self.session, None
+        if self._listing is not None:
+            self._listing.cancel()
         await self._runner.stop_server(self.name, self._grace)
         if session is not None:
             await session.aclose()

@@ -14,7 +14,7 @@ from typing import Any, cast
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCRequest, jsonrpc_message_adapter
+from mcp_types import JSONRPCNotification, JSONRPCRequest, jsonrpc_message_adapter
 from pydantic import ValidationError
 
 from ..runners.codec import FrameError, decode, encode
@@ -101,6 +101,9 @@ class Connection(asyncio.Protocol):
             return
         if isinstance(message, JSONRPCRequest):
             self._outstanding.add(message.id)
+        elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
+            # A cancelled request is never answered.
+            self._answered((message.params or {}).get("requestId"))
         self._backlog.append(SessionMessage(message))
 
     def _refuse(self, code: int, message: str, identity: Any = None) -> None:
@@ -173,15 +176,19 @@ class Connection(asyncio.Protocol):
                     self._refuse(-32603, f"the answer is {exc}", message.get("id"))
                 if "method" not in message:
                     self.answered.set()
-                    self._outstanding.discard(message.get("id"))
-                    if self._eof and not self._outstanding:
-                        self._settled.set()
+                    self._answered(message.get("id"))
                 await self._writable.wait()
+
+    def _answered(self, identity: Any) -> None:
+        if isinstance(identity, str | int):
+            self._outstanding.discard(identity)
+        if self._eof and not self._outstanding:
+            self._settled.set()
 
     async def flushed(self, seconds: float) -> None:
         """Wait until what was written has left, or the client took too long."""
         with anyio.move_on_after(seconds):
-            while (
+            while (  # noqa: ASYNC110 - transports do not tell when their buffer is empty
                 self._writer is not None and self._writer.get_write_buffer_size() and not self.closed.is_set()
             ):
-                await anyio.sleep(0.01)  # noqa: ASYNC110 - transports do not tell when they are empty
+                await anyio.sleep(0.01)

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
@@ -49,10 +50,10 @@ def serve(settings: Settings, *, standalone: bool = False, background: bool = Fa
     except HomeError as exc:
         print(f"toolscore: {exc}", file=sys.stderr)
         return UNUSABLE
-    if lock is None:
+    if isinstance(lock, str):
         from .relay import relay
 
-        return relay(str(home.socket_path))
+        return relay(lock)
     with lock:
         from ..tools.errors import StoreError
         from ..tools.preflight import preflight
@@ -65,8 +66,8 @@ def serve(settings: Settings, *, standalone: bool = False, background: bool = Fa
             return UNUSABLE
 
 
-def _own(home: Home, *, standalone: bool, background: bool) -> HomeLock | None:
-    """Take the home's lock; `None` when its owner can be joined instead.
+def _own(home: Home, *, standalone: bool, background: bool) -> HomeLock | str:
+    """Take the home's lock, or give the path of the socket on which its owner can be joined.
 
     Raises:
         HomeBusyError: If it is owned, and cannot be joined.
@@ -79,8 +80,8 @@ def _own(home: Home, *, standalone: bool, background: bool) -> HomeLock | None:
             joinable = exc.owner.mode != "command"
             if joinable and (standalone or background):
                 raise
-            if joinable and home.socket_path.exists():
-                return None
+            if joinable and exc.owner.socket and Path(exc.owner.socket).exists():
+                return exc.owner.socket
             if time.monotonic() > deadline:
                 raise
         # A command line is at work, or the owner has not opened its socket yet; neither tells when it is over.

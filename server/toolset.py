@@ -289,7 +289,7 @@ def _cursor(name: str) -> str:
 
 def _cursor_name(cursor: str) -> str:
     try:
-        return base64.urlsafe_b64decode(cursor.encode()).decode()
+        return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         raise RefusalError(
             Outcome.INVALID_ARGUMENTS, "This cursor is not one list_tools gave: leave it out to begin again."

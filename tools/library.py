@@ -117,7 +117,7 @@ class Library:
         """Give the tools whose names are most like `name`, best first."""
         wanted = name.lower()
         exact = [tool.name for tool in self.tools.values() if tool.original.lower() == wanted]
-        close = difflib.get_close_matches(wanted, list(self.tools), n=count, cutoff=0.5)
+        close = difflib.get_close_matches(wanted, list(self.tools), n=count, cutoff=0.65)
         return list(dict.fromkeys([*exact, *close]))[:count]
 
     def _publish(self, server: str, rows: Iterable[ToolRow]) -> list[Tool]:

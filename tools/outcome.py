@@ -24,12 +24,10 @@ class Outcome(StrEnum):
     INSTALL_FAILED = "install_failed"
     FAILED_TO_START = "failed_to_start"
     UNAVAILABLE = "unavailable"
-    QUEUE_FULL = "queue_full"
     TIMED_OUT = "timed_out"
     OUTCOME_UNKNOWN = "outcome_unknown"
     SERVER_ERROR = "server_error"
     REFUSED = "refused"
-    INTERNAL_ERROR = "internal_error"
 
 
 class RefusalError(Exception):

@@ -92,8 +92,11 @@ class Router:
         limit = timeout if timeout is not None else self._timeout
         replays = 1
         while True:
+            unit = self._supervisor.units.get(tool.server)
+            if unit is None:
+                raise RefusalError(Outcome.UNAVAILABLE, f"Server '{tool.server}' is being removed.")
             try:
-                session = await self._supervisor.units[tool.server].ready()
+                session = await unit.ready()
                 result = await session.request("tools/call", params, timeout=limit, on_progress=on_progress)
                 if result.get("resultType") == "input_required":
                     raise RefusalError(
@@ -101,8 +104,6 @@ class Router:
                         f"Tool '{name}' asks its caller for input, which cannot be passed on by this version.",
                     )
                 return result
-            except KeyError:
-                raise RefusalError(Outcome.UNAVAILABLE, f"Server '{tool.server}' is being removed.") from None
             except NotReadyError as exc:
                 raise _not_ready(exc) from exc
             except ChildGoneError as exc:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -161,8 +162,13 @@ class Servers:
         with self._reserve(name):
             began = time.monotonic()
             async with AsyncExitStack() as undo:
-                spec = self._keep_secrets(name, ServerSpec(command="-", args=args, env=env or {}), undo)
-                candidate = Candidate(source=source, name=name, args=spec.args, env=spec.env)
+                # The source is stored: what looks like a secret in a command line must not stay in it.
+                given = ServerSpec(command="-", args=(*parsed.argv[1:], *args), env=env or {})
+                spec = self._keep_secrets(name, given, undo)
+                own = len(parsed.argv[1:])
+                if spec.args[:own] != given.args[:own]:
+                    source = "command: " + shlex.join([parsed.argv[0], *spec.args[:own]])
+                candidate = Candidate(source=source, name=name, args=spec.args[own:], env=spec.env)
                 await report(0, STEPS, f"fetching {source}")
                 installation = await self._fetch(candidate, report, undo)
                 await report(1, STEPS, f"starting {name}")
@@ -279,8 +285,12 @@ class Servers:
         return row
 
     async def _fetch(self, candidate: Candidate, report: Report, undo: AsyncExitStack) -> Installation:
+        async def within_first_step(done: float, _total: float | None, message: str) -> None:
+            # Nobody knows how many lines an installer will write: each takes half of what is left of this step.
+            await report(1 - 1 / (done + 1), STEPS, message)
+
         try:
-            installation = await self._runner.install_server(candidate, report)
+            installation = await self._runner.install_server(candidate, within_first_step)
         except SourceError as exc:
             raise RefusalError(Outcome.INVALID_ARGUMENTS, str(exc)) from exc
         except InstallError as exc:

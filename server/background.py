@@ -1,0 +1,214 @@
+"""The background ToolScore of a home: started detached, asked whether it answers, stopped by its lock."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from .home import Home, Owner, current_owner, prepare
+
+START_DEADLINE = 30.0
+"""Seconds a background ToolScore may take until it answers."""
+
+STOP_DEADLINE = 15.0
+"""Seconds it may take to end: it drains calls and stops every server."""
+
+COMMAND_DEADLINE = 60.0
+"""Seconds to wait for a command that is at work on the home."""
+
+_TURN = 0.05
+"""Seconds between two looks: nothing tells when another process begins to listen or gives up a lock."""
+
+_TAIL = 30
+"""Lines of the log that explain a start that failed."""
+
+
+class BackgroundError(Exception):
+    """It could not be started or stopped. The text says why and what to do next."""
+
+
+def start(home: Home, options: Sequence[str] = ()) -> tuple[Owner, bool]:
+    """Start the background ToolScore of a home and wait until it answers.
+
+    Args:
+        home: The home.
+        options: Global options to pass on.
+
+    Returns:
+        The owner, and whether it was started now; not, if one runs already in whatever mode.
+
+    Raises:
+        BackgroundError: If it ends or does not answer; nothing is left running.
+        HomeError: If the home cannot be used.
+    """
+    prepare(home)
+    owner = _wait_for_command(home)
+    if owner is not None:
+        return owner, False
+    log = home.logs_dir / "toolscore.log"
+    # For its owner's eyes, as it may hold what servers say.
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        before = os.fstat(descriptor).st_size
+        # -P: the working directory, which is the home, must not become a place to import from.
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "toolscore", *options, "serve", "--background"],
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            cwd=home.path,
+            start_new_session=True,
+        )
+    finally:
+        os.close(descriptor)
+    return _wait_for_answer(home, process, log, before)
+
+
+def _wait_for_answer(
+    home: Home, process: subprocess.Popen[bytes], log: Path, before: int
+) -> tuple[Owner, bool]:
+    deadline = time.monotonic() + START_DEADLINE
+    while time.monotonic() < deadline:
+        ended = process.poll()
+        owner = current_owner(home)
+        # Of two that are started at once one finds the home taken, which is as good as started.
+        serving = owner is not None and owner.mode != "command"
+        if owner is not None and serving and answers(owner.socket or str(home.socket_path)):
+            # It is to outlive us, so it is not ours to wait for: this silences the warning about that.
+            process.returncode = ended or 0
+            return owner, owner.pid == process.pid
+        if ended is not None and not serving:
+            raise BackgroundError(
+                f"the background ToolScore ended at once with status {ended}. {_explained(log, before)}"
+            )
+        time.sleep(_TURN)
+    _end(process)
+    raise BackgroundError(
+        f"the background ToolScore (process {process.pid}) did not answer within {START_DEADLINE:g} s and was "
+        f"ended. {_explained(log, before)}"
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_DEADLINE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _explained(log: Path, before: int) -> str:
+    with log.open("rb") as stream:
+        stream.seek(before)
+        lines = stream.read().decode(errors="replace").splitlines()[-_TAIL:]
+    if not lines:
+        return f"It wrote nothing to {log}."
+    return f"Its log, {log}, ends with:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def stop(home: Home, *, force: bool = False) -> Owner | None:
+    """Stop the ToolScore that runs for a home, and wait until the home is free.
+
+    Args:
+        home: The home.
+        force: Kill it if it does not end by itself.
+
+    Returns:
+        Who was stopped; `None` if none ran.
+
+    Raises:
+        BackgroundError: If it cannot be signalled, or does not end.
+        HomeError: If the lock cannot be read.
+    """
+    owner = current_owner(home)
+    if owner is None:
+        return None
+    if owner.mode == "command" and not force:
+        raise BackgroundError(
+            f"no ToolScore runs in the background, but another command (process {owner.pid}) is at work on "
+            f"{home.path}. Wait for it, or end it with --force."
+        )
+    _signal(owner, signal.SIGTERM)
+    if _gone(home, owner):
+        return owner
+    if force:
+        _signal(owner, getattr(signal, "SIGKILL", signal.SIGTERM))
+        if _gone(home, owner):
+            return owner
+    raise BackgroundError(
+        f"ToolScore (process {owner.pid}) did not end within {STOP_DEADLINE:g} s. Try again"
+        + (", or look at what keeps it." if force else ", or kill it with `toolscore stop --force`.")
+    )
+
+
+def _signal(owner: Owner, number: int) -> None:
+    # The lock is held as we look, so the pid in it is that of a live process and not a recycled one.
+    if owner.pid <= 0:
+        raise BackgroundError("the home is in use, but its lock does not say by which process. Try again.")
+    try:
+        os.kill(owner.pid, number)
+    except ProcessLookupError:
+        pass
+    except PermissionError as error:
+        raise BackgroundError(
+            f"process {owner.pid} belongs to another user. Run `toolscore stop` as that user."
+        ) from error
+
+
+def _gone(home: Home, owner: Owner) -> bool:
+    deadline = time.monotonic() + STOP_DEADLINE
+    while time.monotonic() < deadline:
+        present = current_owner(home)
+        if present is None or (present.pid, present.started) != (owner.pid, owner.started):
+            return True
+        time.sleep(_TURN)
+    return False
+
+
+def _wait_for_command(home: Home) -> Owner | None:
+    deadline = time.monotonic() + COMMAND_DEADLINE
+    while (owner := current_owner(home)) is not None and owner.mode == "command":
+        if time.monotonic() > deadline:
+            raise BackgroundError(
+                f"another command (process {owner.pid}) has been at work on {home.path} for "
+                f"{COMMAND_DEADLINE:g} s. Wait for it or end it, and try again."
+            )
+        time.sleep(_TURN)
+    return owner
+
+
+def answers(path: str, timeout: float = 2.0) -> bool:
+    """Tell whether a ToolScore answers at a Unix socket: a connection alone would only prove a backlog.
+
+    Args:
+        path: The socket.
+        timeout: Seconds for each step.
+    """
+    family: int | None = getattr(socket, "AF_UNIX", None)
+    if family is None:
+        return False
+    hello = {
+        "jsonrpc": "2.0",
+        "id": "start",
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "toolscore-start", "version": "1"},
+        },
+    }
+    with suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as line:
+        line.settimeout(timeout)
+        line.connect(path)
+        line.sendall(json.dumps(hello).encode() + b"\n")
+        return bool(line.recv(1))
+    return False

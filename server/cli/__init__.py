@@ -1,0 +1,83 @@
+"""The command line. Each command imports what it needs when it runs, so that `serve` stays light."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from argparse import Namespace
+from contextlib import suppress
+from types import FrameType
+
+
+def run(argv: list[str]) -> int:
+    """Run one command line.
+
+    Args:
+        argv: The arguments, without the program's name.
+
+    Returns:
+        The exit status; the end of `toolscore --help` says what each means.
+    """
+    from .parser import parse
+
+    try:
+        try:
+            status = _run(parse(argv))
+        except SystemExit as end:  # argparse has said what it had to say
+            status = end.code if isinstance(end.code, int) else 2
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        with suppress(OSError):
+            print("toolscore: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader has what it wanted (`toolscore list | head`). What is still buffered goes nowhere, or
+        # the interpreter would complain about it while it ends.
+        with suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+        return 0
+    return status
+
+
+def _run(options: Namespace) -> int:
+    if options.command == "version":
+        from ... import __version__
+
+        print(f"toolscore {__version__}")
+        return 0
+    if options.command == "config" and options.what == "template":
+        # Without loading any: it is what one asks for when the settings are broken.
+        from ..settings import template
+
+        print(template(), end="")
+        return 0
+
+    from ..settings import SettingsError, load
+
+    try:
+        loaded = load(options.set, home=options.home, config=options.config)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"toolscore: {problem}", file=sys.stderr)
+        return 3
+    if options.command == "serve":
+        from ..serve import serve
+
+        return serve(loaded.settings, standalone=options.standalone, background=options.background)
+
+    from .commands import run_command
+
+    if threading.current_thread() is threading.main_thread():
+        # An operation that is ended from outside undoes what it began, as on Ctrl-C.
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), _interrupt)
+    return run_command(options, loaded)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    signal.raise_signal(signal.SIGINT)

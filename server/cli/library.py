@@ -1,0 +1,241 @@
+"""The commands on the library: what is installed, registered and callable."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from ...runners.spec import silent
+from ..settings import Settings
+from .backend import Backend, open_backend
+from .output import Output
+from .results import ToolFailedError, content_lines, outcome, structured
+from .status import show_servers
+
+_SCHEMES = ("pypi:", "npm:", "git+", "command:")
+
+
+class _UsageError(Exception):
+    """The command line is wrong in a way the grammar cannot tell."""
+
+
+async def run(options: Namespace, settings: Settings, out: Output) -> int:
+    """Do one command on the library.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        # Before the library is opened: a slip must not cost the start of one.
+        arguments = _PREPARED[options.command](options)
+        async with open_backend(settings, out.remark) as backend:
+            return await _COMMANDS[options.command](options, arguments, backend, out)
+    except _UsageError as error:
+        out.error(str(error))
+        return 2
+    except ToolFailedError as failure:
+        if out.json_wanted:
+            out.document(failure.result)
+        out.error(str(failure))
+        return failure.status
+
+
+# --- arguments -----------------------------------------------------------------------------------------
+
+
+def _nothing(options: Namespace) -> dict[str, Any]:
+    return {}
+
+
+def _name(options: Namespace) -> dict[str, Any]:
+    return {"name": options.name}
+
+
+def _install_arguments(options: Namespace) -> dict[str, Any]:
+    source = options.source
+    if not source.startswith(_SCHEMES) and "://" not in source:
+        # The ToolScore that does it runs in another directory.
+        path, mark, script = source.partition("#")
+        found = Path(path).expanduser()
+        if found.exists():
+            source = os.path.abspath(found) + mark + script  # noqa: PTH100 - tidies `..`, keeps links
+    arguments = {"source": source, "args": options.rest, "env": dict(options.env)}
+    return arguments | ({"name": options.name} if options.name else {})
+
+
+def _register_arguments(options: Namespace) -> dict[str, Any]:
+    if not options.rest and not options.url:
+        raise _UsageError("register needs --url URL, or a command after `--`")
+    if options.header and not options.url:
+        raise _UsageError("--header goes with --url")
+    arguments: dict[str, Any] = {"name": options.name, "env": dict(options.env)}
+    if options.rest:
+        program = options.rest[0]
+        if os.sep in program and Path(program).exists():
+            program = os.path.abspath(program)  # noqa: PTH100 - keeps links, such as those of environments
+        arguments |= {"command": program, "args": options.rest[1:]}
+    if options.url:
+        arguments |= {"url": options.url, "headers": dict(options.header)}
+    return arguments
+
+
+def _call_arguments(options: Namespace) -> dict[str, Any]:
+    given = options.arguments
+    where = "the arguments"
+    try:
+        if given == "-":
+            where, given = "standard input", sys.stdin.read()
+        elif given.startswith("@"):
+            where, given = given[1:], Path(given[1:]).read_text(encoding="utf-8")
+        found = json.loads(given or "{}", parse_constant=_refused_constant)
+    except OSError as error:
+        raise _UsageError(f"{where} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise _UsageError(f"{where} must be a JSON object such as '{{\"a\": 1}}': {error}") from error
+    if not isinstance(found, dict):
+        raise _UsageError(f"{where} must be a JSON object such as '{{\"a\": 1}}', not {type(found).__name__}")
+    arguments = {"tool": options.tool, "arguments": found}
+    return arguments | ({"timeout": options.timeout} if options.timeout else {})
+
+
+def _refused_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _logs_arguments(options: Namespace) -> dict[str, Any]:
+    return {"name": options.name} | ({"lines": options.lines} if options.lines else {})
+
+
+def _manage_arguments(options: Namespace) -> dict[str, Any]:
+    return {"name": options.name, "action": options.action}
+
+
+# --- commands ------------------------------------------------------------------------------------------
+
+
+async def _add(options: Namespace, arguments: dict[str, Any], backend: Backend, out: Output) -> int:
+    tool = "install_server" if options.command == "install" else "register_tool"
+    for argument in options.rest[1 if tool == "register_tool" else 0 :]:
+        if not argument.startswith(("-", os.sep)) and Path(argument).is_file():
+            out.remark(f"note: {argument} is relative to this directory, where the server may not run")
+    async with out.progress() as report:
+        added = structured(await backend.call(tool, arguments, report))
+    if out.json_wanted:
+        out.document(added)
+        return 0
+    for note in added["notes"]:
+        out.remark(f"note: {note}")
+    version = f" {added['version']}" if added["version"] else ""
+    verb = "installed" if options.command == "install" else "registered"
+    count = len(added["tools"])
+    plural = "" if count == 1 else "s"
+    out.line(f"{verb} {added['name']}{version} in {added['seconds']:.1f} s: {count} tool{plural}")
+    for name in added["tools"]:
+        out.line(f"  {name}")
+    return 0
+
+
+async def _uninstall(options: Namespace, arguments: dict[str, Any], backend: Backend, out: Output) -> int:
+    servers = structured(await backend.call("list_servers", {}, silent))["servers"]
+    registered = any(s["name"] == options.name and s["kind"] == "registered" for s in servers)
+    # To a person it is one thing: the server goes. The tools tell the two apart for models.
+    tool = "unregister_tool" if registered else "uninstall_server"
+    removed = structured(await backend.call(tool, arguments, silent))
+    if out.json_wanted:
+        out.document(removed)
+    else:
+        out.line(f"removed {removed['name']}")
+    return 0
+
+
+async def _list(options: Namespace, arguments: dict[str, Any], backend: Backend, out: Output) -> int:
+    tools: list[dict[str, Any]] = []
+    asked: dict[str, Any] = {"server": options.server} if options.server else {}
+    while True:
+        page = structured(await backend.call("list_tools", asked, silent))
+        tools += page["tools"]
+        if not page.get("nextCursor"):
+            break
+        asked = {**asked, "cursor": page["nextCursor"]}
+    servers = structured(await backend.call("list_servers", {}, silent))["servers"]
+    if options.server:
+        servers = [server for server in servers if server["name"] == options.server]
+    if out.json_wanted:
+        out.document({"servers": servers, "tools": tools})
+        return 0
+    if not servers and not tools:
+        out.line("no servers: `toolscore install SOURCE` adds one")
+        return 0
+    if servers:
+        show_servers(servers, out)
+    if tools:
+        if servers:
+            out.line()
+        out.table(("tool", "description"), [(t["name"], t["description"].partition("\n")[0]) for t in tools])
+    return 0
+
+
+async def _call(options: Namespace, arguments: dict[str, Any], backend: Backend, out: Output) -> int:
+    async with out.progress() as report:
+        result = await backend.call("execute_tool", arguments, report)
+    failed = bool(result.get("isError"))
+    if failed and outcome(result) is not None:
+        raise ToolFailedError(result)
+    if out.json_wanted:
+        out.document(result)
+    else:
+        lines = content_lines(result)
+        if not lines and "structuredContent" in result:
+            out.document(result["structuredContent"])
+        for line in lines:
+            out.line(line)
+    return 1 if failed else 0
+
+
+async def _manage(options: Namespace, arguments: dict[str, Any], backend: Backend, out: Output) -> int:
+    if options.action in ("start", "restart") and not out.quiet:
+        out.remark(f"{options.action}ing {shlex.quote(options.name)} ...")
+    done = structured(await backend.call("manage_server", arguments, silent))
+    if out.json_wanted:
+        out.document(done)
+    else:
+        state = "disabled" if options.action == "disable" else str(done["state"]).lower()
+        out.line(f"{done['name']}: {state}")
+    return 0
+
+
+async def _logs(options: Namespace, arguments: dict[str, Any], backend: Backend, out: Output) -> int:
+    found = structured(await backend.call("server_logs", arguments, silent))
+    if out.json_wanted:
+        out.document(found)
+    else:
+        for line in found["lines"]:
+            out.line(line)
+    return 0
+
+
+_PREPARED: dict[str, Callable[[Namespace], dict[str, Any]]] = {
+    "install": _install_arguments,
+    "register": _register_arguments,
+    "uninstall": _name,
+    "list": _nothing,
+    "call": _call_arguments,
+    "manage": _manage_arguments,
+    "logs": _logs_arguments,
+}
+
+_COMMANDS: dict[str, Callable[[Namespace, dict[str, Any], Backend, Output], Awaitable[int]]] = {
+    "install": _add,
+    "register": _add,
+    "uninstall": _uninstall,
+    "list": _list,
+    "call": _call,
+    "manage": _manage,
+    "logs": _logs,
+}

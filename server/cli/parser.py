@@ -1,0 +1,190 @@
+"""The grammar of the command line."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from ... import __version__
+
+EXIT_CODES = """\
+exit status:
+  0    done
+  1    the operation failed: an error result, a server that did not start, a doctor who misses something
+  2    the command line is wrong
+  3    the settings or the home cannot be used
+  4    no such server or tool
+  130  interrupted
+"""
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Parse a command line.
+
+    Returns:
+        The options: `command`, its own, `home`, `config`, `set` (a dict), `quiet`, and `rest`, what followed `--`.
+
+    Raises:
+        SystemExit: For `--help`, `--version`, and a line that is wrong.
+    """
+    # argparse treats `--` differently from one Python to the next, so it never sees it.
+    at = argv.index("--") if "--" in argv else len(argv)
+    words, rest = argv[:at], argv[at + 1 :]
+    parser, commands = _parsers()
+    at = _command_at(words)
+    if at == len(words) and not {"-h", "--help", "--version"} & set(words):
+        words.insert(at := 0, "serve")  # whose options may stand alone, too
+    # A command that is not known goes to the parser of everything, which says so.
+    known = at < len(words) and words[at] in commands
+    options = parser.parse_args(words[:at] if known else words)
+    command = words[at]
+    options.command = command
+    # Intermixed, or `call TOOL --json '{}'` would be an error: argparse gives up on optional positionals at
+    # the first option. What was given before the command is there already and so not undone by a default.
+    commands[command].parse_intermixed_args(words[at + 1 :], options)
+    if rest and options.command not in {"install", "register"}:
+        parser.error(f"`{options.command}` takes nothing after `--`")
+    options.rest = rest
+    options.set = dict(options.set)
+    return options
+
+
+def _command_at(words: list[str]) -> int:
+    """Find the first word that is neither a global option nor the value of one."""
+    at = 0
+    while at < len(words) and words[at].startswith("-"):
+        at += 2 if words[at] in {"--home", "--config", "--set"} else 1
+    return min(at, len(words))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
+    return key.strip(), value
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _globals(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("global options")
+    group.add_argument("--home", metavar="DIR", help="the home (TOOLSCORE_HOME)")
+    group.add_argument("--config", metavar="FILE", help="the settings file (TOOLSCORE_CONFIG)")
+    group.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        type=_pair,
+        action="append",
+        default=[],
+        help="a setting, such as process.timeout=60 (repeatable)",
+    )
+    group.add_argument("--quiet", action="store_true", help="no progress and no remarks")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"toolscore: {message}\n{self.format_usage()}")
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Make the parser of everything, and those of the commands by name."""
+    parser = _Parser(
+        prog="toolscore",
+        description="One MCP server in front of all the others. Without a command: serve.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"toolscore {__version__}")
+    _globals(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, text: str, *, json: bool = False) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        _globals(sub)
+        if json:
+            sub.add_argument("--json", action="store_true", help="one JSON document on standard output")
+        return sub
+
+    serve = command("serve", "Speak MCP on standard input and output (the default).")
+    serve.add_argument("--standalone", action="store_true", help="do not join one that already runs")
+    serve.add_argument("--background", action="store_true", help=argparse.SUPPRESS)
+    command("start", "Start the background ToolScore of this home.")
+    for name, text in (
+        ("stop", "Stop the ToolScore that runs for this home."),
+        ("restart", "Stop and start the background ToolScore of this home."),
+    ):
+        stop = command(name, text)
+        stop.add_argument("--force", action="store_true", help="kill it if it does not end by itself")
+
+    install = command("install", "Install a server; what follows `--` are its arguments.", json=True)
+    install.usage = "toolscore install SOURCE [--name NAME] [--env K=V]... [--json] [-- ARGS...]"
+    install.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="pypi:NAME[@VERSION], npm:NAME[@VERSION], git+URL[@REF], a folder, an .mcpb file, or 'command: ...'",
+    )
+    install.add_argument("--name", help="the server's name; otherwise made from the source")
+    _env(install)
+    register = command("register", "Register a server that is already there.", json=True)
+    register.usage = (
+        "toolscore register NAME [--url URL] [--header K=V]... [--env K=V]... [--json] [-- COMMAND ARGS...]"
+    )
+    register.add_argument("name", metavar="NAME")
+    register.add_argument("--url", help="a ws://, wss://, http:// or https:// endpoint")
+    register.add_argument("--header", metavar="KEY=VALUE", type=_pair, action="append", default=[])
+    _env(register)
+    uninstall = command("uninstall", "Remove a server and everything installed for it.", json=True)
+    uninstall.add_argument("name", metavar="NAME")
+
+    listing = command("list", "List the servers and their tools.", json=True)
+    listing.add_argument("server", metavar="SERVER", nargs="?", help="only this server")
+    call = command("call", "Call a tool.", json=True)
+    call.add_argument("tool", metavar="TOOL", help="its name, such as time__get_current_time")
+    call.add_argument(
+        "arguments",
+        metavar="JSON",
+        nargs="?",
+        default="{}",
+        help="its arguments, a JSON object; `-` reads standard input, @FILE a file",
+    )
+    call.add_argument("--timeout", metavar="SECONDS", type=_seconds, help="give up after this long")
+    command("status", "Show what runs.", json=True)
+    logs = command("logs", "Show what a server wrote on its standard error.", json=True)
+    logs.add_argument("name", metavar="NAME")
+    logs.add_argument("--lines", metavar="N", type=_count, help="how many lines")
+    manage = command("manage", "Start, stop, restart, enable or disable a server.", json=True)
+    manage.add_argument("name", metavar="NAME")
+    manage.add_argument("action", metavar="ACTION", choices=["start", "stop", "restart", "enable", "disable"])
+
+    command("doctor", "Show what this machine offers.", json=True)
+    config = command("config", "Show the settings, a template for their file, or the file's path.", json=True)
+    config.add_argument("what", metavar="show|template|path", choices=["show", "template", "path"])
+    config.add_argument("--origin", action="store_true", help="with where each value comes from")
+    command("version", "Show the version.")
+    return parser, dict(commands.choices)
+
+
+def _env(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--env",
+        metavar="KEY=VALUE",
+        type=_pair,
+        action="append",
+        default=[],
+        help="for the server (repeatable)",
+    )

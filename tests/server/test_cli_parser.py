@@ -1,0 +1,100 @@
+"""The grammar of the command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from toolscore.server.cli import run
+from toolscore.server.cli.parser import parse
+
+
+@pytest.mark.parametrize("line", ["", "serve", "--standalone", "serve --standalone", "--home x --quiet"])
+def test_without_a_command_it_serves(line: str) -> None:
+    options = parse(line.split())
+    assert options.command == "serve"
+    assert options.standalone == ("--standalone" in line)
+    assert options.home == ("x" if "--home" in line else None)
+    assert options.background is False
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--home H --set a.b=1 --quiet call T {} --config C --set c.d=2=3",
+        "call T {} --home=H --set a.b=1 --config C --quiet --set c.d=2=3",
+        "--config C --quiet call --home H T --set a.b=1 {} --set c.d=2=3",
+    ],
+)
+def test_global_options_stand_before_or_after_the_command(line: str) -> None:
+    options = parse(line.split())
+    assert (options.home, options.config, options.quiet) == ("H", "C", True)
+    assert options.set == {"a.b": "1", "c.d": "2=3"}
+    assert (options.tool, options.arguments) == ("T", "{}")
+
+
+def test_a_global_option_given_twice_counts_as_the_later_one() -> None:
+    assert parse(["--home", "a", "list", "--home", "b"]).home == "b"
+    assert parse(["--set", "k=1", "list", "--set", "k=2"]).set == {"k": "2"}
+
+
+@pytest.mark.parametrize("line", ["call T --json {}", "call --json T {}", "call T {} --json"])
+def test_options_stand_anywhere_among_the_arguments(line: str) -> None:
+    options = parse(line.split())
+    assert (options.tool, options.arguments, options.json) == ("T", "{}", True)
+
+
+def test_everything_after_two_dashes_belongs_to_the_server() -> None:
+    options = parse(["install", "pypi:x", "--env", "A=1", "--env", "B=", "--", "--home", "q", "--", "-x"])
+    assert options.rest == ["--home", "q", "--", "-x"]
+    assert (options.env, options.home) == ([("A", "1"), ("B", "")], None)
+    assert parse(["register", "n", "--", "python", "s.py"]).rest == ["python", "s.py"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nosuch",
+        "--nosuch",
+        "--home",
+        "list a b",
+        "call",
+        "call T {} --timeout 0",
+        "call T {} --timeout inf",
+        "call T {} --timeout soon",
+        "logs n --lines 0",
+        "logs n --lines -1",
+        "manage n explode",
+        "config",
+        "config nosuch",
+        "install",
+        "install x --env A",
+        "install x --env =1",
+        "list --set nothing",
+        "list -- x",
+        "--hom x list",
+    ],
+)
+def test_a_wrong_line_is_status_2_with_the_usage(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(line.split()) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("toolscore: ")
+    assert "usage: " in said.err
+
+
+def test_help_tells_every_command_and_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    said = capsys.readouterr().out
+    for word in ("serve", "start", "install", "doctor", "config", "exit status:", "130"):
+        assert word in said
+    assert "--background" not in said
+    assert run(["serve", "--help"]) == 0
+    assert "--background" not in capsys.readouterr().out
+
+
+def test_the_version_is_shown_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    first = capsys.readouterr().out
+    assert run(["version"]) == 0
+    assert capsys.readouterr().out == first
+    assert first.startswith("toolscore 0")

@@ -1,0 +1,159 @@
+"""The doctor: findings on this machine, and on ones that lack something."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from toolscore.sandbox.probe import probe
+from toolscore.server import doctor
+from toolscore.server.doctor import Check, examine, healthy
+from toolscore.server.home import Home, HomeLock, prepare
+from toolscore.server.settings import load
+
+needs_user = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is forbidden to root"
+)
+
+
+def checks(home: Path, **overrides: str) -> dict[str, Check]:
+    settings = load(overrides, home=str(home), environ={}).settings
+    return {check.name: check for check in examine(settings)}
+
+
+def test_this_machine_has_what_is_needed(tmp_path: Path) -> None:
+    found = checks(tmp_path)
+    assert healthy(list(found.values()))
+    assert {name for name, check in found.items() if check.needed} == {"python", "uv", "home"}
+    assert found["python"].status == found["uv"].status == found["home"].status == "ok"
+    assert sys.executable in found["python"].found
+
+
+def test_every_finding_says_something_and_every_lack_what_to_do(tmp_path: Path) -> None:
+    for check in checks(tmp_path).values():
+        assert check.found
+        assert check.advice or check.status == "ok" or check.name.startswith("kernel: ")
+
+
+def test_each_kernel_layer_is_a_line_and_none_is_needed(tmp_path: Path) -> None:
+    found = checks(tmp_path)
+    for layer in probe():
+        check = found[f"kernel: {layer.name}"]
+        assert check.status == ("ok" if layer.offered else "warn")
+        assert not check.needed
+
+
+def test_looking_does_not_make_the_home(tmp_path: Path) -> None:
+    found = checks(tmp_path / "a" / "b")
+    assert found["home"].status == "ok"
+    assert "can be made" in found["home"].found
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_looking_leaves_nothing_in_the_home(tmp_path: Path) -> None:
+    checks(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_home_that_is_a_file_is_missing_and_that_is_not_healthy(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = checks(tmp_path / "file" / "home")
+    assert found["home"].status == "missing"
+    assert "TOOLSCORE_HOME" in found["home"].advice
+    assert not healthy(list(found.values()))
+
+
+@needs_user
+def test_a_home_without_permission_is_missing(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    found = checks(tmp_path)
+    tmp_path.chmod(0o700)
+    assert "not writable" in found["home"].found
+
+
+def test_programs_that_are_not_there_are_missing_with_what_installs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "_NODE_EXTRA", "no_such_extra")
+    found = checks(tmp_path)
+    assert found["git"].status == found["node"].status == found["npm"].status == "missing"
+    assert "install git" in found["git"].advice
+    assert "toolscore[node]" in found["node"].advice
+    assert found["uv"].status == "ok"  # a dependency, found without PATH
+    assert healthy(list(found.values()))
+
+
+def test_a_program_that_fails_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = tmp_path / "git"
+    git.write_text("#!/bin/sh\necho broken >&2; exit 3\n")
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert checks(tmp_path)["git"].found == f"{git} fails with status 3: broken"
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+def test_node_is_the_one_that_is_set(tmp_path: Path) -> None:
+    node = shutil.which("node")
+    assert node
+    (tmp_path / "mynode").symlink_to(node)
+    found = checks(tmp_path, **{"install.node": str(tmp_path / "mynode")})
+    assert str(tmp_path / "mynode") in found["node"].found
+    found = checks(tmp_path, **{"install.node": "/no/such/node"})
+    assert found["node"].status == "missing"
+    assert "install.node is /no/such/node" in found["node"].advice
+
+
+def test_the_extra_is_found_where_the_system_has_no_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "extra_of_the_test"
+    npm = package / "lib/node_modules/npm/bin/npm-cli.js"
+    npm.parent.mkdir(parents=True)
+    npm.touch()
+    (package / "__init__.py").touch()
+    (package / "bin").mkdir()
+    (package / "bin/node").write_text("#!/bin/sh\necho v99.1.0\n")
+    (package / "bin/node").chmod(0o755)
+    monkeypatch.setattr(doctor, "_NODE_EXTRA", package.name)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'empty'}")
+    # The script's own interpreter is found by its absolute path.
+    found = checks(tmp_path)
+    assert found["node"].found == f"99.1.0 at {package / 'bin/node'}"
+    assert found["npm"] == Check("npm", "ok", f"of the extra, {npm}")
+
+
+def test_ports_in_use_are_counted_and_a_full_range_is_a_warning(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        found = checks(tmp_path, **{"process.port_range_start": port, "process.port_range_end": port})
+    assert found["ports"].status == "warn"
+    assert found["ports"].found == f"0 of 1 free, {port} to {port}"
+
+
+def test_a_running_owner_is_named(tmp_path: Path) -> None:
+    home = Home.at(tmp_path)
+    assert checks(tmp_path)["running"].found == "no ToolScore runs for this home"
+    prepare(home)
+    with HomeLock.acquire(home, "background", "9.9"):
+        assert f"ToolScore 9.9, process {os.getpid()}, mode background" in checks(tmp_path)["running"].found
+
+
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [((3, 10, 9), "missing"), ((3, 11, 0), "ok"), ((3, 14, 2), "ok"), ((3, 15, 0), "warn")],
+)
+def test_the_python_versions_that_are_supported(
+    version: tuple[int, int, int], status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "version_info", version)
+    assert doctor._python().status == status

@@ -1,0 +1,347 @@
+"""Settings: where values come from, which wins, and what an error tells."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from toolscore.server.settings import SettingsError, load, options, template
+
+
+def home(tmp_path: Path, text: str | None = None, name: str = "config.toml") -> str:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    return str(tmp_path)
+
+
+def problems(**kwargs: object) -> tuple[str, ...]:
+    overrides = kwargs.pop("overrides", {})
+    with pytest.raises(SettingsError) as caught:
+        load(overrides, **{"environ": {}, **kwargs})  # type: ignore[arg-type]
+    assert str(caught.value).splitlines() == list(caught.value.problems)
+    return caught.value.problems
+
+
+def test_defaults_hold_where_nothing_is_set(tmp_path: Path) -> None:
+    loaded = load({}, home=home(tmp_path), config=None, environ={})
+    process = loaded.settings.process
+    assert (process.timeout, process.start_timeout, process.stop_grace) == (300, 30, 2)
+    assert (process.port_range_start, process.port_range_end) == (41000, 41999)
+    assert (process.max_memory, process.start_concurrency, process.restart_limit) == (0, 8, 5)
+    assert process.pass_env == ()
+    assert loaded.settings.log.level == "info"
+    assert (loaded.settings.install.timeout, loaded.settings.tools.page_size) == (900, 50)
+    assert {origin for key, origin in loaded.origins.items() if key != "home"} == {"default"}
+    assert not loaded.config_exists
+
+
+def test_each_source_wins_over_the_one_before_it(tmp_path: Path) -> None:
+    where = home(tmp_path, "[process]\ntimeout = 1\nstart_timeout = 1\nstop_grace = 1\n")
+    environ = {"TOOLSCORE_PROCESS_START_TIMEOUT": "2", "TOOLSCORE_PROCESS_STOP_GRACE": "2.5"}
+    loaded = load({"process.stop_grace": "3"}, home=where, environ=environ)
+    process = loaded.settings.process
+    assert (process.timeout, process.start_timeout, process.stop_grace) == (1, 2, 3)
+    assert loaded.origins["process.timeout"] == f"file {tmp_path}/config.toml, [process] timeout"
+    assert loaded.origins["process.start_timeout"] == "environment variable TOOLSCORE_PROCESS_START_TIMEOUT"
+    assert loaded.origins["process.stop_grace"] == "command line --set"
+
+
+def test_the_home_comes_from_the_command_line_then_the_environment_then_the_platform(tmp_path: Path) -> None:
+    environ = {"TOOLSCORE_HOME": str(tmp_path / "b")}
+    first = load({}, home=str(tmp_path / "a"), environ=environ)
+    assert (first.settings.home, first.origins["home"]) == (tmp_path / "a", "command line --home")
+    second = load({}, environ=environ)
+    assert second.origins["home"] == "environment variable TOOLSCORE_HOME"
+    assert second.settings.home == tmp_path / "b"
+    third = load({}, environ={}, config=str(_empty(tmp_path)))
+    assert third.origins["home"] == "default"
+    assert third.settings.home.is_absolute()
+    assert third.settings.home.name == "toolscore"
+
+
+def _empty(tmp_path: Path) -> Path:
+    (tmp_path / "empty.toml").touch()
+    return tmp_path / "empty.toml"
+
+
+def test_a_relative_home_is_made_absolute_and_a_tilde_expanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert load({}, home="x/../y", environ={}).settings.home == tmp_path / "y"
+    assert load({}, home="~/z", environ={}).settings.home == tmp_path / "me/z"
+
+
+def test_the_short_names_of_the_process_group_work_and_the_long_ones_win(tmp_path: Path) -> None:
+    environ = {
+        "PROCESS_TIMEOUT": "10",
+        "PROCESS_MAX_MEMORY": "512",
+        "PROCESS_PORT_RANGE_START": "5000",
+        "PROCESS_PORT_RANGE_END": "5010",
+        "TOOLSCORE_PROCESS_TIMEOUT": "20",
+    }
+    loaded = load({}, home=home(tmp_path), environ=environ)
+    process = loaded.settings.process
+    assert (process.timeout, process.max_memory) == (20, 512)
+    assert (process.port_range_start, process.port_range_end) == (5000, 5010)
+    assert loaded.origins["process.max_memory"] == "environment variable PROCESS_MAX_MEMORY"
+    assert loaded.origins["process.timeout"] == "environment variable TOOLSCORE_PROCESS_TIMEOUT"
+
+
+@pytest.mark.parametrize("key", options())
+def test_every_setting_has_its_environment_variable(tmp_path: Path, key: str) -> None:
+    option = options()[key]
+    name = "TOOLSCORE_" + key.replace(".", "_").upper()
+    assert name == option.environment[0]
+    text = option.written(option.default) or "x"
+    loaded = load({}, home=home(tmp_path), environ={name: text})
+    assert loaded.origins[key] == f"environment variable {name}"
+
+
+def test_lists_from_the_environment_are_comma_separated(tmp_path: Path) -> None:
+    loaded = load({}, home=home(tmp_path), environ={"TOOLSCORE_PROCESS_PASS_ENV": "A, B_C,,D "})
+    assert loaded.settings.process.pass_env == ("A", "B_C", "D")
+
+
+def test_empty_environment_values_count_as_unset(tmp_path: Path) -> None:
+    environ = {
+        "TOOLSCORE_HOME": "",
+        "TOOLSCORE_CONFIG": " ",
+        "PROCESS_TIMEOUT": "",
+        "TOOLSCORE_LOG_LEVEL": "",
+        "TOOLSCORE_NONSENSE": "",
+    }
+    loaded = load({}, home=home(tmp_path), environ=environ)
+    assert loaded.settings.process.timeout == 300
+
+
+def test_an_empty_long_name_does_not_hide_the_short_one(tmp_path: Path) -> None:
+    environ = {"PROCESS_TIMEOUT": "7", "TOOLSCORE_PROCESS_TIMEOUT": ""}
+    assert load({}, home=home(tmp_path), environ=environ).settings.process.timeout == 7
+
+
+def test_a_log_level_may_be_written_in_capitals(tmp_path: Path) -> None:
+    loaded = load({}, home=home(tmp_path), environ={"TOOLSCORE_LOG_LEVEL": "WARNING"})
+    assert loaded.settings.log.level == "warning"
+
+
+def test_settings_are_frozen(tmp_path: Path) -> None:
+    settings = load({}, home=home(tmp_path), environ={}).settings
+    with pytest.raises(ValidationError):
+        settings.process.timeout = 1  # type: ignore[misc]
+
+
+# --- the file ------------------------------------------------------------------------------------------
+
+
+def test_a_json_file_is_read_by_its_name(tmp_path: Path) -> None:
+    where = home(tmp_path, '{"process": {"timeout": 4, "pass_env": ["A"]}}', "s.json")
+    loaded = load({}, home=where, config=str(tmp_path / "s.json"), environ={})
+    assert (loaded.settings.process.timeout, loaded.settings.process.pass_env) == (4, ("A",))
+
+
+def test_a_file_may_be_named_by_the_environment_and_better_by_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("tools.page_size = 1")
+    (tmp_path / "b.toml").write_text("tools.page_size = 2")
+    environ = {"TOOLSCORE_CONFIG": str(tmp_path / "a.toml")}
+    assert load({}, home=home(tmp_path), environ=environ).settings.tools.page_size == 1
+    named = load({}, home=home(tmp_path), config=str(tmp_path / "b.toml"), environ=environ)
+    assert named.settings.tools.page_size == 2
+
+
+def test_a_named_file_that_is_missing_is_an_error_the_default_one_is_not(tmp_path: Path) -> None:
+    load({}, home=home(tmp_path), environ={})
+    (text,) = problems(home=home(tmp_path), config=str(tmp_path / "no.toml"))
+    assert "no.toml does not exist (command line --config)" in text
+    (text,) = problems(home=home(tmp_path), environ={"TOOLSCORE_CONFIG": str(tmp_path / "no.toml")})
+    assert "environment variable TOOLSCORE_CONFIG" in text
+
+
+def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_bytes(b"\xef\xbb\xbf[tools]\npage_size = 3\n")
+    assert load({}, home=str(tmp_path), environ={}).settings.tools.page_size == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("config.toml", b"[process\n", "is not valid TOML"),
+        ("config.toml", b"[process]\ntimeout = \n", "line 2"),
+        ("c.json", b"{", "is not valid JSON"),
+        ("c.json", b"[]", "must hold an object"),
+        ("c.json", b"[" * 100_000, "nested too deeply"),
+        ("config.toml", b"\xff\xfe", "is not UTF-8"),
+    ],
+)
+def test_a_malformed_file_is_named_with_what_is_wrong(
+    tmp_path: Path, name: str, content: bytes, expected: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    (text,) = problems(home=str(tmp_path), config=str(tmp_path / name))
+    assert f"file {tmp_path / name} " in text
+    assert expected in text
+
+
+def test_a_folder_in_the_files_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").mkdir()
+    (text,) = problems(home=str(tmp_path))
+    assert "cannot be read: Is a directory" in text
+
+
+def test_the_home_cannot_be_set_in_the_file(tmp_path: Path) -> None:
+    (text,) = problems(home=home(tmp_path, 'home = "/x"'))
+    assert "home cannot be set in a file" in text
+    assert "--home or TOOLSCORE_HOME" in text
+
+
+def test_the_home_cannot_be_set_with_set(tmp_path: Path) -> None:
+    (text,) = problems(home=home(tmp_path), overrides={"home": "/x"})
+    assert "Use --home." in text
+
+
+# --- errors --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("process.timeot", "process.timeout"),
+        ("proces.max_memory", "process.max_memory"),
+        ("page_size", "tools.page_size"),
+        ("log.levle", "log.level"),
+        ("server.stop_grace", "process.stop_grace"),
+    ],
+)
+def test_an_unknown_key_is_an_error_with_the_nearest_name(tmp_path: Path, key: str, meant: str) -> None:
+    (text,) = problems(home=home(tmp_path, f"{key} = 1"))
+    assert f"{key} is not a setting (file {tmp_path}/config.toml, " in text
+    assert f"Did you mean {meant}" in text
+    (text,) = problems(home=home(tmp_path, ""), overrides={key: "1"})
+    assert f"Did you mean {meant}" in text
+
+
+def test_an_unknown_variable_is_an_error_unless_it_is_reserved(tmp_path: Path) -> None:
+    fine = {"TOOLSCORE_TEST_X": "1", "TOOLSCORE_CHILD_MARK": "1", "TOOLSCOREX": "1", "PROCESS_X": "1"}
+    load({}, home=home(tmp_path), environ=fine)
+    (text,) = problems(home=home(tmp_path), environ={"TOOLSCORE_PROCESS_TIMEOT": "1"})
+    assert text.startswith("TOOLSCORE_PROCESS_TIMEOT (environment variable")
+    assert "Did you mean TOOLSCORE_PROCESS_TIMEOUT?" in text
+
+
+def test_a_bad_value_names_setting_source_and_fix(tmp_path: Path) -> None:
+    (text,) = problems(home=home(tmp_path), environ={"PROCESS_TIMEOUT": "30s"})
+    assert "process.timeout = '30s' (environment variable PROCESS_TIMEOUT)" in text
+    assert "must be a number of seconds above 0" in text
+    assert "Set PROCESS_TIMEOUT=300 or the like, or unset it." in text
+
+    (text,) = problems(home=home(tmp_path), overrides={"log.level": "loud"})
+    assert "(command line --set)" in text
+    assert "Pass --set log.level=info" in text
+
+    (text,) = problems(home=home(tmp_path, '[process]\npass_env = "A"'))
+    assert f"(file {tmp_path}/config.toml, [process] pass_env)" in text
+    assert 'Write pass_env = ["NAME"] or the like there' in text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "process.timeout = true",
+        'process.timeout = "300"',
+        "process.timeout = 0",
+        "process.timeout = nan",
+        "process.timeout = inf",
+        "process.max_memory = -1",
+        "process.max_memory = 1.5",
+        "process.port_range_start = 80",
+        "process.port_range_end = 70000",
+        "process.start_concurrency = 0",
+        "process.pass_env = ['A=B']",
+        "process.pass_env = [1, 2]",
+        "tools.page_size = 0",
+        "tools.page_size = 1001",
+        "install.python = 3.12",
+        "process.timeout.deep = 1",
+    ],
+)
+def test_a_value_out_of_its_limits_is_one_error(tmp_path: Path, line: str) -> None:
+    (text,) = problems(home=home(tmp_path, line))
+    assert text.startswith(line.partition(" =")[0].removesuffix(".deep") + " = ")
+
+
+def test_a_setting_in_a_groups_place_is_told(tmp_path: Path) -> None:
+    (text,) = problems(home=home(tmp_path, "process = 5"))
+    assert "must be a table. Write [process]" in text
+
+
+def test_a_port_range_that_ends_before_it_starts_names_both_sources(tmp_path: Path) -> None:
+    (text,) = problems(home=home(tmp_path, "process.port_range_start = 50000"))
+    assert "process.port_range_end = 41999 (default)" in text
+    assert f"which is 50000 (file {tmp_path}/config.toml, [process] port_range_start)" in text
+
+
+def test_several_errors_are_reported_together(tmp_path: Path) -> None:
+    found = problems(
+        home=home(tmp_path, "stray = 1\n[process]\ntimeout = -1\n"),
+        environ={"TOOLSCORE_STRAY": "1", "TOOLSCORE_LOG_LEVEL": "x"},
+        overrides={"tools.page_size": "many", "no.such": "1"},
+    )
+    assert len(found) == 6
+
+
+def test_a_bad_value_that_is_overridden_does_no_harm(tmp_path: Path) -> None:
+    where = home(tmp_path, "[process]\ntimeout = -1\n")
+    assert load({"process.timeout": "5"}, home=where, environ={}).settings.process.timeout == 5
+
+
+@pytest.mark.parametrize("bad", ["", "  ", "a\0b", "~nobody-of-that-name/x"])
+def test_an_impossible_home_is_an_error(bad: str) -> None:
+    (text,) = problems(home=bad)
+    assert "command line --home" in text
+
+
+# --- template and cost ---------------------------------------------------------------------------------
+
+
+def _uncommented() -> str:
+    return "\n".join(
+        line.removeprefix("#") if line.startswith("#") and not line.startswith(("# ", "#\n")) else line
+        for line in template().splitlines()
+    )
+
+
+def test_the_template_as_it_is_sets_nothing(tmp_path: Path) -> None:
+    loaded = load({}, home=home(tmp_path, template()), environ={})
+    assert loaded.config_exists
+    assert all(origin == "default" for key, origin in loaded.origins.items() if key != "home")
+
+
+def test_the_template_uncommented_loads_to_the_defaults(tmp_path: Path) -> None:
+    plain = load({}, home=home(tmp_path), environ={}).settings
+    loaded = load({}, home=home(tmp_path, _uncommented()), environ={})
+    assert loaded.settings == plain
+    assert all(origin.startswith("file ") for key, origin in loaded.origins.items() if key != "home")
+    assert set(tomllib.loads(_uncommented())) == {key.partition(".")[0] for key in options()}
+
+
+def test_the_template_names_each_environment_variable_and_description() -> None:
+    text = " ".join(template().replace("\n# ", " ").split())
+    for option in options().values():
+        assert option.description in text
+        assert all(name in text for name in option.environment)
+
+
+def test_loading_settings_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; from toolscore.server.settings import load; load({}, home='/tmp', environ={});"
+        "heavy = {'mcp', 'anyio', 'asyncio', 'rich', 'platformdirs', 'psutil'} & set(sys.modules);"
+        "print(sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,69 @@
+"""What the store keeps, as plain values; importing them does not import the store's libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..runners.spec import Installation
+from .digest import tool_digest
+
+Origin = Literal["file", "cli", "agent", "builtin"]
+"""Who put a server in: the configuration file, the command line, an agent, or ToolScore itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRow:
+    """One server of the library.
+
+    Attributes:
+        name: Its name, unique in a home.
+        origin: Who put it in.
+        enabled: Whether it is to be started and shown.
+        installation: How it is started, and what was installed. Holds references to secrets, never secrets.
+        era: The MCP protocol version it spoke last.
+        server_info: What it said of itself in the handshake.
+        instructions: Its instructions to the model.
+    """
+
+    name: str
+    origin: Origin
+    enabled: bool
+    installation: Installation
+    era: str | None = None
+    server_info: dict[str, Any] | None = None
+    instructions: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRow:
+    """One tool of a server.
+
+    Attributes:
+        server: The server's name.
+        name: The tool's name as its server knows it.
+        position: Its place in the server's list, from 0.
+        definition: The tool as the server listed it, every field kept.
+        digest: `tool_digest` of the definition.
+    """
+
+    server: str
+    name: str
+    position: int
+    definition: dict[str, Any]
+    digest: str
+
+
+def tool_rows(server: str, definitions: Iterable[Mapping[str, Any]]) -> list[ToolRow]:
+    """Make rows of a server's tool list, in its order.
+
+    Of two tools with one name the first is kept: a call could not tell them apart. One without a name cannot
+    be called, and is left out.
+    """
+    kept: dict[str, ToolRow] = {}
+    for definition in definitions:
+        name = definition.get("name")
+        if isinstance(name, str) and name and name not in kept:
+            kept[name] = ToolRow(server, name, len(kept), dict(definition), tool_digest(definition))
+    return list(kept.values())

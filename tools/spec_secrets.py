@@ -1,0 +1,133 @@
+"""Takes literal secrets out of what somebody asked to run, so that only references to them are stored.
+
+The rule leans to the safe side. A harmless value that is taken out costs nothing, as it is put back at each
+start; a secret that stays would be in the store, in lists and in error texts.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..runners.spec import ServerSpec
+from ..runners.template import is_template
+
+_WORDS = frozenset(
+    {"token", "secret", "secrets", "password", "passwd", "passphrase", "pass", "pwd", "key", "apikey", "auth"}
+    | {
+        "authorization",
+        "bearer",
+        "cookie",
+        "credential",
+        "credentials",
+        "pat",
+        "sig",
+        "signature",
+        "jwt",
+        "dsn",
+    }
+)
+_ENDINGS = ("token", "secret", "password", "passwd", "apikey", "accesskey", "secretkey", "privatekey")
+_NEGATIONS = frozenset({"no", "without", "skip", "disable"})
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_ASSIGNMENT = re.compile(r"(-{0,2}[A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
+_HEADER = re.compile(r"([A-Za-z][\w-]*):(\s*)(.+)", re.DOTALL)
+_MEMBER = re.compile(r'"([^"\\]+)"\s*:\s*"[^"]')
+_FLAG = re.compile(r"--[A-Za-z][\w.-]*(=.*)?|-[A-Za-z]", re.DOTALL)
+_USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}://)([^/?#\s]*)@")
+_PARAMETER = re.compile(r"([?&;])([^=&;#?\s]+)=([^&;#\s]+)")
+_UNSAFE = re.compile(r"[{}%\s]")
+
+
+def looks_secret(name: str) -> bool:
+    """Tell from its name whether a flag, variable, header or parameter holds a secret, as `--api-key`."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    if not words or words[0] in _NEGATIONS:
+        return False
+    return any(word in _WORDS or word.endswith(_ENDINGS) for word in words)
+
+
+def extract(name: str, spec: ServerSpec) -> tuple[ServerSpec, dict[str, str]]:
+    """Replace the literal secrets of a spec by references.
+
+    Taken out are: every value of `env` and `headers`; in `args` what follows or is assigned to a name that
+    looks secret, values of such headers, JSON with such members; in `args` and `url` a URL's user
+    information and parameters that look secret. Templates and empty values stay.
+
+    Args:
+        name: The server's name, with which every key begins.
+        spec: The spec as given.
+
+    Returns:
+        The spec with references `${secret:KEY}`, and the values of those keys. Keys are `NAME/env/VARIABLE`,
+        `NAME/header/HEADER`, `NAME/arg/INDEX`, and below `NAME/url` and `NAME/arg/INDEX` for parts of a URL
+        `userinfo` or the parameter's name.
+    """
+    found = _Found(name)
+    env = {key: found.whole(f"env/{key}", value) for key, value in spec.env.items()}
+    headers = {key: found.whole(f"header/{key}", value) for key, value in spec.headers.items()}
+    args: list[str] = []
+    expected = False
+    for index, text in enumerate(spec.args):
+        if expected and not _FLAG.fullmatch(text):
+            args.append(found.whole(f"arg/{index}", text))
+            expected = False
+        else:
+            args.append(found.argument(f"arg/{index}", text))
+            expected = text.startswith("-") and "=" not in text and looks_secret(text)
+    url = None if spec.url is None else found.url("url", spec.url)
+    kept = spec.model_copy(update={"env": env, "headers": headers, "args": tuple(args), "url": url})
+    return kept, found.values
+
+
+def extract_source(name: str, source: str) -> tuple[str, dict[str, str]]:
+    """Do the same to the URLs in an installation's source, such as `git+https://user:token@host/repository`.
+
+    Returns:
+        The source with references, and the values of the keys, which begin with `NAME/source`.
+    """
+    found = _Found(name)
+    return found.url("source", source), found.values
+
+
+class _Found:
+    """What was taken out so far."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.values: dict[str, str] = {}
+
+    def whole(self, part: str, text: str) -> str:
+        if not text or is_template(text):
+            return text
+        key = f"{self.name}/{_UNSAFE.sub(_escaped, part)}"
+        for turn in range(2, len(self.values) + 3):
+            if key not in self.values:
+                break
+            key = f"{self.name}/{_UNSAFE.sub(_escaped, part)}/{turn}"
+        self.values[key] = text
+        return f"${{secret:{key}}}"
+
+    def argument(self, part: str, text: str) -> str:
+        if assignment := _ASSIGNMENT.fullmatch(text):
+            left, right = assignment.groups()
+            return f"{left}={(self.whole if looks_secret(left) else self.argument)(part, right)}"
+        if (header := _HEADER.fullmatch(text)) and looks_secret(header[1]):
+            return f"{header[1]}:{header[2]}{self.whole(part, header[3])}"
+        if any(looks_secret(member) for member in _MEMBER.findall(text)):
+            return self.whole(part, text)
+        return self.url(part, text)
+
+    def url(self, part: str, text: str) -> str:
+        text = _USER_INFO.sub(lambda m: f"{m[1]}{self.whole(f'{part}/userinfo', m[2])}@", text)
+        if "://" not in text:
+            return text
+        return _PARAMETER.sub(
+            lambda m: f"{m[1]}{m[2]}={self.whole(f'{part}/{m[2]}', m[3])}" if looks_secret(m[2]) else m[0],
+            text,
+        )
+
+
+def _escaped(character: re.Match[str]) -> str:
+    """Write what would end a `${secret:...}` too early as in a URL."""
+    return f"%{ord(character[0]):02X}"

@@ -1,0 +1,297 @@
+"""The store: which servers there are and what tools they have, in one SQLite file.
+
+Importing this imports SQLAlchemy. What the store gives and takes is in `rows`, its errors in `errors`, and
+the look before anything is served in `preflight`; none of those do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+from sqlalchemy import URL, Connection, Row, delete, event, insert, select, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from ..runners.spec import Installation
+from .errors import NameTakenError, NewerStoreError, StoreError, UnknownServerError
+from .preflight import BUSY_TIMEOUT, HEAD, explained, revision
+from .rows import Origin, ServerRow, ToolRow, tool_rows
+from .tables import SERVER, TOOL
+
+__all__ = [
+    "NameTakenError",
+    "NewerStoreError",
+    "ServerRow",
+    "Store",
+    "StoreError",
+    "ToolRow",
+    "UnknownServerError",
+    "tool_rows",
+]
+
+_log = logging.getLogger(__name__)
+
+
+class Store:
+    """An open store. Safe for any number of tasks of one event loop; made by `Store.open`.
+
+    Every write is one transaction: it is all there when the method returns, and not at all if it raises.
+    """
+
+    def __init__(self, path: Path, engine: AsyncEngine) -> None:
+        self.path = path
+        self._engine = engine
+        self._writer = engine.execution_options(toolscore_write=True)
+
+    @classmethod
+    async def open(cls, path: Path) -> Store:
+        """Open a store; make it if it is absent, and bring an older one to the schema of this version.
+
+        Raises:
+            NewerStoreError: If a newer ToolScore wrote it.
+            StoreError: If it is damaged, not writable, or its disk is full.
+        """
+        await asyncio.to_thread(_ready, path)
+        store = cls(path, _engine(path))
+        try:
+            await store._read(select(SERVER.c.name).limit(1))
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def close(self) -> None:
+        """Close it. Idempotent."""
+        await self._engine.dispose()
+
+    async def servers(self) -> list[ServerRow]:
+        """Give every server, by name.
+
+        One whose row cannot be understood is logged and left out, so that it does not take the others along.
+        """
+        rows = await self._read(select(SERVER).order_by(SERVER.c.name))
+        return [server for row in rows if (server := _server(row)) is not None]
+
+    async def tools(self, server: str | None = None) -> list[ToolRow]:
+        """Give the tools of one server, or of all, in each server's own order."""
+        query = select(TOOL).order_by(TOOL.c.server, TOOL.c.position, TOOL.c.name)
+        if server is not None:
+            query = query.where(TOOL.c.server == server)
+        return [
+            ToolRow(row.server, row.name, row.position, row.definition, row.digest)
+            for row in await self._read(query)
+        ]
+
+    async def put_server(self, row: ServerRow, tools: Sequence[ToolRow]) -> None:
+        """Add a server together with its tools.
+
+        Raises:
+            NameTakenError: If there is one of that name.
+            StoreError: If it cannot be written.
+        """
+        _check(row.name, tools)
+        now = datetime.now(UTC)
+        async with self._transaction() as connection:
+            try:
+                await connection.execute(
+                    insert(SERVER).values(name=row.name, created_at=now, updated_at=now, **_values(row))
+                )
+            except IntegrityError as error:
+                raise NameTakenError(row.name) from error
+            await _add_tools(connection, tools)
+
+    async def update_server(self, row: ServerRow) -> None:
+        """Replace everything known of a server but its tools.
+
+        Raises:
+            UnknownServerError: If there is none of that name.
+            StoreError: If it cannot be written.
+        """
+        async with self._transaction() as connection:
+            await _touch(connection, row.name, **_values(row))
+
+    async def replace_tools(self, server: str, tools: Sequence[ToolRow]) -> None:
+        """Replace the tools of a server.
+
+        Raises:
+            UnknownServerError: If there is none of that name.
+            StoreError: If they cannot be written.
+        """
+        _check(server, tools)
+        async with self._transaction() as connection:
+            await _touch(connection, server)
+            await connection.execute(delete(TOOL).where(TOOL.c.server == server))
+            await _add_tools(connection, tools)
+
+    async def set_enabled(self, name: str, enabled: bool) -> None:
+        """Switch a server on or off.
+
+        Raises:
+            UnknownServerError: If there is none of that name.
+            StoreError: If it cannot be written.
+        """
+        async with self._transaction() as connection:
+            await _touch(connection, name, enabled=enabled)
+
+    async def delete_server(self, name: str) -> bool:
+        """Remove a server and its tools.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            StoreError: If the store cannot be written.
+        """
+        async with self._transaction() as connection:
+            # The tools go with it, by the foreign key.
+            return (await connection.execute(delete(SERVER).where(SERVER.c.name == name))).rowcount > 0
+
+    async def _read(self, query: Any) -> Sequence[Row[Any]]:
+        try:
+            async with self._engine.connect() as connection:
+                return (await connection.execute(query)).all()
+        except DBAPIError as error:
+            raise explained(self.path, error.orig) from error
+        except sqlite3.Error as error:
+            raise explained(self.path, error) from error
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._writer.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise explained(self.path, error.orig) from error
+        except sqlite3.Error as error:  # from the pragmas of a new connection
+            raise explained(self.path, error) from error
+
+
+def _ready(path: Path) -> None:
+    """Make the file, readable by its owner only, and its tables."""
+    found = revision(path)
+    try:
+        # SQLite gives its side files (-wal, -shm) the mode of the main one.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        if os.name == "posix" and path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+    except OSError as error:
+        raise explained(path, error) from error
+    if found != HEAD:
+        from .migrate import migrate
+
+        migrate(path)
+
+
+def _engine(path: Path) -> AsyncEngine:
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        # One connection, which is one thread: transactions are short and rare, and so never collide.
+        pool_size=1,
+        max_overflow=0,
+        connect_args={"timeout": BUSY_TIMEOUT},
+        json_serializer=_dumps,
+        json_deserializer=from_json,
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        # Transactions are begun below, by hand: sqlite3's own begin too late and never take the write lock.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout = {int(BUSY_TIMEOUT * 1000)}",
+            "journal_mode = WAL",
+            "synchronous = NORMAL",
+            "foreign_keys = ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that starts as a reader cannot wait for the write lock; it fails at once.
+        write = connection.get_execution_options().get("toolscore_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _dumps(value: Any) -> str:
+    return to_json(value, inf_nan_mode="constants").decode()
+
+
+def _values(row: ServerRow) -> dict[str, Any]:
+    return {
+        "origin": row.origin,
+        "enabled": row.enabled,
+        "installation": row.installation.model_dump(mode="json"),
+        "era": row.era,
+        "server_info": row.server_info,
+        "instructions": row.instructions,
+    }
+
+
+def _server(row: Row[Any]) -> ServerRow | None:
+    try:
+        installation = Installation.model_validate(row.installation)
+    except ValidationError as error:
+        _log.error(
+            "The store's row of the server %s cannot be understood, so it is left out: %s. Uninstall it and "
+            "install it anew.",
+            row.name,
+            # Without the values: an old version might have kept one that is not for a log.
+            error.errors(include_input=False, include_url=False, include_context=False),
+        )
+        return None
+    return ServerRow(
+        name=row.name,
+        origin=cast(Origin, row.origin),
+        enabled=row.enabled,
+        installation=installation,
+        era=row.era,
+        server_info=row.server_info,
+        instructions=row.instructions,
+    )
+
+
+def _check(server: str, tools: Sequence[ToolRow]) -> None:
+    if any(tool.server != server for tool in tools):
+        raise ValueError(f"tools of another server given for {server}")
+    if len({tool.name for tool in tools}) < len(tools):
+        raise ValueError(f"two tools of {server} have one name; `tool_rows` keeps the first")
+
+
+async def _add_tools(connection: AsyncConnection, tools: Sequence[ToolRow]) -> None:
+    if tools:
+        await connection.execute(
+            insert(TOOL),
+            [
+                {
+                    "server": tool.server,
+                    "name": tool.name,
+                    "position": tool.position,
+                    "definition": tool.definition,
+                    "digest": tool.digest,
+                }
+                for tool in tools
+            ],
+        )
+
+
+async def _touch(connection: AsyncConnection, name: str, **values: Any) -> None:
+    """Change a server's row, if only its time of change; this also tells whether there is one."""
+    done = await connection.execute(
+        update(SERVER).where(SERVER.c.name == name).values(updated_at=datetime.now(UTC), **values)
+    )
+    if done.rowcount == 0:
+        raise UnknownServerError(name)

@@ -1,0 +1,54 @@
+"""The store's tables. They must equal what the migrations make of an empty file; a test compares."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+METADATA = MetaData(
+    # SQLite cannot alter a constraint without a name, so each has one from the first day.
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_DOCUMENT = JSON(none_as_null=True)
+
+SERVER = Table(
+    "server",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("origin", String, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("installation", _DOCUMENT, nullable=False),
+    Column("era", String),
+    Column("server_info", _DOCUMENT),
+    Column("instructions", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+)
+"""Times are UTC, also where the database (SQLite) keeps no time zone with them."""
+
+TOOL = Table(
+    "tool",
+    METADATA,
+    Column("server", String, ForeignKey("server.name", ondelete="CASCADE"), primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("definition", _DOCUMENT, nullable=False),
+    Column("digest", String, nullable=False),
+)
