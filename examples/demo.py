@@ -39,13 +39,13 @@ def text_of(result: CallToolResult) -> str:
 
 async def call(client: Client, tool: str, arguments: dict[str, Any]) -> CallToolResult:
     """Call one of ToolScore's own tools and stop the demo if it refuses."""
-    result = await client.call_tool(tool, arguments, progress_callback=progress)
+    result = await client.call_tool(tool, arguments, progress_callback=show)
     if result.is_error:
         raise DemoError(f"{tool} failed:\n{text_of(result)}")
     return result
 
 
-async def progress(_done: float, _total: float | None, message: str | None) -> None:
+async def show(progress: float, total: float | None, message: str | None) -> None:
     """Show what an installation is doing."""
     if message:
         say(f"     … {message}")

@@ -127,7 +127,7 @@ class Lifecycle:
                 following = State.FAILED
         if following is State.STARTING and self.state is State.BACKOFF:
             self.restarts += 1
-        if event is Event.STOP or (event is Event.START and self.state is not State.BACKOFF):
+        if event in (Event.STOP, Event.INSTALL) or (event is Event.START and self.state is not State.BACKOFF):
             self.failures = self.restarts = 0
         self.retry_at = now + self._delay() if following is State.BACKOFF else None
         if reason is not None:

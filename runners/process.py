@@ -112,6 +112,7 @@ class ProcessRunner(BaseRunner):
         extra: dict[str, str] = {}
         if "${PORT" in installation.spec.model_dump_json():
             extra["PORT"] = str(self._ports.lend(name))
+
         def own_secret(key: str) -> str | None:
             # A server sees what was given for it, never another server's.
             return options.secret(key) if key.startswith(f"{name}/") else None

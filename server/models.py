@@ -122,9 +122,7 @@ class ServerLogsArguments(Arguments):
 
 
 class Result(BaseModel):
-    """Base of the results."""
-
-    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+    """Base of the results. Fields are named as MCP names them on the wire."""
 
 
 class ListedTool(Result):
@@ -140,7 +138,7 @@ class ListToolsResult(Result):
 
     tools: list[ListedTool]
     total: int
-    next_cursor: str | None = Field(None, alias="nextCursor")
+    nextCursor: str | None = None
 
 
 class DescribeToolResult(Result):
@@ -150,8 +148,8 @@ class DescribeToolResult(Result):
     server: str
     title: str | None = None
     description: str
-    input_schema: dict[str, Any] = Field(alias="inputSchema")
-    output_schema: dict[str, Any] | None = Field(None, alias="outputSchema")
+    inputSchema: dict[str, Any]
+    outputSchema: dict[str, Any] | None = None
     annotations: dict[str, Any] | None = None
     digest: str
 

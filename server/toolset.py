@@ -74,7 +74,7 @@ class ToolSet:
         self._router = router
         self._runner = runner
         self._page_size = page_size
-        self._origin = origin
+        self._origin: Origin = origin
         self._handlers: dict[str, Handler] = {
             "list_tools": self._list_tools,
             "describe_tool": self._describe_tool,
@@ -144,7 +144,7 @@ class ToolSet:
                 for tool in page
             ],
             total=len(tools),
-            next_cursor=_cursor(page[-1].name) if len(rest) > len(page) else None,
+            nextCursor=_cursor(page[-1].name) if len(rest) > len(page) else None,
         )
 
     async def _describe_tool(self, args: m.DescribeToolArguments, call: Call) -> m.DescribeToolResult:
@@ -161,8 +161,8 @@ class ToolSet:
             server=server,
             title=definition.get("title"),
             description=definition.get("description") or "",
-            input_schema=definition.get("inputSchema") or {"type": "object"},
-            output_schema=definition.get("outputSchema"),
+            inputSchema=definition.get("inputSchema") or {"type": "object"},
+            outputSchema=definition.get("outputSchema"),
             annotations=definition.get("annotations"),
             digest=digest,
         )

@@ -43,7 +43,8 @@ async def call(client: Client, own_tool: str, /, **arguments: Any) -> dict[str, 
     result = await client.call_tool(own_tool, arguments)
     assert not result.is_error, text(result)
     assert result.structured_content is not None
-    return result.structured_content
+    structured: dict[str, Any] = result.structured_content
+    return structured
 
 
 async def execute(

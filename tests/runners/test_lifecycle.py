@@ -25,7 +25,7 @@ def test_every_pair_follows_the_table_and_the_others_change_nothing(state: State
 
 
 def test_every_state_can_be_reached_and_left() -> None:
-    assert {following for following in TABLE.values()} == set(State)
+    assert set(TABLE.values()) == set(State)
     assert {state for state, _ in TABLE} == set(State)
 
 

@@ -8,12 +8,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import FileIO
+from itertools import pairwise
 
 import pytest
-from helpers import until
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import until
 from toolscore.runners.base import Message
 from toolscore.runners.codec import FrameError
 from toolscore.runners.errors import ChildGoneError
@@ -29,7 +30,7 @@ def test_lines_are_the_same_however_the_stream_is_cut(data: bytes, cuts: list[in
     splitter = LineSplitter()
     lines: list[bytes] = []
     edges = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         lines += splitter.feed(data[start:end])
     *whole, rest = data.split(b"\n")
     assert lines == whole
@@ -148,7 +149,7 @@ async def test_a_closed_input_still_lets_the_server_finish_its_answer() -> None:
     async with line() as made:
         made.read()
         await made.channel.aclose()
-        assert os.read(made.stdin, 10) == b""
+        assert await asyncio.to_thread(os.read, made.stdin, 10) == b""
         os.write(made.stdout, b'{"n": 1}\n')
         await until(lambda: made.received == [{"n": 1}])
         made.close(made.stdout, made.stdin)

@@ -52,7 +52,7 @@ async def test_six_real_servers_work_at_once_and_come_back_after_a_restart(tmp_p
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
     steps: list[tuple[float, str | None]] = []
 
-    async def note(progress: float, _total: float | None, message: str | None) -> None:
+    async def note(progress: float, total: float | None, message: str | None) -> None:
         steps.append((progress, message))
 
     async with connected(home, mode="auto") as client:
@@ -115,7 +115,7 @@ async def test_an_install_that_is_cancelled_leaves_nothing(tmp_path: Path) -> No
     home = tmp_path / "home"
     begun = asyncio.Event()
 
-    async def note(_progress: float, _total: float | None, message: str | None) -> None:
+    async def note(progress: float, total: float | None, message: str | None) -> None:
         if message and "installing" in message:
             begun.set()
 

@@ -214,7 +214,7 @@ async def test_a_call_that_may_be_repeated_is(home: Path, tmp_path: Path) -> Non
 async def test_a_server_that_does_not_come_up_is_explained_and_not_kept(
     home: Path, faults: list[str], expected: str
 ) -> None:
-    async with connected(home) as client:
+    async with connected(home, "--set", "process.start_timeout=2") as client:
         result = await client.call_tool(
             "register_tool", {"name": "bad", "command": sys.executable, "args": [FAULTY, *faults]}
         )
@@ -447,17 +447,15 @@ async def test_a_signal_ends_toolscore_and_its_servers(home: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         TOOLSCORE, "serve", "--home", str(home), "--background", stderr=asyncio.subprocess.PIPE
     )
-    run = lambda *words: (
-        subprocess.run(  # noqa: E731
-            [TOOLSCORE, *words, "--home", str(home)], capture_output=True, check=True, timeout=60, text=True
-        ).stdout
-    )
+
+    def run(*words: str) -> str:
+        command = [TOOLSCORE, *words[:1], "--home", str(home), *words[1:]]
+        return subprocess.run(command, capture_output=True, check=True, timeout=60, text=True).stdout
+
     assert process.stderr is not None
     while b"serves" not in await process.stderr.readline():
         pass
-    await asyncio.to_thread(
-        run, "register", "faulty", "--home", str(home), "--", sys.executable, FAULTY, "fork"
-    )
+    await asyncio.to_thread(run, "register", "faulty", "--", sys.executable, FAULTY, "fork")
     pid = int(await asyncio.to_thread(run, "call", "faulty__pid", "{}"))
     process.send_signal(signal.SIGTERM)
     async with asyncio.timeout(10):
