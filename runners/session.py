@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .base import LOST, Channel, Message
@@ -33,6 +33,9 @@ INVALID_ANSWER = -32603
 MAX_PAGES = 1000
 """Pages of one list; a server whose cursors go round in a circle must not be followed for ever."""
 
+LAST_WORDS = 0.3
+"""Seconds that requests in flight wait for a server's exit status once it closed its output."""
+
 ProgressSink = Callable[[float, float | None, str], None]
 
 
@@ -53,12 +56,21 @@ class ChildSession:
         channel: The line.
         client_info: Name and version ToolScore introduces itself with.
         epitaph: Says why the line is closed, once it is.
+        ended: Waits up to some seconds for the end of what is behind the line.
     """
 
-    def __init__(self, channel: Channel, *, client_info: dict[str, Any], epitaph: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        client_info: dict[str, Any],
+        epitaph: Callable[[], str],
+        ended: Callable[[float], Awaitable[bool]] | None = None,
+    ) -> None:
         self._channel = channel
         self._client_info = client_info
         self._epitaph = epitaph
+        self._ended = ended
         self._pending: dict[str, _Pending] = {}
         # Not numeric: some peers take "7" and 7 for the same id.
         self._ids = (f"ts-{number}" for number in itertools.count(1))
@@ -87,6 +99,10 @@ class ChildSession:
     async def _run(self) -> None:
         try:
             await self._channel.run(self._receive)
+            self.closed.set()
+            if self._pending and self._ended is not None:
+                # A moment later it is known how the server ended, which is what these callers want to read.
+                await self._ended(LAST_WORDS)
         finally:
             self.closed.set()
             gone, self._pending = self._pending, {}

@@ -275,7 +275,12 @@ class Unit:
 
     async def _handshake(self) -> None:
         child = await self._runner.start_server(self.installation)
-        session = ChildSession(child.channel, client_info=self._options.client_info, epitaph=child.epitaph)
+        session = ChildSession(
+            child.channel,
+            client_info=self._options.client_info,
+            epitaph=child.epitaph,
+            ended=child.ended_within,
+        )
         self.session = session
         session.open()
         await session.handshake(modern_first=self.era == MODERN_VERSION)
