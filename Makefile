@@ -1,7 +1,11 @@
 # Two commands for everybody: `make demo` and `make test`. All of it stays in this folder (.venv, .demo, caches of
 # the checkers); only the package managers use their own caches.
 
-PYTHON ?= $(firstword $(foreach p,python3.14 python3.13 python3.12 python3.11 python3,$(shell command -v $(p) 2>/dev/null)))
+# The first Python here that is new enough and can make virtual environments; version managers leave shims on PATH
+# that only print an error, so each is tried. Without one, `.ci/prepare` says what to install.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; exit; }; \
+	done; command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready

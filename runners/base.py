@@ -15,6 +15,9 @@ Message = dict[str, Any]
 LOST = "toolscore/lost"
 """Member a channel puts into the answer to a request whose true answer can never come: why it was lost."""
 
+UNHEARD = "toolscore/unheard"
+"""Member beside `LOST` that is true where the server surely did nothing with the request."""
+
 
 class Channel(Protocol):
     """A duplex line of JSON-RPC messages to a server. One task runs it; anybody on the loop may send."""

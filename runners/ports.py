@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 
 from .errors import StartError
@@ -18,7 +19,8 @@ class PortRange:
     def __init__(self, first: int, last: int) -> None:
         self._first, self._last = first, last
         self._lent: dict[str, int] = {}
-        self._next = first
+        # Not the first of all: another ToolScore of this machine may be starting servers from the same range.
+        self._next = random.randint(first, last) if first <= last else first  # noqa: S311 - no secret
 
     def lend(self, server_id: str) -> int:
         """Give a free port to a server; it is the server's until `give_back`.

@@ -220,6 +220,8 @@ class ProcessChild:
 
     async def ended_within(self, seconds: float) -> bool:
         """Wait for its end, so that its exit status and last words are known."""
+        if self._popen is None:
+            return True  # it never began
         with anyio.move_on_after(seconds):
             await self.exited.wait()
         return self.exited.is_set()

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from .base import LOST, Channel, Message
+from .base import LOST, UNHEARD, Channel, Message
 from .codec import FrameError, decode, encode, refused_answer
 from .errors import ChildGoneError, StartError
 
@@ -167,6 +167,7 @@ class HttpChannel(_QueuedChannel):
         self._headers = headers
         self._sse = sse
         self._version: str | None = None
+        self._unknown = False
 
     def use_version(self, version: str) -> None:
         """Name the negotiated protocol version in a header of every later request, as the transport asks."""
@@ -184,6 +185,7 @@ class HttpChannel(_QueuedChannel):
                     streams = await stack.enter_async_context(sse_client(self._url, headers=self._headers))
                 else:
                     client = await stack.enter_async_context(create_mcp_http_client(headers=self._headers))
+                    client.event_hooks["response"].append(self._look_at)
                     streams = await stack.enter_async_context(
                         streamable_http_client(self._url, http_client=client)
                     )
@@ -196,6 +198,10 @@ class HttpChannel(_QueuedChannel):
         finally:
             self._close("")
 
+    async def _look_at(self, response: Any) -> None:
+        """Notice the status by which a server says that it does not know the session; its text is its own."""
+        self._unknown |= response.status_code == 404 and "mcp-session-id" in response.request.headers
+
     async def _read(self, stream: Any, receive: Callable[[Message], None], scope: anyio.CancelScope) -> None:
         async for item in stream:
             if isinstance(item, Exception):
@@ -203,11 +209,12 @@ class HttpChannel(_QueuedChannel):
                 continue
             message = item.message.model_dump(by_alias=True, mode="json", exclude_unset=True)
             match message.get("error"):
+                case {} if self._unknown:
+                    why = "it does not know the session any more, as after a restart"
+                    self._close(why)
+                    receive({"id": message["id"], LOST: f"{self._url} refused it: {why}", UNHEARD: True})
                 case {"code": -32000, "message": str(text)} if text.startswith("SSE stream"):
                     receive({"id": message["id"], LOST: f"{self._url} broke off: {text}"})
-                case {"code": -32600, "message": "Session terminated"}:
-                    self._close("it does not know the session any more")
-                    break
                 case _:
                     receive(message)
         scope.cancel()

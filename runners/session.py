@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .base import LOST, Channel, Message
+from .base import LOST, UNHEARD, Channel, Message
 from .errors import ChildFaultError, ChildGoneError, ChildTimeoutError, StartError
 
 logger = logging.getLogger(__name__)
@@ -275,7 +275,10 @@ class ChildSession:
         if isinstance(result, dict):
             return result
         if (lost := message.get(LOST)) is not None:
-            raise ChildGoneError(str(lost), written=True)
+            unheard = message.get(UNHEARD) is True
+            if unheard:
+                self.closed.set()
+            raise ChildGoneError(str(lost), written=not unheard)
         raise _fault(message.get("error"))
 
     async def _drained(self, future: asyncio.Future[Message]) -> None:

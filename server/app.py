@@ -68,7 +68,7 @@ async def open_library(
             secrets = Secrets(home.secrets_file)
             servers = Servers(library, supervisor, runner, secrets, home.servers_dir)
             supervisor.on_change = servers.changed
-            for name in await asyncio.to_thread(servers.tidy):
+            for name in await servers.tidy():
                 logger.warning("deleted what an interrupted installation of %s had left", name)
             servers.bring_back(start=start)
             router = Router(library, supervisor, timeout=settings.process.timeout)

@@ -14,7 +14,7 @@ from typing import Any, cast
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCNotification, JSONRPCRequest, jsonrpc_message_adapter
+from mcp_types import JSONRPCMessage, JSONRPCNotification, JSONRPCRequest, jsonrpc_message_adapter
 from pydantic import ValidationError
 
 from ..runners.codec import FrameError, decode, encode
@@ -92,11 +92,9 @@ class Connection(asyncio.Protocol):
             else:
                 self._refuse(PARSE_ERROR, str(exc))
             return
-        try:
-            message = jsonrpc_message_adapter.validate_python(raw, by_name=False)
-        except ValidationError:
-            identity = raw.get("id")
-            known = identity if isinstance(identity, str | int) and not isinstance(identity, bool) else None
+        message = _parsed(raw)
+        if message is None:
+            known = raw.get("id") if _is_identity(raw.get("id")) else None
             self._refuse(INVALID_REQUEST, "this is no JSON-RPC 2.0 request, notification or response", known)
             return
         if isinstance(message, JSONRPCRequest):
@@ -192,3 +190,17 @@ class Connection(asyncio.Protocol):
                 self._writer is not None and self._writer.get_write_buffer_size() and not self.closed.is_set()
             ):
                 await anyio.sleep(0.01)
+
+
+def _is_identity(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
+def _parsed(raw: dict[str, Any]) -> JSONRPCMessage | None:
+    """Read a message; `None` if it is none."""
+    if "method" in raw and "id" in raw and not _is_identity(raw["id"]):
+        return None  # the SDK would take it for a notification, and never answer
+    try:
+        return jsonrpc_message_adapter.validate_python(raw, by_name=False)
+    except ValidationError:
+        return None

@@ -62,11 +62,11 @@ def _claim() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _pollable(descriptor: int, copy: Callable[[int], int]) -> int:
-    """Put a thread and a pipe in front of a regular file, which no event loop can wait for."""
+    """Put a thread and a pipe in front of what no event loop can wait for: a file, or the null device."""
     mode = os.fstat(descriptor).st_mode
-    if stat.S_ISREG(mode):
-        return copy(descriptor)
-    return descriptor
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor):
+        return descriptor
+    return copy(descriptor)
 
 
 def _copy_in(source: int) -> int:

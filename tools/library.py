@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .names import assign
-from .rows import ServerRow, ToolRow, tool_rows
+from .rows import Said, ServerRow, ToolRow, tool_rows
 
 if TYPE_CHECKING:
     from .store import Store
@@ -81,21 +81,35 @@ class Library:
         self.servers[server.name] = server
         return self._publish(server.name, rows)
 
-    async def refresh(self, server: ServerRow, definitions: Iterable[dict[str, Any]]) -> bool:
+    async def stored_names(self) -> set[str]:
+        """Give the names of all servers in the store, also of those whose rows cannot be understood."""
+        return await self._store.names()
+
+    async def refresh(self, name: str, said: Said, definitions: Iterable[dict[str, Any]]) -> bool:
         """Take over what a server says of itself after a start.
+
+        Args:
+            name: The server.
+            said: Its `era`, `server_info` and `instructions`.
+            definitions: Its tools.
 
         Returns:
             Whether its tools are different from what was known.
         """
-        if self.servers.get(server.name) != server:
-            await self._store.update_server(server)
-            self.servers[server.name] = server
-        rows = tool_rows(server.name, definitions)
-        known = [(tool.original, tool.definition) for tool in self._by_server.get(server.name, ())]
+        row = self.servers[name]
+        if any(getattr(row, key) != value for key, value in said.items()):
+            await self._store.update_server(name, **said)
+            # Read again: somebody may have enabled, disabled or removed it meanwhile.
+            if name not in self.servers:
+                return False
+            self.servers[name] = replace(self.servers[name], **said)
+        rows = tool_rows(name, definitions)
+        known = [(tool.original, tool.definition) for tool in self._by_server.get(name, ())]
         if known == [(row.name, row.definition) for row in rows]:
             return False
-        await self._store.replace_tools(server.name, rows)
-        self._publish(server.name, rows)
+        await self._store.replace_tools(name, rows)
+        if name in self.servers:
+            self._publish(name, rows)
         return True
 
     async def set_enabled(self, name: str, enabled: bool) -> None:

@@ -8,7 +8,7 @@ from ..runners.codec import FrameError
 from ..runners.errors import ChildFaultError, ChildGoneError, ChildTimeoutError
 from ..runners.lifecycle import State
 from ..runners.session import ProgressSink
-from ..runners.supervisor import NotReadyError, Supervisor
+from ..runners.supervisor import NotReadyError, Supervisor, Unit
 from .caller import CALL, Caller
 from .library import Library, Tool
 from .outcome import OUTCOME_KEY, Outcome, RefusalError
@@ -111,7 +111,13 @@ class Router:
                     raise RefusalError(
                         Outcome.OUTCOME_UNKNOWN,
                         f"The call was sent, then {exc.message}. Whether it took effect is not known; check before "
-                        "calling again. The server is being restarted.",
+                        f"calling again. {_prospect(unit)}",
+                    ) from exc
+                if unit.life.state in (State.STOPPING, State.STOPPED):
+                    # Somebody stopped it; making the call again would start it against their will.
+                    raise RefusalError(
+                        Outcome.UNAVAILABLE,
+                        f"Server '{tool.server}' was stopped while the call ran. The next call starts it again.",
                     ) from exc
                 if replays == 0:
                     raise RefusalError(
@@ -128,6 +134,12 @@ class Router:
                 raise RefusalError(Outcome.INVALID_ARGUMENTS, f"The arguments are {exc}.") from exc
             except ChildFaultError as exc:
                 return _fault(tool, exc)
+
+
+def _prospect(unit: Unit) -> str:
+    if unit.life.state in (State.STOPPING, State.STOPPED):
+        return "The server was stopped; the next call starts it again."
+    return "The server is being restarted."
 
 
 def _not_ready(exc: NotReadyError) -> RefusalError:

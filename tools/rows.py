@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypedDict
 
 from ..runners.spec import Installation
 from .digest import tool_digest
@@ -67,3 +67,24 @@ def tool_rows(server: str, definitions: Iterable[Mapping[str, Any]]) -> list[Too
         if isinstance(name, str) and name and name not in kept:
             kept[name] = ToolRow(server, name, len(kept), dict(definition), tool_digest(definition))
     return list(kept.values())
+
+
+class Said(TypedDict):
+    """What a server said of itself in the handshake, as it is stored."""
+
+    era: str | None
+    server_info: dict[str, Any] | None
+    instructions: str | None
+
+
+class Speaker(Protocol):
+    """What a session knows of its server."""
+
+    version: str | None
+    server_info: dict[str, Any]
+    instructions: str | None
+
+
+def said_by(session: Speaker) -> Said:
+    """Give what is stored of a session."""
+    return {"era": session.version, "server_info": session.server_info, "instructions": session.instructions}

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -25,11 +25,12 @@ from ..runners.lifecycle import State
 from ..runners.spec import Candidate, Installation, Report, ServerSpec, SourceKind, silent
 from ..runners.supervisor import Supervisor, Unit
 from .caller import MANAGE, Caller
+from .completion import completed
 from .errors import LibraryError
 from .library import Library, Tool
 from .names import valid_server_name
 from .outcome import Outcome, RefusalError
-from .rows import Origin, ServerRow
+from .rows import Origin, ServerRow, said_by
 from .secrets import Secrets
 from .spec_secrets import extract
 
@@ -77,7 +78,7 @@ class Servers:
         self._runner = runner
         self._secrets = secrets
         self._folder = folder
-        self._reserved: set[str] = set()
+        self._held: set[str] = set()
         self._refreshing: set[asyncio.Task[None]] = set()
 
     def bring_back(self, *, start: bool) -> None:
@@ -87,17 +88,22 @@ class Servers:
             if start and row.enabled:
                 unit.start()
 
-    def tidy(self) -> list[str]:
-        """Delete folders that belong to no server: an installation was killed half-way.
+    async def tidy(self) -> list[str]:
+        """Delete folders and secrets that belong to no server: an installation was killed half-way.
+
+        A server whose row cannot be understood is one all the same, and keeps what is its own.
 
         Returns:
-            Their names.
+            The names they had.
         """
-        known = set(self.library.servers)
+        known = await self.library.stored_names()
         left = [path for path in self._folder.iterdir() if path.is_dir() and path.name not in known]
         for path in left:
-            shutil.rmtree(path, ignore_errors=True)
-        return [path.name for path in left]
+            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+        names = {key.partition("/")[0] for key in self._secrets.names()} - known
+        for name in names:
+            self._secrets.delete_prefix(f"{name}/")
+        return sorted(names.union(path.name for path in left))
 
     def changed(self, unit: Unit) -> None:
         """Take note of a server's new state; when it came up, of what it says of itself."""
@@ -107,14 +113,11 @@ class Servers:
             task.add_done_callback(self._refreshing.discard)
 
     async def _refresh(self, unit: Unit) -> None:
-        row, session = self.library.servers.get(unit.name), unit.session
-        if row is None or session is None:
+        session = unit.session
+        if unit.name not in self.library.servers or session is None:
             return
-        row = replace(
-            row, era=session.version, server_info=session.server_info, instructions=session.instructions
-        )
         try:
-            if await self.library.refresh(row, unit.tools):
+            if await self.library.refresh(unit.name, said_by(session), unit.tools):
                 logger.info("server %s: its tools changed", unit.name)
         except Exception:
             # The server works; only what is remembered of it is not fresh.
@@ -182,9 +185,7 @@ class Servers:
                     installation = await self._fetch(candidate, report, undo)
                     notes.append(f"its own environment was repaired with the constraint {unit.constraint}")
                     unit, failure = await self._try_out(installation)
-                added = await self._commit(unit, failure, origin, began, notes, report, undo)
-                undo.pop_all()
-                return added
+                return await self._commit(unit, failure, origin, began, notes, report, undo)
 
     async def register(
         self,
@@ -217,9 +218,7 @@ class Servers:
                 )
                 await report(1, STEPS, f"connecting to {name}")
                 unit, failure = await self._try_out(installation)
-                added = await self._commit(unit, failure, origin, began, [], report, undo)
-                undo.pop_all()
-                return added
+                return await self._commit(unit, failure, origin, began, [], report, undo)
 
     async def remove(
         self, name: str, caller: Caller, *, kind: Literal["installed", "registered"] | None = None
@@ -230,6 +229,13 @@ class Servers:
             RefusalError: If there is none of that name, or it is of the other kind.
         """
         self._may_manage(caller)
+        if name not in self.library.servers and name in await self.library.stored_names():
+            # Its row cannot be understood, so there is nothing to ask it; all that bears its name goes.
+            with self._hold(name):
+                await self.library.remove(name)
+                await asyncio.to_thread(shutil.rmtree, self._folder / name, ignore_errors=True)
+                self._secrets.delete_prefix(f"{name}/")
+            return
         row = self.row(name)
         registered = row.installation.kind is SourceKind.REGISTERED
         if kind is not None and registered != (kind == "registered"):
@@ -240,10 +246,17 @@ class Servers:
             )
         if row.origin == "builtin":
             raise RefusalError(Outcome.REFUSED, f"Server '{name}' is part of ToolScore; disable it instead.")
-        await self.library.remove(name)
-        await self.supervisor.remove(name)
-        await self._runner.remove_server(row.installation)
-        self._secrets.delete_prefix(f"{name}/")
+        with self._hold(name):
+            await completed(self._remove(row))
+
+    async def _remove(self, row: ServerRow) -> None:
+        """Take a server apart; what is begun is finished, so that no secret or process is left behind."""
+        await self.library.remove(row.name)
+        try:
+            await self.supervisor.remove(row.name)
+            await self._runner.remove_server(row.installation)
+        finally:
+            self._secrets.delete_prefix(f"{row.name}/")
 
     async def manage(self, name: str, action: Action, caller: Caller) -> Unit:
         """Start, stop, restart, enable or disable a server, and wait for it.
@@ -343,14 +356,14 @@ class Servers:
             origin=origin,
             enabled=True,
             installation=unit.installation,
-            era=session.version,
-            server_info=session.server_info,
-            instructions=session.instructions,
+            **said_by(session),
         )
         try:
-            tools = await self.library.add(row, unit.tools)
+            tools = await completed(self.library.add(row, unit.tools))
         except LibraryError as exc:
             raise RefusalError(Outcome.INSTALL_FAILED, f"It was not kept: {exc}") from exc
+        # From here on the server is there: a cancellation that comes now finds the work done.
+        undo.pop_all()
         unit.retries = True
         if not tools:
             notes.append("it offers no tools; see its resources or prompts, or its settings")
@@ -367,23 +380,31 @@ class Servers:
 
     @contextmanager
     def _reserve(self, name: str) -> Iterator[None]:
-        """Hold a name while it is being installed."""
+        """Hold a new name while its server is being installed."""
         if reason := valid_server_name(name):
             raise RefusalError(Outcome.INVALID_ARGUMENTS, f"'{name}' cannot be a server's name: {reason}")
-        if name in self.library.servers:
-            source = self.library.servers[name].installation.source
+        with self._hold(name):
+            if name in self.library.servers:
+                source = self.library.servers[name].installation.source
+                raise RefusalError(
+                    Outcome.NAME_TAKEN,
+                    f"A server named '{name}' is already there (from {source}). Give this one another name, or "
+                    "remove the other first.",
+                )
+            yield
+
+    @contextmanager
+    def _hold(self, name: str) -> Iterator[None]:
+        """Let nobody else install or remove a server of this name meanwhile."""
+        if name in self._held:
             raise RefusalError(
-                Outcome.NAME_TAKEN,
-                f"A server named '{name}' is already there (from {source}). Give this one another name, or remove "
-                "the other first.",
+                Outcome.INSTALLING, f"A server named '{name}' is being installed or removed right now; try again."
             )
-        if name in self._reserved:
-            raise RefusalError(Outcome.INSTALLING, f"A server named '{name}' is being installed right now.")
-        self._reserved.add(name)
+        self._held.add(name)
         try:
             yield
         finally:
-            self._reserved.discard(name)
+            self._held.discard(name)
 
     def _may_manage(self, caller: Caller) -> None:
         if MANAGE not in caller.rights:

@@ -110,15 +110,27 @@ class Store:
                 raise NameTakenError(row.name) from error
             await _add_tools(connection, tools)
 
-    async def update_server(self, row: ServerRow) -> None:
-        """Replace everything known of a server but its tools.
+    async def names(self) -> set[str]:
+        """Give the names of all servers, also of those whose rows `servers` leaves out."""
+        return {row.name for row in await self._read(select(SERVER.c.name))}
+
+    async def update_server(
+        self, name: str, *, era: str | None, server_info: dict[str, Any] | None, instructions: str | None
+    ) -> None:
+        """Replace what a server said of itself; whether it is enabled is somebody else's to change.
+
+        Args:
+            name: The server.
+            era: The MCP protocol version it spoke last.
+            server_info: What it said of itself in the handshake.
+            instructions: Its instructions to the model.
 
         Raises:
             UnknownServerError: If there is none of that name.
             StoreError: If it cannot be written.
         """
         async with self._transaction() as connection:
-            await _touch(connection, row.name, **_values(row))
+            await _touch(connection, name, era=era, server_info=server_info, instructions=instructions)
 
     async def replace_tools(self, server: str, tools: Sequence[ToolRow]) -> None:
         """Replace the tools of a server.

@@ -47,11 +47,11 @@ def test_a_line_over_the_limit_is_refused() -> None:
 def test_64_mib_in_64_kib_pieces_take_time_linear_in_their_length() -> None:
     def seconds(pieces: int) -> float:
         splitter, piece = LineSplitter(), b"x" * 65536
-        began = time.perf_counter()
+        began = time.thread_time()
         for _ in range(pieces):
             splitter.feed(piece)
         assert len(splitter.feed(b"\n")[0]) == pieces * 65536
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     seconds(64)
     small, large = min(seconds(128) for _ in range(3)), min(seconds(1024) for _ in range(3))

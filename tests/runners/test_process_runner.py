@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import time
@@ -132,7 +133,7 @@ async def test_a_grandchild_in_its_own_session_is_dead_after_a_stop(tmp_path: Pa
         grandchild = int(await call(session, "spawn"))
         assert not gone(grandchild)
         await child.stop(2)
-        assert gone(grandchild)
+        await until(lambda: gone(grandchild), 2)
 
 
 @linux
@@ -143,7 +144,7 @@ async def test_a_grandchild_in_its_own_session_is_dead_after_a_crash(tmp_path: P
         grandchild = int(await call(session, "spawn"))
         os.kill(child.pid or 0, number)
         assert await child.ended_within(5)
-        assert gone(grandchild)
+        await until(lambda: gone(grandchild), 2)
         assert child.epitaph() == f"server 'faulty' was ended by {signal.Signals(number).name}"
 
 
@@ -192,9 +193,6 @@ async def test_a_failed_start_is_explained_from_what_it_left(tmp_path: Path, fau
         await child.ended_within(5)
     diagnosis = runner.explain(server, child.epitaph())
     assert diagnosis.constraint is None
-    assert pytest.raises(AssertionError, match=hint) if False else True
-    import re
-
     assert re.search(hint, diagnosis.message)
     assert await runner.diagnose("faulty") == diagnosis.message
     await runner.stop_server("faulty", 0)

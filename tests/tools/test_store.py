@@ -204,11 +204,12 @@ async def test_a_write_that_is_cancelled_leaves_nothing_and_the_store_works_on(s
 
 async def test_a_server_is_changed_without_its_tools(store: Store) -> None:
     await store.put_server(server(), tool_rows("time", [CLOCK]))
-    changed = server(era="2026-07-28", server_info={"name": "t"}, instructions="x", origin="cli")
-    await store.update_server(changed)
+    await store.update_server("time", era="2026-07-28", server_info={"name": "t"}, instructions="x")
+    changed = server(era="2026-07-28", server_info={"name": "t"}, instructions="x")
     assert await store.servers() == [changed]
-    await store.update_server(server())
-    assert await store.servers() == [server()]
+    await store.set_enabled("time", False)
+    await store.update_server("time", era=None, server_info=None, instructions=None)
+    assert [row.enabled for row in await store.servers()] == [False]
     assert len(await store.tools()) == 1
 
 
@@ -241,7 +242,7 @@ async def test_tools_go_with_their_server(store: Store) -> None:
 
 async def test_changing_a_server_that_is_not_there_says_so(store: Store) -> None:
     for change in (
-        store.update_server(server("nix")),
+        store.update_server("nix", era=None, server_info=None, instructions=None),
         store.replace_tools("nix", []),
         store.set_enabled("nix", True),
     ):
