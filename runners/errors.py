@@ -33,7 +33,11 @@ class InstallError(RunnerError):
     """Fetching or building a server failed; nothing of it is left."""
 
 
-class MissingVariableError(RunnerError):
+class SpecError(RunnerError):
+    """A spec cannot be used as it is. Trying again changes nothing, so that server is not tried again."""
+
+
+class MissingVariableError(SpecError):
     """A `${NAME}` in a spec has no value. It disables that server only.
 
     Args:

@@ -46,7 +46,7 @@ class Ledger:
         """
         if not self._path.exists():
             return []
-        rows, ended = [], []
+        rows, left = [], {}
         for line in self._path.read_text("utf-8", "replace").splitlines():
             try:
                 row = json.loads(line)
@@ -56,13 +56,24 @@ class Ledger:
                 continue  # a line cut short by a crash
             if owner_alive:
                 rows.append(line)
-            elif kill_marked(marker):
-                ended.append(server)
+            else:
+                left[marker] = server
+        ended = {left[marker] for marker in _kill(marked(*left))} if left else set()
+        self._write(rows)
+        return sorted(ended)
+
+    def close(self) -> None:
+        """Forget this owner's children: all of them have ended."""
+        if self._path.exists():
+            mine = f'"owner": {os.getpid()},'
+            lines = self._path.read_text("utf-8", "replace").splitlines()
+            self._write([line for line in lines if mine not in line])
+
+    def _write(self, rows: list[str]) -> None:
         temporary = self._path.with_suffix(".new")
         temporary.write_text("".join(f"{line}\n" for line in rows), "utf-8")
         temporary.chmod(0o600)
         temporary.replace(self._path)
-        return ended
 
 
 def kill_marked(marker: str) -> int:
@@ -71,31 +82,36 @@ def kill_marked(marker: str) -> int:
     Returns:
         How many were ended.
     """
-    count = 0
-    for process in marked(marker):
+    return len(_kill(marked(marker)))
+
+
+def _kill(found: list[tuple[str, psutil.Process]]) -> list[str]:
+    killed = []
+    for marker, process in found:
         try:
             process.kill()
-            count += 1
-        except psutil.NoSuchProcess:
+            killed.append(marker)
+        except psutil.Error:
             continue
-    return count
+    return killed
 
 
-def marked(marker: str) -> list[psutil.Process]:
-    """Give the living processes that carry a marker."""
+def marked(*markers: str) -> list[tuple[str, psutil.Process]]:
+    """Give the living processes that carry one of some markers, in one look at all processes."""
     found = []
-    proof = f"{MARKER}={marker}".encode()
+    proofs = {f"{MARKER}={marker}".encode(): marker for marker in markers}
+    proc = Path("/proc/self").is_dir()
     for pid in psutil.pids():
         try:
-            if Path("/proc/self").is_dir():
-                environ = Path(f"/proc/{pid}/environ").read_bytes()
-                carries = proof in environ.split(b"\0")
+            if proc:
+                variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             else:
-                carries = psutil.Process(pid).environ().get(MARKER) == marker
-            if carries and pid != os.getpid():
+                variables = [f"{MARKER}={psutil.Process(pid).environ().get(MARKER)}".encode()]
+            marker = next((proofs[variable] for variable in variables if variable in proofs), None)
+            if marker is not None and pid != os.getpid():
                 process = psutil.Process(pid)
                 if process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
+                    found.append((marker, process))
         except (OSError, psutil.Error):
             continue
     return found

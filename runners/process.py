@@ -14,7 +14,7 @@ import psutil
 from .base import BaseRunner, Child, Diagnosis, Health
 from .diagnosis import diagnose
 from .environment import child_environment
-from .errors import StartError
+from .errors import SpecError, StartError
 from .ledger import Ledger
 from .logs import ServerLog, read_lines
 from .ports import PortRange
@@ -71,6 +71,10 @@ class ProcessRunner(BaseRunner):
     def sweep(self) -> list[str]:
         """End what a ToolScore that was killed left running in this home."""
         return self._ledger.sweep()
+
+    def close(self) -> None:
+        """Clear the ledger; every child has ended."""
+        self._ledger.close()
 
     async def install_server(self, candidate: Candidate, report: Report = silent) -> Installation:
         """Fetch and build a server in its own folder."""
@@ -145,9 +149,16 @@ class ProcessRunner(BaseRunner):
 
         assert spec.url is not None
         parts = urlsplit(spec.url)
-        port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
+        patience = self._options.connect_timeout * 0.9  # so that the supervisor's own deadline comes later
         try:
-            with anyio.fail_after(self._options.connect_timeout):
+            port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
+        except ValueError as exc:
+            await child.stop(0)
+            raise SpecError(
+                f"The url {spec.url} of server '{child.server_id}' cannot be used: {exc}."
+            ) from exc
+        try:
+            with anyio.fail_after(patience):
                 while not child.exited.is_set():
                     try:
                         _, writer = await asyncio.open_connection(parts.hostname, port)
@@ -158,7 +169,7 @@ class ProcessRunner(BaseRunner):
                     return await self._connect(spec)
             problem = child.epitaph() + " before it listened"
         except TimeoutError:
-            problem = f"it did not listen on port {port} within {self._options.connect_timeout:g} s"
+            problem = f"it did not listen on port {port} within {patience:g} s"
         except StartError as exc:
             problem = exc.message
         await child.stop(0)

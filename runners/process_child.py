@@ -9,6 +9,8 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -141,20 +143,17 @@ class ProcessChild:
         """Wait for the end, then end what it left behind in its group, and only then reap it."""
         popen = self._popen
         assert popen is not None
-        if sys.platform == "linux":
-            descriptor = os.pidfd_open(popen.pid)
-            ended = asyncio.Event()
-            loop = asyncio.get_running_loop()
-            loop.add_reader(descriptor, ended.set)
-            try:
-                await ended.wait()
-            finally:
-                loop.remove_reader(descriptor)
-                os.close(descriptor)
+        try:
+            return await self._buried(popen)
+        finally:
+            self.exited.set()
+
+    async def _buried(self, popen: subprocess.Popen[bytes]) -> int:
+        if await _ended(popen):
             self._signal_group(signal.SIGKILL)
             code = popen.wait()
         else:
-            code = await asyncio.to_thread(popen.wait)
+            code = await _in_thread(popen.wait)
         # Grandchildren that changed session hold the pipes open and would keep the line half alive.
         kill_marked(self._marker)
         with anyio.move_on_after(TERM_GRACE):
@@ -167,7 +166,6 @@ class ProcessChild:
             assert stream is not None
             stream.close()  # a start that was cancelled half-way has not handed them on
         self._log.close()
-        self.exited.set()
         return code
 
     def tree(self) -> list[psutil.Process]:
@@ -232,3 +230,40 @@ def _kill(processes: list[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.kill()
+
+
+async def _ended(popen: subprocess.Popen[bytes]) -> bool:
+    """Wait for a process to end, without reaping it; tell at once if this system cannot (macOS, old kernels)."""
+    if sys.platform != "linux":
+        return False
+    try:
+        descriptor = os.pidfd_open(popen.pid)
+    except OSError:
+        return False
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    return True
+
+
+async def _in_thread(wait: Callable[[], int]) -> int:
+    """Wait in a thread of its own: as many children as there are would fill the pool everybody shares."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def tell(code: int) -> None:
+        if not ended.done():
+            ended.set_result(code)
+
+    def run() -> None:
+        code = wait()
+        with contextlib.suppress(RuntimeError):  # the loop may be closed by then
+            loop.call_soon_threadsafe(tell, code)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await ended

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -113,6 +115,7 @@ class WebSocketChannel(_QueuedChannel):
                 subprotocols=[Subprotocol("mcp")],
                 additional_headers=self._headers,
                 compression=None,
+                proxy=None if _is_loopback(self._url) else True,
                 max_size=MAX_MESSAGE,
                 ping_timeout=None,  # one that is busy may answer late; a call's own deadline tells it from a dead one
             )
@@ -181,10 +184,14 @@ class HttpChannel(_QueuedChannel):
 
         try:
             async with AsyncExitStack() as stack:
+                # A proxy of the environment leads nowhere from this machine to itself.
+                make = _direct_client if _is_loopback(self._url) else create_mcp_http_client
                 if self._sse:
-                    streams = await stack.enter_async_context(sse_client(self._url, headers=self._headers))
+                    streams = await stack.enter_async_context(
+                        sse_client(self._url, headers=self._headers, httpx_client_factory=make)
+                    )
                 else:
-                    client = await stack.enter_async_context(create_mcp_http_client(headers=self._headers))
+                    client = await stack.enter_async_context(make(headers=self._headers))
                     client.event_hooks["response"].append(self._look_at)
                     streams = await stack.enter_async_context(
                         streamable_http_client(self._url, http_client=client)
@@ -282,3 +289,19 @@ def _innermost(exc: BaseException) -> str:
     while isinstance(exc, BaseExceptionGroup) and exc.exceptions:
         exc = exc.exceptions[0]
     return str(exc) or type(exc).__name__
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _direct_client(headers: dict[str, str] | None = None, timeout: Any = None, auth: Any = None) -> Any:
+    """Make a client as the SDK does, but one that uses no proxy."""
+    import httpx2
+
+    timeout = timeout or httpx2.Timeout(30.0, read=300.0)
+    return httpx2.AsyncClient(headers=headers, timeout=timeout, auth=auth, trust_env=False)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .base import LOST, UNHEARD, Channel, Message
+from .deadline import Deadline
 from .errors import ChildFaultError, ChildGoneError, ChildTimeoutError, StartError
 
 logger = logging.getLogger(__name__)
@@ -112,9 +113,15 @@ class ChildSession:
 
     async def aclose(self) -> None:
         """Stop reading. The channel is closed by whoever opened it."""
-        if self._running is not None:
+        if self._running is None:
+            return
+        # A transport may say goodbye to its peer when it is cancelled; one that hears nothing is cancelled again.
+        for _ in range(3):
             self._running.cancel()
-            await asyncio.wait([self._running])
+            done, _left = await asyncio.wait([self._running], timeout=1.0)
+            if done:
+                return
+        logger.error("the line of a server could not be closed")
 
     async def handshake(self, *, modern_first: bool = False) -> None:
         """Agree on a protocol version and learn what the server offers.
@@ -243,7 +250,7 @@ class ChildSession:
         params = self._enveloped(params, request_id if on_progress else None)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Message] = loop.create_future()
-        deadline = _Deadline(loop, method, timeout, future)
+        deadline = Deadline(loop, method, timeout, future)
 
         def progressed(progress: float, total: float | None, message: str) -> None:
             deadline.extend()
@@ -371,38 +378,3 @@ def _fault(error: Any) -> ChildFaultError:
     return ChildFaultError(
         code if isinstance(code, int) else 0, str(error.get("message", "unknown error")), error.get("data")
     )
-
-
-class _Deadline:
-    """Fails a future when its time is over; progress sets it back."""
-
-    __slots__ = ("_future", "_handle", "_loop", "_method", "_seconds")
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        method: str,
-        seconds: float | None,
-        future: asyncio.Future[Message],
-    ) -> None:
-        self._loop = loop
-        self._method = method
-        self._seconds = seconds
-        self._future = future
-        self._handle: asyncio.TimerHandle | None = None
-
-    def extend(self) -> None:
-        self.close()
-        if self._seconds is not None:
-            self._handle = self._loop.call_later(self._seconds, self._expire)
-
-    def _expire(self) -> None:
-        if not self._future.done():
-            self._future.set_exception(
-                ChildTimeoutError(f"no answer to {self._method} within {self._seconds:g} s")
-            )
-
-    def close(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None

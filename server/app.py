@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..runners.errors import SpecError
 from ..runners.lifecycle import RestartPolicy
 from ..runners.process import ProcessOptions, ProcessRunner
 from ..runners.spec import Report, silent
 from ..runners.supervisor import Supervisor, SupervisorOptions
 from ..tools.caller import OWNER
+from ..tools.errors import SecretsError
 from ..tools.library import Library
 from ..tools.router import Router
 from ..tools.rows import Origin
@@ -22,6 +25,9 @@ from ..tools.servers import Servers
 from .home import Home, HomeLock, prepare
 from .settings import Settings
 from .toolset import Call, ToolSet
+
+if TYPE_CHECKING:
+    from ..tools.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +56,9 @@ async def open_library(
     runner = ProcessRunner(_process_options(settings, home))
     for name in await asyncio.to_thread(runner.sweep):
         logger.warning("ended what a killed ToolScore had left of server %s", name)
-    # Importing the store's libraries takes longer than all the rest; only here it is needed.
-    from ..tools.store import Store
-
-    store = await Store.open(home.store_file)
+    # Importing the store's libraries takes longer than all the rest; clients are answered meanwhile.
+    module = await asyncio.to_thread(importlib.import_module, "toolscore.tools.store")
+    store: Store = await module.Store.open(home.store_file)
     try:
         library = Library(store)
         await library.load()
@@ -76,6 +81,7 @@ async def open_library(
                 yield ToolSet(servers, router, runner, page_size=settings.tools.page_size, origin=origin)
             finally:
                 await servers.drained()
+        runner.close()
     finally:
         await store.close()
 
@@ -93,8 +99,20 @@ def _process_options(settings: Settings, home: Home) -> ProcessOptions:
         install_timeout=install.timeout,
         python=install.python or None,
         node=install.node or None,
-        secret=Secrets(home.secrets_file).get,
+        secret=_readable(Secrets(home.secrets_file)),
     )
+
+
+def _readable(secrets: Secrets) -> Callable[[str], str | None]:
+    """Tell a runner of a secrets file that cannot be used in words of its own floor."""
+
+    def look_up(key: str) -> str | None:
+        try:
+            return secrets.get(key)
+        except SecretsError as exc:
+            raise SpecError(str(exc)) from exc
+
+    return look_up
 
 
 class LocalTools:

@@ -13,16 +13,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from .home import Home, Owner, current_owner, prepare
+from .home import JOIN_PATIENCE, Home, Owner, current_owner, prepare
 
 START_DEADLINE = 30.0
 """Seconds a background ToolScore may take until it answers."""
 
 STOP_DEADLINE = 15.0
 """Seconds it may take to end: it drains calls and stops every server."""
-
-COMMAND_DEADLINE = 60.0
-"""Seconds to wait for a command that is at work on the home."""
 
 _TURN = 0.05
 """Seconds between two looks: nothing tells when another process begins to listen or gives up a lock."""
@@ -175,12 +172,12 @@ def _gone(home: Home, owner: Owner) -> bool:
 
 
 def _wait_for_command(home: Home) -> Owner | None:
-    deadline = time.monotonic() + COMMAND_DEADLINE
+    deadline = time.monotonic() + JOIN_PATIENCE
     while (owner := current_owner(home)) is not None and owner.mode == "command":
         if time.monotonic() > deadline:
             raise BackgroundError(
                 f"another command (process {owner.pid}) has been at work on {home.path} for "
-                f"{COMMAND_DEADLINE:g} s. Wait for it or end it, and try again."
+                f"{JOIN_PATIENCE:g} s. Wait for it or end it, and try again."
             )
         time.sleep(_TURN)
     return owner

@@ -80,7 +80,8 @@ class Connection(asyncio.Protocol):
             if line and not line.isspace():
                 self._take(line)
         self._arrived.set()
-        if len(self._backlog) > BACKLOG and self._transport is not None:
+        # A client that does not read its refusals is not read either.
+        if self._transport is not None and (len(self._backlog) > BACKLOG or not self._writable.is_set()):
             self._transport.pause_reading()
 
     def _take(self, line: bytes) -> None:
@@ -130,8 +131,9 @@ class Connection(asyncio.Protocol):
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """Let answers go."""
+        """Let answers go, and the client be read again."""
         self._writable.set()
+        self._arrived.set()
 
     def close(self) -> None:
         """Close both sides. Idempotent."""
@@ -151,7 +153,7 @@ class Connection(asyncio.Protocol):
                 while True:
                     while self._backlog:
                         await stream.send(self._backlog.popleft())
-                    if self._transport is not None and not self._transport.is_reading() and not self._eof:
+                    if self._transport is not None and self._writable.is_set() and not self._eof:
                         self._transport.resume_reading()
                     if self._eof:
                         break

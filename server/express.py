@@ -115,7 +115,10 @@ class ExpressLane:
             return meta is None or "io.modelcontextprotocol/protocolVersion" not in meta
         if self._modern:
             route = classify_inbound_request({"method": "tools/call", "params": params})
-            return isinstance(route, InboundModernRoute) and not {"inputResponses", "requestState"} & params.keys()
+            return (
+                isinstance(route, InboundModernRoute)
+                and not {"inputResponses", "requestState"} & params.keys()
+            )
         return False
 
     def _take_cancellation(self, params: Any) -> bool:
@@ -193,5 +196,7 @@ def passed_meta(meta: Any) -> dict[str, Any] | None:
     """Keep of a request's `_meta` what is for the server: not the envelope or token of this hop."""
     if not isinstance(meta, dict):
         return None
-    kept = {key: value for key, value in meta.items() if key != "progressToken" and not key.startswith(OWN_META)}
+    kept = {
+        key: value for key, value in meta.items() if key != "progressToken" and not key.startswith(OWN_META)
+    }
     return kept or None

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from .. import __version__
 from ..tools.caller import Caller
+from ..tools.rows import Origin
 from .connection import Connection
 from .own_tools import OWN_TOOLS
 from .toolset import Call, ToolSet
@@ -31,6 +32,8 @@ INSTRUCTIONS = (
     "describe_tool, call it with execute_tool. If none will do, install_server adds a server from a package index, "
     "and its tools can be called at once."
 )
+
+INTERNAL = "Internal error of ToolScore; its log has the details."
 
 _caller: ContextVar[Caller] = ContextVar("toolscore_caller")
 _passed_on: ContextVar[list[dict[str, Any]]] = ContextVar("toolscore_passed_on")
@@ -92,8 +95,14 @@ class Gateway:
                 report=pump.report,
                 on_progress=pump.take if wants_progress else None,
                 meta=_passed_meta(raw.get("_meta")),
+                origin=origin_of(_caller.get(), raw.get("_meta")),
             )
-            result = await toolset.call(params.name, raw.get("arguments") or {}, call)
+            try:
+                result = await toolset.call(params.name, raw.get("arguments") or {}, call)
+            except ValidationError:
+                # Not the client's fault: its arguments were looked at before.
+                logger.exception("bug while serving tools/call of %s", params.name)
+                raise MCPError(INTERNAL_ERROR, INTERNAL) from None
         _passed_on.get().append(result)
         return types.CallToolResult(content=[])
 
@@ -124,7 +133,14 @@ async def _boundary(ctx: Context, call_next: CallNext) -> HandlerResult:
         raise
     except Exception:
         logger.exception("bug while serving %s", ctx.method)
-        raise MCPError(INTERNAL_ERROR, "Internal error of ToolScore; its log has the details.") from None
+        raise MCPError(INTERNAL_ERROR, INTERNAL) from None
+
+
+def origin_of(caller: Caller, meta: Any) -> Origin | None:
+    """Tell the command line from an agent: both come over the Unix socket, in the name of the same owner."""
+    if caller.listener == "unix" and isinstance(meta, dict) and meta.get("toolscore/origin") == "cli":
+        return "cli"
+    return None
 
 
 def _passed_meta(meta: Any) -> dict[str, Any] | None:

@@ -28,7 +28,17 @@ from .folders import (
     runtime_folder,
 )
 
-__all__ = ["Home", "HomeBusyError", "HomeError", "HomeLock", "Mode", "Owner", "current_owner", "prepare"]
+__all__ = [
+    "JOIN_PATIENCE",
+    "Home",
+    "HomeBusyError",
+    "HomeError",
+    "HomeLock",
+    "Mode",
+    "Owner",
+    "current_owner",
+    "prepare",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +136,9 @@ def prepare(home: Home) -> None:
     except OSError as error:
         raise explained(home.path, error) from error
 
+
+JOIN_PATIENCE = 60.0
+"""Seconds to wait for a command that holds the home, or for an owner of it that is just coming up."""
 
 Mode = Literal["stdio", "background", "command"]
 """How an owner was started: by a client over stdio, by `toolscore start`, or for one command."""

@@ -45,20 +45,43 @@ def relay(socket_path: str) -> int:
         The exit status: 0 when the client ended it (end of input, its pipe closed, SIGTERM), 1 when the
         running ToolScore could not be reached or vanished.
     """
+    try:
+        line = connect(socket_path)
+    except OSError as error:
+        return _lost(f"the running ToolScore does not answer at {socket_path}: {error.strerror or error}")
+    return carry(line)
+
+
+def connect(socket_path: str) -> socket.socket:
+    """Connect to a Unix socket.
+
+    Raises:
+        OSError: If nobody listens there, or there are no Unix sockets.
+    """
     family: int | None = getattr(socket, "AF_UNIX", None)
     if family is None:
-        return _lost("this platform has no Unix sockets; start it with `toolscore serve --standalone`")
+        raise OSError("this platform has no Unix sockets; start it with `toolscore serve --standalone`")
+    line = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        line.connect(socket_path)
+    except BaseException:
+        line.close()
+        raise
+    return line
+
+
+def carry(line: socket.socket) -> int:
+    """Do what `relay` does over a connection that is there, and close it.
+
+    Returns:
+        The exit status, as of `relay`.
+    """
     previous = None
     if threading.current_thread() is threading.main_thread():
         previous = signal.signal(signal.SIGTERM, _terminate)
     woken, wake = os.pipe()
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as line:
-            try:
-                line.connect(socket_path)
-            except OSError as error:
-                reason = error.strerror or error
-                return _lost(f"the running ToolScore does not answer at {socket_path}: {reason}")
+        with line:
             # A thread in a blocked read cannot be joined; as a daemon it ends with the process.
             threading.Thread(target=_send, args=(line, wake), daemon=True, name="relay-in").start()
             if _receive(line, woken):

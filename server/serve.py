@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import sys
 import time
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
 from .home import Home, HomeBusyError, HomeError, HomeLock, prepare
+from .stderr import StderrHandler
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -26,6 +27,9 @@ UNUSABLE = 3
 
 JOIN_PATIENCE = 60.0
 """Seconds to wait for a command line that holds the home, or for an owner that is just coming up."""
+
+CLIENTS_GRACE = 2.0
+"""Seconds the last answers may take to leave when ToolScore ends."""
 
 FIRST_ANSWER = 0.25
 """Seconds the store's libraries wait for the first client's `initialize` to be answered before them."""
@@ -80,7 +84,7 @@ def _own(home: Home, *, standalone: bool, background: bool) -> HomeLock | str:
             joinable = exc.owner.mode != "command"
             if joinable and (standalone or background):
                 raise
-            if joinable and exc.owner.socket and Path(exc.owner.socket).exists():
+            if joinable and exc.owner.socket and _answers(exc.owner.socket):
                 return exc.owner.socket
             if time.monotonic() > deadline:
                 raise
@@ -88,13 +92,20 @@ def _own(home: Home, *, standalone: bool, background: bool) -> HomeLock | str:
         time.sleep(0.05)
 
 
+def _answers(path: str) -> bool:
+    """Tell whether somebody listens there; an owner that is ending leaves only the name."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
+
+
 def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        force=True,
-    )
+    handler = StderrHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("mcp", "asyncio", "alembic", "sqlalchemy", "httpx2", "httpcore2", "websockets"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
 
@@ -128,7 +139,7 @@ class _Serving:
 
                 first = await open_stdio()
                 self._accept(first, "stdio")
-            if hasattr(asyncio.get_running_loop(), "create_unix_server"):
+            if hasattr(socket, "AF_UNIX"):
                 from .unix import listen
 
                 listener = await listen(self._home.socket_path, lambda peer: self._accept(peer, "unix"))
@@ -146,11 +157,13 @@ class _Serving:
             logger.info("toolscore %s serves %s", __version__, self._home.path)
             await self._stop.wait()
             if listener is not None:
+                # The name goes first: a client that starts anew waits for the home instead of joining the dying.
+                self._home.socket_path.unlink(missing_ok=True)
                 listener.close()
             for client in self._clients:
                 client.cancel()
             if self._clients:
-                await asyncio.wait(self._clients)
+                await asyncio.wait(self._clients, timeout=CLIENTS_GRACE)
         return 0
 
     async def _toolset(self) -> ToolSet:

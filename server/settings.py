@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from . import settings_home
 from .settings_file import FileProblem
 from .settings_file import read as read_file
 from .settings_model import Option, Settings, options
@@ -23,7 +24,7 @@ from .settings_template import template
 __all__ = ["Loaded", "Option", "Settings", "SettingsError", "load", "options", "template"]
 
 _PREFIX = "TOOLSCORE_"
-_RESERVED = ("TOOLSCORE_HOME", "TOOLSCORE_CONFIG")
+_RESERVED = (settings_home.VARIABLE, "TOOLSCORE_CONFIG")
 _RESERVED_PREFIXES = ("TOOLSCORE_TEST_", "TOOLSCORE_CHILD_")
 _COMMAND_LINE = "command line --set"
 _SEE = "`toolscore config template` lists them all"
@@ -86,7 +87,7 @@ def load(
     # Empty counts as unset: that is what `FOO= toolscore` and a client's empty form field mean.
     present = {name: value for name, value in environ.items() if value.strip()}
     draft = _Draft()
-    home_path, draft.origins["home"] = _home(home, present, draft.problems)
+    home_path, draft.origins["home"] = settings_home.resolve(home, present, draft.problems)
     config_file, config_exists = draft.apply_file(home_path, config, present)
     draft.apply_environment(present)
     draft.apply_command_line(argv_overrides or {})
@@ -205,28 +206,6 @@ class _Draft:
             other = fault["ctx"]["other"]
             return f"{shown} {fault['msg']} ({self.origins[other]}). Change one of the two."
         return f"{shown} must be {option.expects}. {_fix(option, origin)}"
-
-
-def _home(given: str | None, environ: Mapping[str, str], problems: list[str]) -> tuple[Path, str]:
-    if given is not None:
-        origin, text = "command line --home", given.strip()
-    elif "TOOLSCORE_HOME" in environ:
-        origin, text = "environment variable TOOLSCORE_HOME", environ["TOOLSCORE_HOME"].strip()
-    else:
-        from platformdirs import user_data_dir
-
-        origin, text = "default", user_data_dir("toolscore", appauthor=False)
-    if not text:
-        problems.append(f"home is empty ({origin}). Name a folder, or leave it out for the default.")
-        text = "."
-    if "\0" in text:
-        problems.append(f"home = {_short(text)} ({origin}) holds a NUL character. Name a folder.")
-        text = "."
-    try:
-        return Path(os.path.abspath(Path(text).expanduser())), origin  # noqa: PTH100 - tidies `..`, keeps links
-    except RuntimeError as error:
-        problems.append(f"home = {text} ({origin}): {error} Write the path in full.")
-        return Path.cwd(), origin
 
 
 def _file_origin(path: Path, key: str) -> str:

@@ -39,12 +39,14 @@ class Call:
         report: Takes the progress of ToolScore's own steps.
         on_progress: Takes a server's progress; `None` where nobody listens.
         meta: The request's `_meta` that is passed on to a server.
+        origin: Owner of the rows that are added; the tool set's own when `None`.
     """
 
     caller: Caller
     report: Report = silent
     on_progress: ProgressSink | None = None
     meta: dict[str, Any] | None = None
+    origin: Origin | None = None
 
 
 Handler = Callable[[Any, Call], Awaitable[BaseModel | dict[str, Any]]]
@@ -159,11 +161,11 @@ class ToolSet:
         return m.DescribeToolResult(
             name=args.tool,
             server=server,
-            title=definition.get("title"),
-            description=definition.get("description") or "",
-            inputSchema=definition.get("inputSchema") or {"type": "object"},
-            outputSchema=definition.get("outputSchema"),
-            annotations=definition.get("annotations"),
+            title=_text(definition.get("title")),
+            description=_text(definition.get("description")) or "",
+            inputSchema=_object(definition.get("inputSchema")) or {"type": "object"},
+            outputSchema=_object(definition.get("outputSchema")),
+            annotations=_object(definition.get("annotations")),
             digest=digest,
         )
 
@@ -194,7 +196,7 @@ class ToolSet:
         except ValidationError as exc:
             raise RefusalError(Outcome.INVALID_ARGUMENTS, _problems("register_tool", exc)) from exc
         added = await self._servers.register(
-            args.name, spec, call.caller, origin=self._origin, report=call.report
+            args.name, spec, call.caller, origin=call.origin or self._origin, report=call.report
         )
         return _added(added)
 
@@ -209,7 +211,7 @@ class ToolSet:
             name=args.name,
             args=tuple(args.args),
             env=args.env,
-            origin=self._origin,
+            origin=call.origin or self._origin,
             report=call.report,
         )
         return _added(added)
@@ -231,7 +233,7 @@ class ToolSet:
                     origin=row.origin,
                     kind=str(row.installation.kind),
                     source=row.installation.source,
-                    version=row.installation.version or (row.server_info or {}).get("version"),
+                    version=row.installation.version or _text((row.server_info or {}).get("version")),
                     tools=len(self._servers.library.of(name)),
                     pid=child.pid if child else None,
                     restarts=unit.life.restarts if unit else 0,
@@ -271,11 +273,20 @@ def _added(added: Added) -> m.AddedResult:
         source=installation.source,
         kind=str(installation.kind),
         package=installation.package,
-        version=installation.version or (added.row.server_info or {}).get("version"),
+        version=installation.version or _text((added.row.server_info or {}).get("version")),
         tools=[tool.name for tool in added.tools],
         seconds=round(added.seconds, 3),
         notes=added.notes,
     )
+
+
+def _text(value: Any) -> str | None:
+    """Take a text of a server; anything else it may have put there is none."""
+    return value if isinstance(value, str) else None
+
+
+def _object(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
 
 
 def _summary(text: str) -> str:

@@ -5,7 +5,7 @@
 Start faults: exit-on-start[=STATUS], hang-handshake, garbage, banner, slow-start=SECONDS, ignore-eof,
 ignore-sigterm, flood=KIB (standard error, before the handshake), no-tools, bad-cursor, many-tools=N (pages of 100),
 modern-only, old, unknown-version, usage, fork (a grandchild in its own session), crash-after=N (dies at call N + 1),
-downgraded (refuses the modern era), mcp-v1 (a traceback of the SDK's version 1), huge-line=MIB (one line of noise).
+odd-texts (lists where texts should be), downgraded (refuses the modern era), mcp-v1 (a traceback of the SDK's version 1), huge-line=MIB (one line of noise).
 ws=PORT serves WebSocket connections instead of the standard streams.
 """
 
@@ -110,7 +110,7 @@ class FaultyServer:
         return {
             "protocolVersion": version,
             "capabilities": self.capabilities(),
-            "serverInfo": {"name": "faulty", "version": "1.0", "x-unknown": True},
+            "serverInfo": {"name": "faulty", "version": self.odd("1.0"), "x-unknown": True},
             "instructions": "Handle with care.",
         }
 
@@ -126,6 +126,10 @@ class FaultyServer:
 
     def capabilities(self) -> Message:
         return {} if "no-tools" in self.faults else {"tools": {"listChanged": True}}
+
+    def odd(self, value: str) -> Any:
+        """Give a list in the place of a text, as no server may."""
+        return [value] if "odd-texts" in self.faults else value
 
     def on_ping(self, _id: Any, _params: Params) -> Message:
         return {}
@@ -149,7 +153,7 @@ class FaultyServer:
         annotations = {hint: True} if hint else {"destructiveHint": True}
         return {
             "name": name,
-            "description": f"The {name} tool",
+            "description": self.odd(f"The {name} tool"),
             "inputSchema": {"type": "object"},
             "annotations": annotations,
             "x-unknown": {"kept": True},

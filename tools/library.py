@@ -59,6 +59,8 @@ class Library:
         self.servers: dict[str, ServerRow] = {}
         self.tools: dict[str, Tool] = {}
         self._by_server: dict[str, list[Tool]] = {}
+        self.held: set[str] = set()
+        """Names of servers that are being installed or removed."""
 
     async def load(self) -> None:
         """Read everything from the store."""

@@ -39,6 +39,12 @@ class Router:
         tool = self._library.tools.get(name)
         if tool is not None:
             return tool
+        server = name.partition("__")[0]
+        if server in self._library.held:
+            raise RefusalError(
+                Outcome.INSTALLING,
+                f"Server '{server}' is being installed or removed right now; try again shortly.",
+            )
         nearest = self._library.nearest(name)
         if nearest:
             hint = "Did you mean " + " or ".join(f"'{near}'" for near in nearest) + "?"

@@ -78,7 +78,6 @@ class Servers:
         self._runner = runner
         self._secrets = secrets
         self._folder = folder
-        self._held: set[str] = set()
         self._refreshing: set[asyncio.Task[None]] = set()
 
     def bring_back(self, *, start: bool) -> None:
@@ -396,15 +395,16 @@ class Servers:
     @contextmanager
     def _hold(self, name: str) -> Iterator[None]:
         """Let nobody else install or remove a server of this name meanwhile."""
-        if name in self._held:
+        if name in self.library.held:
             raise RefusalError(
-                Outcome.INSTALLING, f"A server named '{name}' is being installed or removed right now; try again."
+                Outcome.INSTALLING,
+                f"A server named '{name}' is being installed or removed right now; try again.",
             )
-        self._held.add(name)
+        self.library.held.add(name)
         try:
             yield
         finally:
-            self._held.discard(name)
+            self.library.held.discard(name)
 
     def _may_manage(self, caller: Caller) -> None:
         if MANAGE not in caller.rights:

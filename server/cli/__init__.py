@@ -55,6 +55,11 @@ def _run(options: Namespace) -> int:
 
         print(template(), end="")
         return 0
+    if options.command == "serve" and not (options.standalone or options.background):
+        from .join import join
+
+        if (status := join(options.home)) is not None:
+            return status
 
     from ..settings import SettingsError, load
 

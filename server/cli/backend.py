@@ -9,11 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
 
 from ...runners.spec import Report
-from ..home import Home, HomeBusyError, Owner, current_owner
+from ..home import JOIN_PATIENCE, Home, HomeBusyError, Owner, current_owner
 from ..settings import Settings
-
-COMMAND_PATIENCE = 60.0
-"""Seconds to wait for another command on the same home."""
 
 _LISTEN_PATIENCE = 10.0
 """Seconds an owner may take from its lock to its socket; it is importing libraries meanwhile."""
@@ -76,7 +73,7 @@ async def _opened(
         if owner.mode != "command":
             return await _joined(home, owner, stack)
         waited = time.monotonic() - begun
-        if waited > COMMAND_PATIENCE:
+        if waited > JOIN_PATIENCE:
             raise BackendError(
                 f"another toolscore command (process {owner.pid}) has been using {home.path} for {waited:.0f} s. "
                 "Wait for it or end it, and try again."

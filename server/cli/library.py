@@ -58,8 +58,10 @@ def _name(options: Namespace) -> dict[str, Any]:
 
 
 def _install_arguments(options: Namespace) -> dict[str, Any]:
-    source = options.source
-    if not source.startswith(_SCHEMES) and "://" not in source:
+    source = options.source.strip()
+    if source.startswith("command:"):
+        source = _command(source)
+    elif not source.startswith(_SCHEMES) and "://" not in source:
         # The ToolScore that does it runs in another directory.
         path, mark, script = source.partition("#")
         found = Path(path).expanduser()
@@ -69,6 +71,23 @@ def _install_arguments(options: Namespace) -> dict[str, Any]:
     return arguments | ({"name": options.name} if options.name else {})
 
 
+def _command(source: str) -> str:
+    try:
+        words = shlex.split(source.removeprefix("command:"))
+    except ValueError:
+        return source  # which the installer explains
+    if not words or (program := _program(words[0])) == words[0]:
+        return source
+    return f"command: {shlex.join([program, *words[1:]])}"
+
+
+def _program(program: str) -> str:
+    """Name a program so that another directory does not make it another one, or none."""
+    if os.sep not in program or program.startswith("~") or "${" in program:
+        return program  # on the PATH, of a person's own folder, or filled in when it starts
+    return os.path.abspath(program)  # noqa: PTH100 - keeps links, such as those of environments
+
+
 def _register_arguments(options: Namespace) -> dict[str, Any]:
     if not options.rest and not options.url:
         raise _UsageError("register needs --url URL, or a command after `--`")
@@ -76,10 +95,7 @@ def _register_arguments(options: Namespace) -> dict[str, Any]:
         raise _UsageError("--header goes with --url")
     arguments: dict[str, Any] = {"name": options.name, "env": dict(options.env)}
     if options.rest:
-        program = options.rest[0]
-        if os.sep in program and Path(program).exists():
-            program = os.path.abspath(program)  # noqa: PTH100 - keeps links, such as those of environments
-        arguments |= {"command": program, "args": options.rest[1:]}
+        arguments |= {"command": _program(options.rest[0]), "args": options.rest[1:]}
     if options.url:
         arguments |= {"url": options.url, "headers": dict(options.header)}
     return arguments

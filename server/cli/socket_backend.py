@@ -17,6 +17,9 @@ from ...runners.spec import Report
 from .backend import BackendError
 
 PROTOCOL_VERSION = "2025-11-25"
+ORIGIN = "toolscore/origin"
+"""Key of `_meta` that tells on whose behalf a server is added, as what the command line adds itself is its own."""
+
 _CHUNK = 1 << 18
 _LINE_LIMIT = 1 << 28
 """Bytes of one message, at the most. Ours to bound, although the socket is our own user's."""
@@ -59,7 +62,8 @@ class SocketBackend:
     async def call(self, name: str, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         """Call one of ToolScore's own tools; see `Backend`."""
         token = f"toolscore-cli-{self._last_id + 1}"
-        params = {"name": name, "arguments": arguments, "_meta": {"progressToken": token}}
+        meta = {"progressToken": token, ORIGIN: "cli"}
+        params = {"name": name, "arguments": arguments, "_meta": meta}
         return await self._ask("tools/call", params, report, token)
 
     async def _shake_hands(self) -> None:

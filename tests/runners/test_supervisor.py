@@ -231,7 +231,7 @@ async def test_a_restart_while_busy_ends_the_calls_and_brings_it_back(tmp_path: 
 async def test_a_server_over_its_memory_limit_is_ended_with_that_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("toolscore.runners.supervisor.MEMORY_INTERVAL", 0.05)
+    monkeypatch.setattr("toolscore.runners.unit.MEMORY_INTERVAL", 0.05)
     async with supervising(tmp_path, policy=PATIENT, max_memory=150 << 20) as supervisor:
         unit = supervisor.add(faulty())
         session = await unit.ready()

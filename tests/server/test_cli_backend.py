@@ -96,6 +96,7 @@ async def test_a_call_shakes_hands_first_and_gives_the_result_whole(tmp_path: Pa
     assert call["method"] == "tools/call"
     assert call["params"]["name"] == "list_tools"
     assert call["params"]["arguments"] == {"server": "x"}
+    assert call["params"]["_meta"]["toolscore/origin"] == "cli"
 
 
 async def test_progress_of_this_call_is_reported_and_nobody_elses(tmp_path: Path) -> None:
@@ -299,7 +300,7 @@ async def test_another_command_is_waited_for_with_a_remark(settings: Settings) -
 async def test_another_command_is_not_waited_for_for_ever(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend_module, "COMMAND_PATIENCE", 0)
+    monkeypatch.setattr(backend_module, "JOIN_PATIENCE", 0)
     with holding(settings, "command") as holder:
         with pytest.raises(BackendError, match=f"another toolscore command .process {holder.pid}."):
             async with open_backend(settings, lambda _text: None):

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from cli_shell import SERVER, Shell, shell_in
+from toolscore.server.cli import library
+from toolscore.server.cli.parser import parse
 
 
 @pytest.fixture
@@ -68,6 +70,43 @@ def test_a_relative_program_is_found_from_where_the_command_is_typed(shell: Shel
     program.chmod(0o755)
     done = shell("register", "mine", "--", "./serve-it")
     assert done.returncode == 0, done.stderr
+
+
+def _program_with_an_argument(shell: Shell) -> None:
+    folder = shell.cwd / "a folder"
+    folder.mkdir(exist_ok=True)
+    program = folder / "serve-it"
+    # Without the word it is started with, kept as one, it is no server.
+    program.write_text(f"#!{sys.executable}\nimport sys\nassert sys.argv[1:] == ['two words']\n{SERVER}")
+    program.chmod(0o755)
+
+
+def test_a_command_that_is_installed_is_found_from_where_it_is_typed(running: Shell) -> None:
+    """By a ToolScore that runs in another directory, too."""
+    _program_with_an_argument(running)
+    done = running("install", "command: './a folder/serve-it' 'two words'", "--name", "mine")
+    assert done.returncode == 0, done.stderr
+    assert running("uninstall", "mine").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["command: uvx some-server", "command: ~/bin/x", "command: ${PLACE}/x -a", "command: 'open", "command:"],
+)
+def test_a_command_that_names_no_relative_program_goes_as_it_is(source: str) -> None:
+    assert library._install_arguments(parse(["install", source]))["source"] == source
+
+
+def test_a_relative_program_that_is_not_there_is_named_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A program of that name in the directory of the ToolScore that runs is not what was meant.
+    monkeypatch.chdir(tmp_path)
+    installed = library._install_arguments(parse(["install", "command: bin/x -a 'b c'"]))
+    assert installed["source"] == f"command: {tmp_path}/bin/x -a 'b c'"
+    assert (
+        library._register_arguments(parse(["register", "n", "--", "bin/x"]))["command"] == f"{tmp_path}/bin/x"
+    )
 
 
 def test_a_relative_argument_that_is_a_file_is_remarked_on(shell: Shell) -> None:

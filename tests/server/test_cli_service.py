@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from cli_shell import Shell, shell_in
+from toolscore.server import background
+from toolscore.server.background import BackgroundError
+from toolscore.server.home import Home, HomeLock, prepare
 
 
 @pytest.fixture
@@ -77,6 +80,16 @@ def test_a_home_that_cannot_be_used_is_status_3(shell: Shell) -> None:
         done = shell(*argv)
         assert (done.returncode, done.stdout) == (3, "")
         assert "is a file" in done.stderr
+
+
+def test_a_start_does_not_wait_for_another_command_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "JOIN_PATIENCE", 0)
+    home = Home.at(tmp_path)
+    prepare(home)
+    with HomeLock.acquire(home, "command", "0"), pytest.raises(BackgroundError, match="another command"):
+        background.start(home)
 
 
 # --- config and doctor -------------------------------------------------------------------------------------

