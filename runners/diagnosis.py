@@ -33,7 +33,7 @@ def diagnose(installation: Installation, child: Child | None, problem: str) -> D
         child: What is left of it; `None` if it was never started.
         problem: What the one who started it saw.
     """
-    if child is None:
+    if child is None or child.pid is None:
         return Diagnosis(problem, "")
     stderr, noise = child.stderr_tail(), child.noise()
     said = f"{stderr}\n{noise}"

@@ -19,7 +19,8 @@ from .ledger import Ledger
 from .logs import ServerLog, read_lines
 from .ports import PortRange
 from .process_child import ProcessChild
-from .remote import HttpChannel, RemoteChild, WebSocketChannel
+from .programs import find_program
+from .remote import HttpChannel, RemoteChild, WebSocketChannel, shown
 from .spec import Candidate, Installation, Report, ServerSpec, silent
 from .template import expand_spec
 
@@ -129,6 +130,9 @@ class ProcessRunner(BaseRunner):
             options.environ, spec_env=spec.env, program=spec.command, pass_env=options.pass_env
         )
         self._children[name] = child  # at once, so that a start that is cancelled half-way can be undone
+        if spec.command in ("uv", "uvx"):
+            found = find_program(spec.command, environment.get("PATH"))
+            spec = spec.model_copy(update={"command": found or spec.command})
         await child.launch(spec, environment, self._cwd(installation, spec), self._ledger)
         if spec.url is None:
             return child
@@ -155,7 +159,7 @@ class ProcessRunner(BaseRunner):
         except ValueError as exc:
             await child.stop(0)
             raise SpecError(
-                f"The url {spec.url} of server '{child.server_id}' cannot be used: {exc}."
+                f"The url {shown(spec.url)} of server '{child.server_id}' cannot be used: {exc}."
             ) from exc
         try:
             with anyio.fail_after(patience):

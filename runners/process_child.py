@@ -118,9 +118,11 @@ class ProcessChild:
             )
         except FileNotFoundError:
             missing = f"the folder {cwd}" if not cwd.is_dir() else f"the program {spec.command!r}"
+            cure = "Check its command, or give an absolute path."
+            if " " in spec.command.strip():
+                cure = "A command is the program alone: put its arguments into args."
             raise StartError(
-                f"server '{self.server_id}' cannot start: {missing} does not exist. Check its command, or give an "
-                "absolute path."
+                f"server '{self.server_id}' cannot start: {missing} does not exist. {cure}"
             ) from None
         except (OSError, ValueError) as exc:
             raise StartError(f"server '{self.server_id}' cannot start {spec.command!r}: {exc}") from exc

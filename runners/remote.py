@@ -75,7 +75,7 @@ class _QueuedChannel:
 
     def epitaph(self) -> str:
         """Say why the connection is closed."""
-        return f"the connection to {self._url} is closed" + (f": {self._why}" if self._why else "")
+        return f"the connection to {shown(self._url)} is closed" + (f": {self._why}" if self._why else "")
 
     def _close(self, why: str) -> None:
         self._closed = True
@@ -121,8 +121,8 @@ class WebSocketChannel(_QueuedChannel):
             )
         except (OSError, WebSocketException, TimeoutError, ValueError) as exc:
             raise StartError(
-                f"cannot connect to {self._url}: {exc or type(exc).__name__}. Check that the server runs there and "
-                "that the address, the path and the token are right."
+                f"cannot connect to {shown(self._url)}: {exc or type(exc).__name__}. Check that the server runs "
+                "there and that the address, the path and the token are right."
             ) from exc
 
     def _packed(self, message: Message) -> str:
@@ -187,14 +187,20 @@ class HttpChannel(_QueuedChannel):
                 # A proxy of the environment leads nowhere from this machine to itself.
                 make = _direct_client if _is_loopback(self._url) else create_mcp_http_client
                 if self._sse:
+
+                    def watched(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
+                        client = make(headers=headers, timeout=timeout, auth=auth)
+                        client.event_hooks["response"].append(self._give_up_on)
+                        return client
+
                     streams = await stack.enter_async_context(
-                        sse_client(self._url, headers=self._headers, httpx_client_factory=make)
+                        sse_client(self._url, headers=self._headers, httpx_client_factory=watched)
                     )
                 else:
                     client = await stack.enter_async_context(make(headers=self._headers))
                     client.event_hooks["response"].append(self._look_at)
                     streams = await stack.enter_async_context(
-                        streamable_http_client(self._url, http_client=client)
+                        streamable_http_client(self._url, http_client=client, max_sse_event_size=MAX_MESSAGE)
                     )
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._read, streams[0], receive, group.cancel_scope)
@@ -204,6 +210,11 @@ class HttpChannel(_QueuedChannel):
             self._close(_innermost(exc))
         finally:
             self._close("")
+
+    async def _give_up_on(self, response: Any) -> None:
+        """Close when a message is refused: the SDK's SSE client would let its caller wait."""
+        if response.status_code >= 400:
+            self._close(f"it answered {response.request.method} with HTTP status {response.status_code}")
 
     async def _look_at(self, response: Any) -> None:
         """Notice the status by which a server says that it does not know the session; its text is its own."""
@@ -219,9 +230,11 @@ class HttpChannel(_QueuedChannel):
                 case {} if self._unknown:
                     why = "it does not know the session any more, as after a restart"
                     self._close(why)
-                    receive({"id": message["id"], LOST: f"{self._url} refused it: {why}", UNHEARD: True})
+                    receive(
+                        {"id": message["id"], LOST: f"{shown(self._url)} refused it: {why}", UNHEARD: True}
+                    )
                 case {"code": -32000, "message": str(text)} if text.startswith("SSE stream"):
-                    receive({"id": message["id"], LOST: f"{self._url} broke off: {text}"})
+                    receive({"id": message["id"], LOST: f"{shown(self._url)} broke off: {text}"})
                 case _:
                     receive(message)
         scope.cancel()
@@ -289,6 +302,13 @@ def _innermost(exc: BaseException) -> str:
     while isinstance(exc, BaseExceptionGroup) and exc.exceptions:
         exc = exc.exceptions[0]
     return str(exc) or type(exc).__name__
+
+
+def shown(url: str) -> str:
+    """Give a url for a message: without user, password and query, which may be secrets."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
 
 
 def _is_loopback(url: str) -> bool:

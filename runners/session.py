@@ -28,6 +28,7 @@ MODERN_VERSION = "2026-07-28"
 """The modern version, spoken with servers that refuse the handshake."""
 
 UNSUPPORTED_VERSION = -32022
+CONNECTION_CLOSED = -32000
 METHOD_NOT_FOUND = -32601
 INVALID_ANSWER = -32603
 
@@ -77,6 +78,8 @@ class ChildSession:
         self._ids = (f"ts-{number}" for number in itertools.count(1))
         self._running: asyncio.Task[None] | None = None
         self.closed = asyncio.Event()
+        self.ending = False
+        """Set once the server is being stopped from here."""
         self.version: str | None = None
         self.server_info: dict[str, Any] = {}
         self.capabilities: dict[str, Any] = {}
@@ -286,7 +289,11 @@ class ChildSession:
             if unheard:
                 self.closed.set()
             raise ChildGoneError(str(lost), written=not unheard)
-        raise _fault(message.get("error"))
+        fault = _fault(message.get("error"))
+        if self.ending and fault.code == CONNECTION_CLOSED:
+            # Some servers answer what is open when their input is closed; that says nothing of the call.
+            raise ChildGoneError("ToolScore stopped the server while the call ran", written=True)
+        raise fault
 
     async def _drained(self, future: asyncio.Future[Message]) -> None:
         """Wait until the channel takes more, or the request is over anyway."""

@@ -118,6 +118,8 @@ class Unit:
 
     def start(self) -> None:
         """Ask for a start; nothing happens if it runs or is about to."""
+        if self._closing:
+            return  # its owner task is ending; nobody would start it
         self._stop_wanted = False
         if self.life.state in (State.STOPPED, State.FAILED, State.BACKOFF):
             self._receive(Event.START)
@@ -387,6 +389,8 @@ class Unit:
     async def _down(self) -> None:
         """Close the line and end the process."""
         session, self.session = self.session, None
+        if session is not None:
+            session.ending = True
         if self._listing is not None:
             self._listing.cancel()
         await self._runner.stop_server(self.name, self._grace)

@@ -53,6 +53,7 @@ class Connection(asyncio.Protocol):
         self._backlog: deque[SessionMessage] = deque()
         self._arrived = asyncio.Event()
         self._eof = False
+        self._paused = False
         self._writable = asyncio.Event()
         self._writable.set()
         self._outstanding: set[Any] = set()
@@ -81,8 +82,8 @@ class Connection(asyncio.Protocol):
                 self._take(line)
         self._arrived.set()
         # A client that does not read its refusals is not read either.
-        if self._transport is not None and (len(self._backlog) > BACKLOG or not self._writable.is_set()):
-            self._transport.pause_reading()
+        if len(self._backlog) > BACKLOG or not self._writable.is_set():
+            self._pause()
 
     def _take(self, line: bytes) -> None:
         try:
@@ -112,8 +113,24 @@ class Connection(asyncio.Protocol):
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(encode(message) + b"\n")
 
+    def _pause(self) -> None:
+        # Pipes of Python 3.11.2 cannot tell whether they are being read, so it is remembered here.
+        if self._transport is not None and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._transport is not None and self._paused and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
     def eof_received(self) -> bool:
-        """Note that the client says nothing more; it may still read."""
+        """Note that the client says nothing more; it may still read. Its last line needs no end."""
+        if self._eof:
+            return True
+        rest = self._splitter.rest()
+        if rest and not rest.isspace():
+            self._take(rest)
         self._eof = True
         self._arrived.set()
         return True
@@ -153,8 +170,8 @@ class Connection(asyncio.Protocol):
                 while True:
                     while self._backlog:
                         await stream.send(self._backlog.popleft())
-                    if self._transport is not None and self._writable.is_set() and not self._eof:
-                        self._transport.resume_reading()
+                    if self._writable.is_set():
+                        self._resume()
                     if self._eof:
                         break
                     await self._arrived.wait()

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+INTERRUPTED = 130
+"""Exit status after SIGINT, as shells have it."""
+
 UNUSABLE = 3
 """Exit status when the home or its store cannot be used."""
 
@@ -118,6 +121,7 @@ class _Serving:
         self._home = home
         self._background = background
         self._stop = asyncio.Event()
+        self._signal: signal.Signals | None = None
         self._opened: asyncio.Future[ToolSet] | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._numbers = 0
@@ -126,7 +130,7 @@ class _Serving:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError):  # Windows has no signal handlers on its loop
-                loop.add_signal_handler(number, self._stop.set)
+                loop.add_signal_handler(number, self._signalled, number)
         self._opened = loop.create_future()
         from .gateway import Gateway
 
@@ -137,7 +141,11 @@ class _Serving:
             if not self._background:
                 from .stdio import open_stdio
 
-                first = await open_stdio()
+                try:
+                    first = await open_stdio()
+                except OSError as exc:
+                    print(f"toolscore: standard input and output must both be open: {exc}", file=sys.stderr)
+                    return UNUSABLE
                 self._accept(first, "stdio")
             if hasattr(socket, "AF_UNIX"):
                 from .unix import listen
@@ -164,7 +172,11 @@ class _Serving:
                 client.cancel()
             if self._clients:
                 await asyncio.wait(self._clients, timeout=CLIENTS_GRACE)
-        return 0
+        return INTERRUPTED if self._signal is signal.SIGINT else 0
+
+    def _signalled(self, number: signal.Signals) -> None:
+        self._signal = number
+        self._stop.set()
 
     async def _toolset(self) -> ToolSet:
         assert self._opened is not None

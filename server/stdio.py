@@ -50,7 +50,8 @@ class _WriteSide(asyncio.BaseProtocol):
 
 
 def _claim() -> tuple[BinaryIO, BinaryIO]:
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
     private_in, private_out = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

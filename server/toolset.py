@@ -282,7 +282,7 @@ def _added(added: Added) -> m.AddedResult:
 
 def _text(value: Any) -> str | None:
     """Take a text of a server; anything else it may have put there is none."""
-    return value if isinstance(value, str) else None
+    return value if isinstance(value, str) and value else None
 
 
 def _object(value: Any) -> dict[str, Any] | None:

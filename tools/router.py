@@ -103,7 +103,9 @@ class Router:
                 raise RefusalError(Outcome.UNAVAILABLE, f"Server '{tool.server}' is being removed.")
             try:
                 session = await unit.ready()
-                result = await session.request("tools/call", params, timeout=limit, on_progress=on_progress)
+                result = await session.request(
+                    "tools/call", params, timeout=limit, on_progress=on_progress or _unheard
+                )
                 if result.get("resultType") == "input_required":
                     raise RefusalError(
                         Outcome.REFUSED,
@@ -140,6 +142,10 @@ class Router:
                 raise RefusalError(Outcome.INVALID_ARGUMENTS, f"The arguments are {exc}.") from exc
             except ChildFaultError as exc:
                 return _fault(tool, exc)
+
+
+def _unheard(_progress: float, _total: float | None, _message: str) -> None:
+    """Take progress that no client asked for: it still shows that the server is at work, and sets the time back."""
 
 
 def _prospect(unit: Unit) -> str:
