@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -20,10 +20,14 @@ from pydantic import ValidationError
 from ..runners.codec import FrameError, decode, encode
 from ..runners.pipes import LineSplitter
 
+if TYPE_CHECKING:
+    from .express import ExpressLane
+
 logger = logging.getLogger(__name__)
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
+INTERNAL_ERROR = -32603
 
 BACKLOG = 64
 """Messages of a client that may wait before its line is not read any more."""
@@ -46,6 +50,9 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self, writer: asyncio.WriteTransport | None = None) -> None:
+        self.express: ExpressLane | None = None
+        """Takes the tool calls out before the SDK sees them."""
+        self._first: tuple[Any, str] | None = None
         self._transport: asyncio.ReadTransport | None = None
         self._writer = writer
         self._apart = writer is not None
@@ -94,12 +101,16 @@ class Connection(asyncio.Protocol):
             else:
                 self._refuse(PARSE_ERROR, str(exc))
             return
+        if self.express is not None and self.express.take(raw):
+            return
         message = _parsed(raw)
         if message is None:
             known = raw.get("id") if _is_identity(raw.get("id")) else None
             self._refuse(INVALID_REQUEST, "this is no JSON-RPC 2.0 request, notification or response", known)
             return
         if isinstance(message, JSONRPCRequest):
+            if self._first is None:
+                self._first = (message.id, message.method)
             self._outstanding.add(message.id)
         elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
             # A cancelled request is never answered.
@@ -108,6 +119,25 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, code: int, message: str, identity: Any = None) -> None:
         self._write({"jsonrpc": "2.0", "id": identity, "error": {"code": code, "message": message}})
+
+    def _era_settled(self, method: str, answer: dict[str, Any]) -> None:
+        if self.express is not None:
+            self.express.answered(method, answer)
+        if "error" in answer:
+            self._first = None  # the next request decides
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write an answer or a notification of the express lane."""
+        try:
+            self._write(message)
+        except FrameError as exc:
+            self._refuse(INTERNAL_ERROR, f"the answer is {exc}", message.get("id"))
+        if self._eof:
+            self._check_settled()
+
+    def _check_settled(self) -> None:
+        if not self._outstanding and (self.express is None or not self.express.in_flight):
+            self._settled.set()
 
     def _write(self, message: dict[str, Any]) -> None:
         if self._writer is not None and not self._writer.is_closing():
@@ -176,7 +206,7 @@ class Connection(asyncio.Protocol):
                         break
                     await self._arrived.wait()
                     self._arrived.clear()
-                if self._outstanding:
+                if self._outstanding or (self.express is not None and self.express.in_flight):
                     with anyio.move_on_after(LAST_ANSWERS):
                         await self._settled.wait()
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -190,17 +220,19 @@ class Connection(asyncio.Protocol):
                 try:
                     self._write(message)
                 except FrameError as exc:
-                    self._refuse(-32603, f"the answer is {exc}", message.get("id"))
+                    self._refuse(INTERNAL_ERROR, f"the answer is {exc}", message.get("id"))
                 if "method" not in message:
                     self.answered.set()
+                    if self._first is not None and self._first[0] == message.get("id"):
+                        self._era_settled(self._first[1], message)
                     self._answered(message.get("id"))
                 await self._writable.wait()
 
     def _answered(self, identity: Any) -> None:
         if isinstance(identity, str | int):
             self._outstanding.discard(identity)
-        if self._eof and not self._outstanding:
-            self._settled.set()
+        if self._eof:
+            self._check_settled()
 
     async def flushed(self, seconds: float) -> None:
         """Wait until what was written has left, or the client took too long."""

@@ -17,6 +17,7 @@ from mcp_types import SERVER_INFO_META_KEY
 
 from ..runners.base import Message
 from ..tools.caller import Caller
+from ..tools.rows import Origin
 from .toolset import Call, ToolSet
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,6 @@ class ExpressLane:
         self._write = write
         self._stamp = stamp
         self._calls: dict[tuple[type, str | int], asyncio.Task[None]] = {}
-        self._first: str | None = None
         self._handshake = False
         self._modern = False
         self._loop = asyncio.get_running_loop()
@@ -97,9 +97,7 @@ class ExpressLane:
         if key in self._calls:
             self._refuse(identity, INVALID_REQUEST, f"request id {identity!r} is in use already")
             return True
-        task = self._loop.create_task(self._call(identity, params))
-        self._calls[key] = task
-        task.add_done_callback(lambda _task: self._calls.pop(key, None))
+        self._calls[key] = self._loop.create_task(self._call(key, identity, params))
         return True
 
     def _certain(self, identity: Any, params: Any) -> bool:
@@ -131,7 +129,7 @@ class ExpressLane:
         task.cancel()
         return True
 
-    async def _call(self, identity: str | int, params: dict[str, Any]) -> None:
+    async def _call(self, key: tuple[type, str | int], identity: str | int, params: dict[str, Any]) -> None:
         meta = params.get("_meta")
         token = meta.get("progressToken") if meta else None
         last = -1.0
@@ -150,6 +148,7 @@ class ExpressLane:
             report=report,
             on_progress=progress if token is not None else None,
             meta=passed_meta(meta),
+            origin=origin_of(self._caller, meta),
         )
         try:
             toolset = await self._toolset()
@@ -160,6 +159,8 @@ class ExpressLane:
             logger.exception("bug while serving tools/call")
             self._refuse(identity, INTERNAL_ERROR, "Internal error of ToolScore; its log has the details.")
             return
+        finally:
+            del self._calls[key]
         if self._modern:
             result = modern_result(result, self._stamp)
         self._write({"jsonrpc": "2.0", "id": identity, "result": result})
@@ -200,3 +201,10 @@ def passed_meta(meta: Any) -> dict[str, Any] | None:
         key: value for key, value in meta.items() if key != "progressToken" and not key.startswith(OWN_META)
     }
     return kept or None
+
+
+def origin_of(caller: Caller, meta: Any) -> Origin | None:
+    """Tell the command line from an agent: both come over the Unix socket, in the name of the same owner."""
+    if caller.listener == "unix" and isinstance(meta, dict) and meta.get("toolscore/origin") == "cli":
+        return "cli"
+    return None

@@ -14,14 +14,14 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
-from mcp_types import INTERNAL_ERROR, SERVER_INFO_META_KEY
+from mcp_types import INTERNAL_ERROR
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from .. import __version__
 from ..tools.caller import Caller
-from ..tools.rows import Origin
 from .connection import Connection
+from .express import ExpressLane, modern_result, origin_of, passed_meta
 from .own_tools import OWN_TOOLS
 from .toolset import Call, ToolSet
 
@@ -64,6 +64,8 @@ class Gateway:
     async def serve(self, connection: Connection, caller: Caller) -> None:
         """Serve one client until it is gone."""
         _caller.set(caller)
+        stamp = self._server.server_info_stamp
+        connection.express = express = ExpressLane(self._toolset, caller, connection.send, stamp)
         to_sdk, from_client = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         to_client, from_sdk = anyio.create_memory_object_stream[SessionMessage](0)
         try:
@@ -75,6 +77,7 @@ class Gateway:
                 await connection.flushed(1.0)
                 group.cancel_scope.cancel()
         finally:
+            await express.aclose()
             for stream in (to_sdk, from_client, to_client, from_sdk):
                 stream.close()
             connection.close()
@@ -94,7 +97,7 @@ class Gateway:
                 caller=_caller.get(),
                 report=pump.report,
                 on_progress=pump.take if wants_progress else None,
-                meta=_passed_meta(raw.get("_meta")),
+                meta=passed_meta(raw.get("_meta")),
                 origin=origin_of(_caller.get(), raw.get("_meta")),
             )
             try:
@@ -120,8 +123,7 @@ class Gateway:
             return shaped
         result = slot[0]
         if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
-            meta = {SERVER_INFO_META_KEY: self._server.server_info_stamp, **(result.get("_meta") or {})}
-            result = {"resultType": "complete", **result, "_meta": meta}
+            result = modern_result(result, self._server.server_info_stamp)
         return result
 
 
@@ -134,25 +136,6 @@ async def _boundary(ctx: Context, call_next: CallNext) -> HandlerResult:
     except Exception:
         logger.exception("bug while serving %s", ctx.method)
         raise MCPError(INTERNAL_ERROR, INTERNAL) from None
-
-
-def origin_of(caller: Caller, meta: Any) -> Origin | None:
-    """Tell the command line from an agent: both come over the Unix socket, in the name of the same owner."""
-    if caller.listener == "unix" and isinstance(meta, dict) and meta.get("toolscore/origin") == "cli":
-        return "cli"
-    return None
-
-
-def _passed_meta(meta: Any) -> dict[str, Any] | None:
-    """Keep of a request's `_meta` what is for the server: not the envelope or token of this hop."""
-    if not isinstance(meta, dict):
-        return None
-    kept = {
-        key: value
-        for key, value in meta.items()
-        if key != "progressToken" and not key.startswith(("io.modelcontextprotocol/", "toolscore/"))
-    }
-    return kept or None
 
 
 class _ProgressPump:

@@ -6,7 +6,6 @@ anything heavy is loaded.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
@@ -107,6 +106,8 @@ class Home:
         inside = self.path / "run" / "toolscore.sock"
         if len(os.fsencode(inside)) <= SOCKET_PATH_LIMIT:
             return inside
+        import hashlib  # 4 MB that only a long path needs
+
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
         elsewhere = runtime_folder() / f"{digest}.sock"
         if len(os.fsencode(elsewhere)) > SOCKET_PATH_LIMIT:

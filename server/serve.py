@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from .home import Home, HomeBusyError, HomeError, HomeLock, prepare
+from .home import JOIN_PATIENCE, Home, HomeBusyError, HomeError, HomeLock, prepare
 from .stderr import StderrHandler
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ INTERRUPTED = 130
 
 UNUSABLE = 3
 """Exit status when the home or its store cannot be used."""
-
-JOIN_PATIENCE = 60.0
-"""Seconds to wait for a command line that holds the home, or for an owner that is just coming up."""
 
 CLIENTS_GRACE = 2.0
 """Seconds the last answers may take to leave when ToolScore ends."""

@@ -89,10 +89,8 @@ async def test_a_result_comes_back_whole(home: Path, mode: Mode) -> None:
     async with connected(home, mode=mode) as client:
         await register_faulty(client, "faulty")
         result = await execute(client, "faulty__echo", n=1, text="é 中文", big=2**70)
-        assert result.structured_content == {
-            "arguments": {"n": 1, "text": "é 中文", "big": 2**70},
-            "meta": {},
-        }
+        assert result.structured_content is not None
+        assert result.structured_content["arguments"] == {"n": 1, "text": "é 中文", "big": 2**70}
         assert result.meta is not None
         assert result.meta["faulty/kept"] is True
         failed = await execute(client, "faulty__failed")
