@@ -5,8 +5,8 @@
 Start faults: exit-on-start[=STATUS], hang-handshake, garbage, banner, slow-start=SECONDS, ignore-eof,
 ignore-sigterm, flood=KIB (standard error, before the handshake), no-tools, bad-cursor, many-tools=N (pages of 100),
 modern-only, old, unknown-version, usage, fork (a grandchild in its own session), crash-after=N (dies at call N + 1),
-odd-texts (lists where
-texts should be), downgraded (refuses the modern era), mcp-v1 (a traceback of the SDK's version 1), huge-line=MIB (one line of noise).
+odd-texts (lists where texts should be), downgraded (refuses the modern era), mcp-v1 (a traceback of the SDK's
+version 1), huge-line=MIB (one line of noise).
 ws=PORT serves WebSocket connections instead of the standard streams.
 """
 
