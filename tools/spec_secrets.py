@@ -7,9 +7,10 @@ start; a secret that stays would be in the store, in lists and in error texts.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from ..runners.spec import ServerSpec
-from ..runners.template import is_template
+from ..runners.template import expand, is_template
 
 _WORDS = frozenset(
     {"token", "secret", "secrets", "password", "passwd", "passphrase", "pass", "pwd", "key", "apikey", "auth"}
@@ -52,7 +53,9 @@ def extract(name: str, spec: ServerSpec) -> tuple[ServerSpec, dict[str, str]]:
 
     Taken out are: every value of `env` and `headers`; in `args` what follows or is assigned to a name that
     looks secret, values of such headers, JSON with such members; in `args` and `url` a URL's user
-    information and parameters that look secret. Templates and empty values stay.
+    information and parameters that look secret. Templates and empty values stay. Where a reference would not
+    be replaced at start because of what stands before it, the whole text (of a URL, all behind its scheme) is
+    taken out.
 
     Args:
         name: The server's name, with which every key begins.
@@ -73,21 +76,11 @@ def extract(name: str, spec: ServerSpec) -> tuple[ServerSpec, dict[str, str]]:
             args.append(found.whole(f"arg/{index}", text))
             expected = False
         else:
-            args.append(found.argument(f"arg/{index}", text))
+            args.append(found.checked(f"arg/{index}", text, found.argument))
             expected = text.startswith("-") and "=" not in text and looks_secret(text)
-    url = None if spec.url is None else found.url("url", spec.url)
+    url = None if spec.url is None else found.checked("url", spec.url, found.url)
     kept = spec.model_copy(update={"env": env, "headers": headers, "args": tuple(args), "url": url})
     return kept, found.values
-
-
-def extract_source(name: str, source: str) -> tuple[str, dict[str, str]]:
-    """Do the same to the URLs in an installation's source, such as `git+https://user:token@host/repository`.
-
-    Returns:
-        The source with references, and the values of the keys, which begin with `NAME/source`.
-    """
-    found = _Found(name)
-    return found.url("source", source), found.values
 
 
 class _Found:
@@ -96,6 +89,22 @@ class _Found:
     def __init__(self, name: str) -> None:
         self.name = name
         self.values: dict[str, str] = {}
+
+    def checked(self, part: str, text: str, take: Callable[[str, str], str]) -> str:
+        """Take out with `take` where that can be put back: not behind a `${` that is never closed."""
+        before = dict(self.values)
+        kept = take(part, text)
+        if self._expanded(kept) == self._expanded(text):
+            return kept
+        self.values = before
+        if part != "url":
+            return self.whole(part, text)
+        scheme, separator, rest = text.partition("://")  # without its scheme it is no URL to a spec
+        return f"{scheme}{separator}{self.whole(part, rest)}"
+
+    def _expanded(self, text: str) -> str:
+        """Put back what was taken out; the user's own templates become the same mark in any text."""
+        return expand(text, "", "<{}>".format, lambda key: self.values.get(key, f"<{key}>"), {})
 
     def whole(self, part: str, text: str) -> str:
         if not text or is_template(text):

@@ -32,6 +32,8 @@ async def install_folder(job: Job, source: Source) -> Entry:
     """
     assert source.path is not None
     folder = source.path
+    if folder.is_symlink() and not folder.exists():
+        raise InstallError(f"{folder} is a link that leads nowhere; check where it points.")
     if not folder.exists():
         raise InstallError(f"The folder {folder} does not exist; check the path.")
     if not folder.is_dir():

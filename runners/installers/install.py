@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,7 @@ from typing import Literal
 import anyio
 
 from ..errors import InstallError
+from ..programs import find_program
 from ..spec import Candidate, Installation, Report, ServerSpec, SourceKind
 from . import node as node_installer
 from . import python as python_installer
@@ -137,8 +137,13 @@ def _command(source: Source) -> Entry:
     program, *args = source.argv
     if program.startswith("~") or "/" in program:
         # The server starts in a folder of its own, so a relative path would mean something else there.
-        program = program if "${" in program else str(Path(program).expanduser().absolute())
-    if "${" not in program and shutil.which(program) is None:
+        try:
+            program = program if "${" in program else str(Path(program).expanduser().absolute())
+        except RuntimeError:
+            raise InstallError(
+                f"{program!r} begins with the home folder of a user who does not exist; give its full path."
+            ) from None
+    if "${" not in program and find_program(program) is None:
         raise InstallError(
             f"The program {program!r} was not found, or is no program that can be run; install it, or "
             "give its full path."

@@ -105,7 +105,9 @@ class Variables:
     """The values a bundle's configuration may use.
 
     Only these: what the bundle itself wrote is never left as a `${NAME}` in the spec, because it would be
-    filled from ToolScore's environment and secrets at start. References in the user's own values are.
+    filled from ToolScore's environment and secrets at start. References in the user's own values are. So that
+    a bundle cannot build one out of parts either, everything is filled in a second time with stand-ins for the
+    user's values, and must be without a `${` then.
 
     Args:
         manifest: The bundle's manifest.
@@ -125,12 +127,13 @@ class Variables:
             "HOME": str(home),
             **{name.upper(): str(home / name) for name in ("Desktop", "Documents", "Downloads")},
         }
+        self._stand_ins = dict(self._values)
         self._name = manifest.name
         self.consumed: set[str] = set()
         self._unset: set[str] = set()
         missing: list[str] = []
         for key, option in manifest.user_config.items():
-            value = self._value(key, option, given)
+            value, stand_in = self._value(key, option, given)
             if value in (None, "", []):
                 self._unset.add(f"user_config.{key}")
                 if option.required:
@@ -138,6 +141,7 @@ class Variables:
                     missing.append(f"{key}{f' ({about})' if about else ''}")
             else:
                 self._values[f"user_config.{key}"] = value
+                self._stand_ins[f"user_config.{key}"] = stand_in
         if missing:
             first = missing[0].split(" ")[0]
             raise InstallError(
@@ -146,29 +150,53 @@ class Variables:
                 "a secret."
             )
 
-    def _value(self, key: str, option: Option, given: Mapping[str, str]) -> Any:
+    def _value(self, key: str, option: Option, given: Mapping[str, str]) -> tuple[Any, Any]:
+        """Give the value of one setting and what stands in for it."""
         for name in (key, re.sub(r"\W", "_", key).upper()):
             if name in given:
                 self.consumed.add(name)
-                return _many(given[name]) if option.multiple else given[name]
+                if option.multiple:
+                    many = _many(given[name])
+                    return many, [_stand_in(item) for item in many]
+                return given[name], _stand_in(given[name])
         default = option.default
+        if default is None:
+            return None, None
         if isinstance(default, list):
-            return [self.text(_plain(item)) for item in default]
-        return None if default is None else self.text(_plain(default))
+            pairs = [self._both(_plain(item)) for item in default]
+            return [value for value, _ in pairs], [stand_in for _, stand_in in pairs]
+        return self._both(_plain(default))
 
     def text(self, template: str) -> str:
-        """Fill in one string. Several values are joined with commas, one without a value is empty."""
+        """Fill in one string. Several values are joined with commas, one without a value is empty.
 
+        Raises:
+            InstallError: If it uses what there is not, or makes a `${` that the user did not write.
+        """
+        text, stand_in = self._both(template)
+        self._check(stand_in)
+        return text
+
+    def _both(self, template: str) -> tuple[str, str]:
+        return self._fill(template, self._values), self._fill(template, self._stand_ins)
+
+    def _check(self, stand_in: str) -> None:
+        if "${" in stand_in:
+            raise InstallError(
+                f"The manifest of {self._name} builds a '${{' out of parts, which no bundle may."
+            )
+
+    def _fill(self, template: str, values: Mapping[str, Value]) -> str:
         def fill(match: re.Match[str]) -> str:
             name = match[1]
             if name in self._unset:
                 return ""
-            if name not in self._values:
+            if name not in values:
                 raise InstallError(
                     f"The manifest of {self._name} uses {match[0]}, which is neither a variable of "
                     "bundles nor one of its user_config."
                 )
-            value = self._values[name]
+            value = values[name]
             return value if isinstance(value, str) else ",".join(value)
 
         return _VARIABLE.sub(fill, template)
@@ -179,13 +207,22 @@ class Variables:
         if alone and alone[1] in self._unset:
             return []
         value = self._values.get(alone[1]) if alone else None
-        return list(value) if isinstance(value, list) else [self.text(template)]
+        if not isinstance(value, list):
+            return [self.text(template)]
+        for stand_in in self._stand_ins[alone[1]] if alone else ():
+            self._check(stand_in)
+        return list(value)
 
     def environment(self, templates: Mapping[str, str]) -> dict[str, str]:
         """Fill in an environment. A variable that is nothing but an unset setting is left out."""
         alone = {name: _VARIABLE.fullmatch(template) for name, template in templates.items()}
         unset = {name for name, match in alone.items() if match and match[1] in self._unset}
         return {name: self.text(template) for name, template in templates.items() if name not in unset}
+
+
+def _stand_in(value: str) -> str:
+    """Stand in for a value of the user's: a `$` before it or a brace after its own `$` shows as a `${`."""
+    return "{$" if value.endswith("$") else "{"
 
 
 def _plain(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 import zipfile
@@ -83,7 +84,7 @@ def _offers(source: Source) -> list[str]:
     if source.kind is SourceKind.COMMAND:
         return _from_command(source.argv)
     assert source.path is not None
-    path = source.path.resolve()
+    path = Path(os.path.realpath(source.path))  # unlike `resolve`, no error for links in a circle
     if source.kind is SourceKind.MCPB:
         return [*_package(_manifest_name(path)), path.stem]
     return [*_package(_project_name(path)), path.name]
@@ -106,7 +107,10 @@ def _from_command(argv: tuple[str, ...]) -> list[str]:
             or word.startswith((".", "/", "~"))
             or Path(word).suffix in (".py", ".js", ".mjs", ".ts")
         ):
-            path = Path(urlsplit(word).path)
+            try:
+                path = Path(urlsplit(word).path)
+            except ValueError:  # it only looks like a URL
+                path = Path(word)
             return [path.stem, path.parent.name, program]
         # Cut a version (`NAME@1.2`, `image:tag`), but not a scope.
         bare = word[:1] + re.split(r"[@:=\[]", word[1:], maxsplit=1)[0]

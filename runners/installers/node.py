@@ -194,7 +194,7 @@ def file_entry(
         InstallError: If the file is missing or outside the package.
     """
     path = folder / file
-    if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+    if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
         raise InstallError(
             f"{name_of(package) or folder.name} names the entry point {file!r}, which is not in it."
         )

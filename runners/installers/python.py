@@ -126,7 +126,7 @@ class Venv:
         if not fits:
             raise InstallError(
                 f"{subject} needs Python {requires}, and its environment has Python {version}; configure an "
-                "interpreter that fits."
+                "interpreter that fits, with the setting install.python (a path, or a version such as 3.13)."
             )
 
     def version(self) -> str:

@@ -167,9 +167,9 @@ def _find_folder(venv: Venv, root: Path) -> Distribution:
     for distribution in venv.distributions():
         try:
             origin = from_json(distribution.read_text("direct_url.json") or "{}")
+            url = urlsplit(str(origin.get("url", "")) if isinstance(origin, dict) else "")
         except ValueError:
             continue
-        url = urlsplit(str(origin.get("url", ""))) if isinstance(origin, dict) else urlsplit("")
         if url.scheme == "file" and Path(unquote(url.path)).resolve() == root.resolve():
             return distribution
     raise InstallError(f"uv reported success, but {normal(root.name)} is not in the environment it made.")

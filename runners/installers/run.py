@@ -15,9 +15,10 @@ from pathlib import Path
 import anyio
 import psutil
 
-from ..environment import certificates
+from ..environment import child_environment
 from ..errors import InstallError
 from ..spec import Report
+from .mask import mask
 
 MAX_OUTPUT = 16 * 1024
 """Bytes of output that are kept, counted from the end: compilers write megabytes, the reason comes last."""
@@ -30,12 +31,27 @@ LINGER = 1.0
 CLEANUP = 5.0
 """Seconds the end of a killed tree is waited for."""
 
-# Would make uv or a build back-end use ToolScore's own environment instead of the server's.
-_DROPPED = frozenset({"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "UV_PROJECT_ENVIRONMENT"})
+# Would make uv use ToolScore's own environment instead of the server's.
+_DROPPED = frozenset({"UV_PROJECT_ENVIRONMENT"})
+# Besides what launchers get: the credentials and certificates of uv and git, and what compilers are told.
+_PASSED = frozenset(
+    {
+        "NETRC",
+        "SSL_CLIENT_CERT",
+        "SSH_AUTH_SOCK",
+        "CC",
+        "CXX",
+        "CFLAGS",
+        "CXXFLAGS",
+        "LDFLAGS",
+        "PKG_CONFIG_PATH",
+        "DEVELOPER_DIR",
+        "SDKROOT",
+    }
+)
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # One line for each of thirty packages says nothing a person waits for; errors come with the exception.
 _TRIVIAL = re.compile(r"[+~-] \S+$|Using Python |npm (?:warn|error)\b|cause: ")
-_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s@]+@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +145,21 @@ class Tail:
 
 def _clean(raw: bytes) -> str:
     text = _ESCAPES.sub("", raw.decode(errors="replace"))
-    return _PASSWORD.sub(r"\1:***@", text)
+    return mask(text)
 
 
 def installer_environment(extra: Mapping[str, str | None] | None = None) -> dict[str, str]:
-    """Give installers ToolScore's environment: mirrors, proxies, certificates and configuration live there.
+    """Give installers what they need of ToolScore's environment, and nothing else.
+
+    Builds run code of foreign packages, which must not see what else was exported in the shell. What they do
+    see are the mirrors, proxies, certificates and configuration of uv, npm and git, because they run below those.
 
     Args:
         extra: Variables to set; `None` removes one.
     """
-    env = {k: v for k, v in os.environ.items() if k not in _DROPPED and not k.startswith("TOOLSCORE_")}
-    env |= certificates(env)
+    ours = {name: value for name, value in os.environ.items() if name not in _DROPPED}
+    passed = _PASSED.union(name for name in ours if name.startswith("GIT_"))
+    env = child_environment(ours, spec_env={}, program="uv", pass_env=passed)
     env |= {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "npm_config_update_notifier": "false"}
     for key, value in (extra or {}).items():
         if value is None:

@@ -6,12 +6,13 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from packaging.version import InvalidVersion, Version
 
 from ..errors import SourceError
 from ..spec import SourceKind
+from .mask import mask
 
 KNOWN_FORMS = (
     "Known forms: pypi:NAME[@VERSION][#SCRIPT], npm:[@SCOPE/]NAME[@VERSION][#BIN], git+URL[@REF][#ENTRY], "
@@ -99,7 +100,7 @@ def parse(source: str) -> Source:
 
 
 def _error(message: str) -> SourceError:
-    return SourceError(f"{message} {KNOWN_FORMS}.")
+    return SourceError(f"{mask(message)} {KNOWN_FORMS}.")
 
 
 def _bare_word(text: str) -> str:
@@ -117,9 +118,16 @@ def _bare_url(text: str) -> str:
     if "://" not in text:
         user_host, _, path = text.partition(":")
         return f"{text!r} is a git address; write it as git+ssh://{user_host}/{path}."
-    if urlsplit(text).path.lower().endswith(_BUNDLE_SUFFIXES):
+    if _split_url(text).path.lower().endswith(_BUNDLE_SUFFIXES):
         return f"{text!r} is a bundle on the web; download it and give the path of the file."
     return f"{text!r} is a URL; did you mean git+{text}? (A running server is registered, not installed.)"
+
+
+def _split_url(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:  # such as a bracket that is not closed
+        raise _error(f"{url!r} is no URL ({error}).") from None
 
 
 def _split_entry(text: str, pattern: re.Pattern[str] = _SCRIPT) -> tuple[str, str | None]:
@@ -168,12 +176,14 @@ def _git(text: str) -> Source:
         raise _error(
             f"git+ must be followed by a URL with one of {', '.join(_GIT_SCHEMES)}, not {address!r}."
         )
+    _check_credentials(scheme, rest)
     # The authority may hold `git@host`; only an @ after it starts a REF.
     authority, slash, path = rest.partition("/")
     path, at, ref = path.rpartition("@") if "@" in path else (path, "", "")
-    if not slash or not path or " " in rest:
+    if not slash or not path.strip("/") or " " in rest:
         raise _error(f"{scheme}://{rest} names no repository.")
     _check_authority(scheme, authority)
+    _split_url(f"{scheme}://{authority}")  # what reads it later need not expect an error
     if at and (not ref or ref.startswith(("-", "+", ".", "/")) or _BAD_REF.search(ref)):
         raise _error(f"{ref!r} is no branch, tag or commit.")
     entry = entry.removeprefix("subdirectory=")  # as in pip's and uv's git sources
@@ -184,6 +194,18 @@ def _git(text: str) -> Source:
         ref=ref or None,
         entry=_check_entry(entry, text) if mark else None,
     )
+
+
+def _check_credentials(scheme: str, rest: str) -> None:
+    """Refuse what holds a token in a web address: it would be in the store, in reports and in errors.
+
+    Nobody can tell a token from a user's name, or which parameter holds one; so neither may be there at all.
+    """
+    if scheme in ("http", "https") and ("@" in rest.partition("/")[0] or "?" in rest):
+        raise _error(
+            "The URL holds a user or token, which would be stored; leave it out and use git's credential "
+            "helper, or an ssh URL."
+        )
 
 
 def _check_authority(scheme: str, authority: str) -> None:
@@ -219,14 +241,14 @@ def _path(text: str) -> Source:
     plain, entry = text, None
     if text.startswith("file://"):
         plain, mark, entry = text.partition("#")
-        parts = urlsplit(plain)
+        parts = _split_url(plain)
         if parts.netloc not in ("", "localhost"):
             raise _error(f"{text!r} names the host {parts.netloc!r}; write file:///path.")
         plain = unquote(parts.path)
         if "\0" in plain:
             raise _error(f"{text!r} holds control characters.")
         entry = entry if mark else None
-    elif "#" in text and not _absolute(text).exists():  # a folder may be called `C#`
+    elif "#" in text and not _exists(_absolute(text)):  # a folder may be called `C#`
         plain, _, entry = text.rpartition("#")
     path = _absolute(plain)
     kind = SourceKind.MCPB if path.name.lower().endswith(_BUNDLE_SUFFIXES) else SourceKind.FOLDER
@@ -241,6 +263,13 @@ def _absolute(text: str) -> Path:
         return Path(text).expanduser().absolute()
     except RuntimeError:
         raise _error(f"{text!r} begins with the home folder of a user who does not exist.") from None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _command(text: str) -> Source:

@@ -26,6 +26,8 @@ SKIPPED = frozenset(
 )  # fmt: skip
 """Names that are not copied: they are made anew, or belong to other tools or another machine."""
 
+_HOME = ("owner.lock", "secrets.json")
+
 
 async def copy_tree(source: Path, target: Path) -> None:
     """Copy a project's folder; the original is only read.
@@ -38,11 +40,11 @@ async def copy_tree(source: Path, target: Path) -> None:
         target: Where to; must not exist.
 
     Raises:
-        InstallError: If it is too large, cannot be read, or the disk is full.
+        InstallError: If it is too large, is ToolScore's own, cannot be read, or the disk is full.
     """
     stop = threading.Event()
     try:
-        await anyio.to_thread.run_sync(_copy, source.resolve(), target, stop)
+        await anyio.to_thread.run_sync(_copy, Path(os.path.realpath(source)), target, stop)
     except OSError as error:
         raise explain_os(error, f"Copying the folder {source}") from None
     finally:
@@ -50,6 +52,8 @@ async def copy_tree(source: Path, target: Path) -> None:
 
 
 def _copy(source: Path, target: Path, stop: threading.Event) -> None:
+    if _is_toolscores(source, target):
+        raise InstallError(f"{source} is ToolScore's own folder; name the folder of the server itself.")
     total = count = 0
     for place, folders, files in os.walk(source):
         here, there = Path(place), target / Path(place).relative_to(source)
@@ -76,9 +80,15 @@ def _copy(source: Path, target: Path, stop: threading.Event) -> None:
 
 
 def _is_skipped(folder: Path, target: Path) -> bool:
-    # An environment may have any name; and the folder may hold ToolScore's own servers.
-    servers = target.parent.parent
-    return folder.name in SKIPPED or (folder / "pyvenv.cfg").exists() or folder.resolve() == servers.resolve()
+    # An environment may have any name.
+    return folder.name in SKIPPED or (folder / "pyvenv.cfg").exists() or _is_toolscores(folder, target)
+
+
+def _is_toolscores(folder: Path, target: Path) -> bool:
+    """Tell the folder of all servers, into which is copied, and any home, which holds the secrets of all."""
+    if (folder / "toolscore.db").exists() and any((folder / name).exists() for name in _HOME):
+        return True
+    return os.path.realpath(folder) == os.path.realpath(target.parent.parent)
 
 
 def _stays_inside(link: Path, root: Path) -> bool:

@@ -89,6 +89,11 @@ async def test_a_program_that_cannot_run_is_refused(servers: Path, program: str)
         await install(candidate(f"command: {program}"), servers=servers, report=silent)
 
 
+async def test_the_home_folder_of_nobody_is_said_so(servers: Path) -> None:
+    with pytest.raises(InstallError, match="home folder of a user who does not exist"):
+        await install(candidate("command: ~nobody-of-that-name/x"), servers=servers, report=silent)
+
+
 async def test_a_source_that_is_not_understood_makes_no_folder(servers: Path) -> None:
     with pytest.raises(SourceError, match="Known forms"):
         await install(candidate("time"), servers=servers, report=silent)

@@ -230,6 +230,49 @@ async def test_a_bundle_cannot_reach_for_the_users_secrets(tmp_path: Path, place
 
 
 @pytest.mark.parametrize(
+    ("template", "default", "given"),
+    [
+        ("$${user_config.a}", "{AWS_SECRET_ACCESS_KEY}", {}),
+        ("${user_config.a}{AWS_SECRET_ACCESS_KEY}", "$", {}),
+        ("${user_config.a}{AWS_SECRET_ACCESS_KEY}", ["x", "$"], {}),
+        ("${user_config.a}", "$${user_config.key}", {"key": "{A}"}),
+        ("${user_config.key}{AWS_SECRET_ACCESS_KEY}", "x", {"key": "ends with $"}),
+        ("$${user_config.key}", "x", {"key": "{AWS_SECRET_ACCESS_KEY}"}),
+        ("$${user_config.key}", "x", {"key": "${secret:it/env/key}"}),
+        ("$${user_config.many}{AWS_SECRET_ACCESS_KEY}", "x", {"many": '["", ""]'}),
+        ("$${user_config.unset}{AWS_SECRET_ACCESS_KEY}", "x", {}),
+        ("$$${user_config.a}{secret:it/env/key}", "", {}),
+    ],
+)
+@pytest.mark.parametrize("place", ["args", "env", "command"])
+async def test_a_bundle_cannot_build_a_reference_out_of_parts(
+    tmp_path: Path, place: str, template: str, default: Any, given: dict[str, str]
+) -> None:
+    config: dict[str, Any] = {"command": "node", "args": ["a.js"]}
+    config[place] = {"args": ["a.js", template], "env": {"X": template}, "command": template}[place]
+    options = {"key": {}, "many": {"multiple": True}, "unset": {}, "a": {"default": default}}
+    path = bundle(tmp_path, manifest_json=manifest("node", "a.js", config, user_config=options), a_js="")
+    with pytest.raises(InstallError, match=r"The manifest of demo builds a '\$\{' out of parts"):
+        await put(tmp_path, path, env=given)
+
+
+async def test_what_the_user_gives_may_hold_references_dollars_and_braces(tmp_path: Path) -> None:
+    args = [
+        "a.js",
+        "${user_config.a}",
+        "x${user_config.a}-${user_config.b}",
+        "${user_config.many}",
+        "$HOME",
+        "$",
+    ]
+    config = {"command": "node", "args": args}
+    options = {"a": {}, "b": {}, "many": {"multiple": True}}
+    path = bundle(tmp_path, manifest_json=manifest("node", "a.js", config, user_config=options), a_js="")
+    done = await put(tmp_path, path, env={"a": "${A:-x}pa$", "b": "${b", "many": '["$", "{c}", "${D}"]'})
+    assert done.spec.args == (*("a.js", "${A:-x}pa$", "x${A:-x}pa$-${b", "$", "{c}", "${D}", "$HOME", "$"),)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{", "no JSON"),

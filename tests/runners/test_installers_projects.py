@@ -144,6 +144,36 @@ async def test_a_build_that_fails_shows_why(tmp_path: Path, folder: Path) -> Non
     assert list((tmp_path / "s").iterdir()) == []
 
 
+async def test_a_build_of_python_does_not_see_what_the_shell_exports(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_CLOUD_SECRET", "hush")
+    seen = tmp_path / "seen"
+    spy = f"import os\nopen({str(seen)!r}, 'w').write(repr(dict(os.environ)))\n"
+    write(package(folder), backend_py=spy + BACKEND)
+    await put(tmp_path, folder)
+    assert "PATH" in seen.read_text()
+    assert "hush" not in seen.read_text()
+
+
+async def test_a_script_of_npm_does_not_see_what_the_shell_exports(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_CLOUD_SECRET", "hush")
+    seen = tmp_path / "seen"
+    own = {"name": "x", "main": "a.js", "scripts": {"postinstall": "node spy.js"}}
+    write(
+        folder,
+        package_json=json.dumps({**own, "dependencies": {"dep": "file:./dep"}}),
+        dep__package_json=json.dumps({"name": "dep", "version": "1.0.0"}),
+        spy_js=f"require('fs').writeFileSync({json.dumps(str(seen))}, JSON.stringify(process.env))",
+        a_js=HELLO_JS,
+    )
+    await put(tmp_path, folder)
+    assert "PATH" in seen.read_text()
+    assert "hush" not in seen.read_text()
+
+
 @pytest.mark.index
 async def test_requirements_are_installed_for_a_file(tmp_path: Path, folder: Path) -> None:
     write(folder, requirements_txt="six\n", src__main_py="import six\nprint('hello', six.__name__)\n")
@@ -294,6 +324,11 @@ async def test_a_folder_that_is_not_there_or_is_a_file_is_said_so(tmp_path: Path
     (tmp_path / "a.py").touch()
     with pytest.raises(InstallError, match="is a file"):
         await put(tmp_path, tmp_path / "a.py")
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(InstallError, match="is a link that leads nowhere"):
+        await put(tmp_path, tmp_path / "circle")
+    with pytest.raises(InstallError, match="name too long"):
+        await put(tmp_path, f"/{'x' * 5000}")
 
 
 async def test_links_that_leave_the_folder_and_what_is_made_anew_are_not_copied(
@@ -320,6 +355,23 @@ async def test_a_folder_that_holds_the_servers_is_not_copied_into_itself(
     candidate = Candidate(source=str(folder), name="it")
     await install(candidate, servers=folder / "home" / "servers", report=silent)
     assert not (folder / "home/servers/it/src/home/servers").exists()
+
+
+@pytest.mark.parametrize("beside", ["owner.lock", "secrets.json"])
+async def test_a_home_inside_of_a_folder_is_not_copied(tmp_path: Path, folder: Path, beside: str) -> None:
+    write(folder, server_py=HELLO_PY, data__toolscore_db="", data__more_txt="", plain__toolscore_db="")
+    (folder / "data" / beside).write_text("hush")
+    await put(tmp_path, folder)
+    assert not (tmp_path / "s/it/src/data").exists()
+    assert (tmp_path / "s/it/src/plain/toolscore.db").exists()
+
+
+async def test_toolscores_own_folders_are_no_servers(tmp_path: Path, folder: Path) -> None:
+    write(folder, server_py="", toolscore_db="", secrets_json="{}")
+    for source in (folder, tmp_path / "s"):
+        with pytest.raises(InstallError, match="ToolScore's own folder"):
+            await put(tmp_path, source)
+    assert list((tmp_path / "s").iterdir()) == []
 
 
 async def test_a_folder_beyond_all_bounds_is_refused(

@@ -81,8 +81,26 @@ async def test_passwords_and_colours_are_taken_out_of_the_output(tmp_path: Path)
     done = await job(tmp_path, reports).run(
         python(r"print('\x1b[31mGET https://me:hunter2@host/simple\x1b[0m')")
     )
-    assert done.output == "GET https://me:***@host/simple"
+    assert done.output == "GET https://***@host/simple"
     assert reports == [done.output]
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("'https://ghp_x@github.com/o/r'", "'https://***@github.com/o/r'"),
+        ("HTTP://me:p@ss@host:80/x@1 y@z", "HTTP://***@host:80/x@1 y@z"),
+        ("'https://h/x?sig=hush' next", "'https://h/x?***' next"),
+        ("git+ssh://git@host/x", "git+ssh://git@host/x"),
+        ("ssh://git:hush@host/x", "ssh://git:***@host/x"),
+        ("https://registry.example/@scope/name", "https://registry.example/@scope/name"),
+    ],
+)
+async def test_tokens_in_urls_are_hidden_and_user_names_of_ssh_are_not(
+    tmp_path: Path, written: str, shown: str
+) -> None:
+    done = await job(tmp_path, Reports()).run(python(f"print({written!r})"))
+    assert done.output == shown
 
 
 async def test_standard_input_is_empty_so_that_a_question_does_not_hang(tmp_path: Path) -> None:
@@ -99,15 +117,35 @@ async def test_the_working_directory_is_a_neutral_one(
 
 
 def test_settings_of_mirrors_pass_and_toolscores_own_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("UV_INDEX_URL", "npm_config_registry", "HTTPS_PROXY", "SSL_CERT_FILE"):
+    kept = (
+        *(
+            "UV_INDEX_URL",
+            "UV_DEFAULT_INDEX",
+            "NPM_CONFIG_REGISTRY",
+            "npm_config_cafile",
+            "PIP_CERT",
+            "NETRC",
+        ),
+        *("SSL_CERT_FILE", "GIT_SSL_CAINFO", "GIT_CONFIG_GLOBAL", "SSH_AUTH_SOCK", "CC", "CFLAGS", "LC_ALL"),
+    )
+    for name in kept:
         monkeypatch.setenv(name, "kept")
+    monkeypatch.setenv("HTTP_PROXY", "http://me:pw@proxy:8080")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:8080")
     for name in ("TOOLSCORE_TOKEN", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "UV_PROJECT_ENVIRONMENT"):
         monkeypatch.setenv(name, "dropped")
     env = installer_environment({"ADDED": "1", "HTTPS_PROXY": None})
     assert "dropped" not in env.values()
-    assert env["UV_INDEX_URL"] == env["npm_config_registry"] == env["SSL_CERT_FILE"] == "kept"
+    assert {name: env.get(name) for name in kept} == dict.fromkeys(kept, "kept")
+    assert env["HTTP_PROXY"] == "http://me:pw@proxy:8080"
     assert env["ADDED"] == "1"
     assert "HTTPS_PROXY" not in env
+
+
+@pytest.mark.parametrize("name", ["MY_CLOUD_SECRET", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY"])
+def test_what_else_a_shell_exports_does_not_pass(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "hush")
+    assert "hush" not in installer_environment().values()
 
 
 async def test_a_silent_program_is_reported_as_still_at_work(

@@ -129,6 +129,17 @@ def test_a_command_is_split_into_words_and_never_meets_a_shell() -> None:
         "git+ssh://-x@host/y",
         "git+https://host",
         "git+https://user:secret@host/x",
+        "git+https://ghp_x@host/x",
+        "git+https://@host/x",
+        "git+https://host/x?private_token=x",
+        "git+https://host?private_token=x/y",
+        "git+https://[::1/x/y",
+        "git+ssh://git@[::1/x/y",
+        "git+https://[::::1]/x",
+        "git+https://host//",
+        "https://[::1/x/y",
+        "file://[x/y",
+        "file://x]/y",
         "git+https://host/x@--upload-pack=x",
         "git+https://host/x@-x",
         "git+https://host/x@a..b",
@@ -174,10 +185,47 @@ def test_a_near_miss_is_told_the_right_form(text: str, offer: str) -> None:
     assert offer in caught.value.message
 
 
-def test_a_password_in_a_url_is_refused_without_repeating_it() -> None:
-    with pytest.raises(SourceError) as caught:
-        parse("git+https://user:hunter2@host/x")
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "git+https://user:hunter2@host/x",
+            "git+http://hunter2@host/x/y@main#run",
+            "git+https://hunter2@host",
+        ),
+        *("git+https://host/x?private_token=hunter2", "git+https://host/x@main?private_token=hunter2"),
+        *("git+https://host?private_token=hunter2", "git+https://hunter2@host/x#../y"),
+    ],
+)
+def test_a_token_in_a_url_is_refused_with_what_to_use_instead(text: str) -> None:
+    with pytest.raises(
+        SourceError, match=r"user or token.*would be stored.*credential helper.*ssh"
+    ) as caught:
+        parse(text)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("git+ssh://user:hunter2@host/x", "https://hunter2@host/x/y", "https://host/x/y?token=hunter2"),
+        *("git+HTTPS://hunter2@host/x", "https://hunter2@host/x.mcpb?sig=hunter2"),
+    ],
+)
+def test_no_other_error_repeats_a_token(text: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        parse(text)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_path_that_no_file_system_knows_is_still_a_path() -> None:
+    assert parse(f"./{'x' * 5000}#y.py").entry == "y.py"
+
+
+def test_links_in_a_circle_and_words_that_are_no_url_still_suggest_a_name(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    assert suggest_name(parse(str(tmp_path / "circle"))) == "circle"
+    assert suggest_name(parse("command: npx http://[::1/thing")) == "thing"
 
 
 @settings(deadline=None)  # other tests may have the processor

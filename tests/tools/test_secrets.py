@@ -11,14 +11,14 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from toolscore.runners.spec import ServerSpec
 from toolscore.runners.template import expand_spec, is_template
 from toolscore.tools.errors import SecretsError
 from toolscore.tools.secrets import Secrets
-from toolscore.tools.spec_secrets import extract, extract_source, looks_secret
+from toolscore.tools.spec_secrets import extract, looks_secret
 
 
 @pytest.fixture
@@ -240,12 +240,16 @@ def test_only_the_secret_parts_of_a_url_are_taken_out() -> None:
     }
 
 
-def test_the_source_of_an_installation_is_cleaned_as_well() -> None:
-    assert extract_source("s", "git+https://tok@github.com/a/b@v1") == (
-        "git+https://${secret:s/source/userinfo}@github.com/a/b@v1",
-        {"s/source/userinfo": "tok"},
-    )
-    assert extract_source("s", "npm:@scope/name@1") == ("npm:@scope/name@1", {})
+def test_a_secret_behind_a_brace_that_is_never_closed_is_taken_out_with_all_around_it() -> None:
+    url = 'http://u@h/?${--api-key={"key": "v"}'
+    arg = "https://h/?${&key=a }"
+    given = ServerSpec(command="x", args=("-v", arg), url=url)
+    kept, values = extract("s", given)
+    assert kept.url == "http://${secret:s/url}"
+    assert kept.args == ("-v", "${secret:s/arg/1}")
+    assert values == {"s/url": url.removeprefix("http://"), "s/arg/1": arg}
+    assert expand_spec(kept, values.get, values.get, {}) == given
+    assert ServerSpec.model_validate(kept.model_dump()) == kept
 
 
 @pytest.mark.parametrize(
@@ -275,6 +279,7 @@ WORDS = st.sampled_from(
 TEXTS = st.lists(WORDS, max_size=4).map("".join)
 
 
+@example(args=[], env={}, headers={}, query='${--api-key={"key": "v"}')
 @given(
     args=st.lists(TEXTS, max_size=5),
     env=st.dictionaries(TEXTS, TEXTS, max_size=3),
