@@ -166,8 +166,9 @@ def test_the_demo_runs_and_stays_in_the_checkout(tmp_path: Path) -> None:
 async def test_uvx_is_found_where_path_has_none(tmp_path: Path) -> None:
     bare = tmp_path / "bin"
     bare.mkdir()
+    assert shutil.which("uvx", path="/usr/bin:/bin") is None
     (bare / "python3").symlink_to(Path(sys.executable).resolve())  # or uv would look for one elsewhere
-    async with connected(tmp_path / "home", env={"PATH": str(bare)}) as client:
+    async with connected(tmp_path / "home", env={"PATH": f"{bare}:/usr/bin:/bin"}) as client:
         added = await call(client, "install_server", source="command: uvx mcp-server-time")
         assert added["name"] == "time"
         assert not (await execute(client, "time__get_current_time", timezone="UTC")).is_error
