@@ -47,6 +47,22 @@ def is_template(text: str) -> bool:
     return next(_forms(text), None) is not None
 
 
+def split(text: str) -> Iterator[tuple[str, bool]]:
+    """Cut a text into what stands for itself and what `expand` would replace.
+
+    Yields:
+        Each piece in order, and whether it is a template.
+    """
+    end = 0
+    for form in _forms(text):
+        if form.start() > end:
+            yield text[end : form.start()], False
+        yield form[0], True
+        end = form.end()
+    if end < len(text):
+        yield text[end:], False
+
+
 def expand(text: str, where: str, lookup: Lookup, secrets: Lookup, extra: Mapping[str, str]) -> str:
     """Replace every `${NAME}`, `${NAME:-default}`, `${env:NAME}`, `${env:NAME:-default}` and `${secret:KEY}`.
 

@@ -10,7 +10,10 @@ import re
 from collections.abc import Callable
 
 from ..runners.spec import ServerSpec
-from ..runners.template import expand, is_template
+from ..runners.template import expand, is_template, split
+
+_HARMLESS = re.compile(r"\W*(?:\w{1,3}|Bearer|Basic|Token|https?://|wss?://)?\W*", re.IGNORECASE)
+"""Fixed pieces beside a template that are no secrets: separators, an authentication scheme, a few letters."""
 
 _WORDS = frozenset(
     {"token", "secret", "secrets", "password", "passwd", "passphrase", "pass", "pwd", "key", "apikey", "auth"}
@@ -37,7 +40,7 @@ _MEMBER = re.compile(r'"([^"\\]+)"\s*:\s*"[^"]')
 _FLAG = re.compile(r"--[A-Za-z][\w.-]*(=.*)?|-[A-Za-z]", re.DOTALL)
 _USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}://)([^/?#\s]*)@")
 _PARAMETER = re.compile(r"([?&;])([^=&;#?\s]+)=([^&;#\s]+)")
-_UNSAFE = re.compile(r"[{}%\s]")
+_UNSAFE = re.compile(r"[{}%@\s]")
 
 
 def looks_secret(name: str) -> bool:
@@ -53,7 +56,8 @@ def extract(name: str, spec: ServerSpec) -> tuple[ServerSpec, dict[str, str]]:
 
     Taken out are: every value of `env` and `headers`; in `args` what follows or is assigned to a name that
     looks secret, values of such headers, JSON with such members; in `args` and `url` a URL's user
-    information and parameters that look secret. Templates and empty values stay. Where a reference would not
+    information and parameters that look secret. Templates and empty values stay; of a value of `env` and
+    `headers` that mixes both, the fixed pieces are taken out. Where a reference would not
     be replaced at start because of what stands before it, the whole text (of a URL, all behind its scheme) is
     taken out.
 
@@ -67,8 +71,8 @@ def extract(name: str, spec: ServerSpec) -> tuple[ServerSpec, dict[str, str]]:
         `userinfo` or the parameter's name.
     """
     found = _Found(name)
-    env = {key: found.whole(f"env/{key}", value) for key, value in spec.env.items()}
-    headers = {key: found.whole(f"header/{key}", value) for key, value in spec.headers.items()}
+    env = {key: found.checked(f"env/{key}", value, found.mixed) for key, value in spec.env.items()}
+    headers = {key: found.checked(f"header/{key}", value, found.mixed) for key, value in spec.headers.items()}
     args: list[str] = []
     expected = False
     for index, text in enumerate(spec.args):
@@ -116,6 +120,15 @@ class _Found:
             key = f"{self.name}/{_UNSAFE.sub(_escaped, part)}/{turn}"
         self.values[key] = text
         return f"${{secret:{key}}}"
+
+    def mixed(self, part: str, text: str) -> str:
+        """Take out a whole value, or of one with templates the fixed pieces that could be secrets."""
+        if not is_template(text):
+            return self.whole(part, text)
+        return "".join(
+            piece if template or _HARMLESS.fullmatch(piece) else self.whole(part, piece)
+            for piece, template in split(text)
+        )
 
     def argument(self, part: str, text: str) -> str:
         if assignment := _ASSIGNMENT.fullmatch(text):

@@ -296,3 +296,18 @@ def test_put_back_everything_is_as_it_was_and_a_second_time_takes_out_nothing(
     )
     assert extract("s", kept) == (kept, {})
     assert all(is_template(text) or not text for text in (*kept.env.values(), *kept.headers.values()))
+
+
+def test_the_fixed_pieces_of_a_value_with_templates_are_taken_out_too() -> None:
+    spec = ServerSpec(
+        command="x",
+        env={"URL": "postgresql://me:hunter2@${HOST}:5432/db", "KEY": "hunter2-${HOME}", "SAME": "${TOKEN}"},
+        headers={"Authorization": "Bearer ${TOKEN}"},
+    )
+    kept, values = extract("s", spec)
+    assert "hunter2" not in kept.model_dump_json()
+    assert kept.headers == {"Authorization": "Bearer ${TOKEN}"}
+    assert kept.env["SAME"] == "${TOKEN}"
+    given = {"HOST": "h", "HOME": "/h", "TOKEN": "t"}
+    whole = expand_spec(kept, given.get, values.get, {})
+    assert whole.env == {"URL": "postgresql://me:hunter2@h:5432/db", "KEY": "hunter2-/h", "SAME": "t"}
