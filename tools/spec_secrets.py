@@ -151,5 +151,5 @@ class _Found:
 
 
 def _escaped(character: re.Match[str]) -> str:
-    """Write what would end a `${secret:...}` too early as in a URL."""
+    """Write as in a URL what would end a `${secret:...}` too early or look like a user's information."""
     return f"%{ord(character[0]):02X}"

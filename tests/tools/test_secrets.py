@@ -279,6 +279,7 @@ WORDS = st.sampled_from(
 TEXTS = st.lists(WORDS, max_size=4).map("".join)
 
 
+@example(args=[], env={}, headers={}, query="://--token@--api-key=v")
 @example(args=[], env={}, headers={}, query='${--api-key={"key": "v"}')
 @given(
     args=st.lists(TEXTS, max_size=5),
