@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 INVALID_REQUEST = -32600
 INTERNAL_ERROR = -32603
+INTERNAL = "Internal error of ToolScore; its log has the details."
 
 OWN_META = ("io.modelcontextprotocol/", "toolscore/")
 """Beginnings of the members of a request's `_meta` that are for this hop only."""
@@ -123,7 +124,8 @@ class ExpressLane:
         identity = params.get("requestId") if isinstance(params, dict) else None
         if not isinstance(identity, str | int):
             return False
-        task = self._calls.get((type(identity), identity))
+        # Taken out here: a task that is cancelled before its first step never runs, and could not do it itself.
+        task = self._calls.pop((type(identity), identity), None)
         if task is None:
             return False
         task.cancel()
@@ -157,10 +159,13 @@ class ExpressLane:
             return  # a cancelled request is not answered (MCP)
         except Exception:
             logger.exception("bug while serving tools/call")
-            self._refuse(identity, INTERNAL_ERROR, "Internal error of ToolScore; its log has the details.")
+            self._refuse(identity, INTERNAL_ERROR, INTERNAL)
             return
         finally:
-            del self._calls[key]
+            if (
+                self._calls.get(key) is asyncio.current_task()
+            ):  # after a cancellation the id may be in use anew
+                del self._calls[key]
         if self._modern:
             result = modern_result(result, self._stamp)
         self._write({"jsonrpc": "2.0", "id": identity, "result": result})

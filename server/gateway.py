@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from .. import __version__
 from ..tools.caller import Caller
 from .connection import Connection
-from .express import ExpressLane, modern_result, origin_of, passed_meta
+from .express import INTERNAL, ExpressLane, modern_result, origin_of, passed_meta
 from .own_tools import OWN_TOOLS
 from .toolset import Call, ToolSet
 
@@ -32,8 +32,6 @@ INSTRUCTIONS = (
     "describe_tool, call it with execute_tool. If none will do, install_server adds a server from a package index, "
     "and its tools can be called at once."
 )
-
-INTERNAL = "Internal error of ToolScore; its log has the details."
 
 _caller: ContextVar[Caller] = ContextVar("toolscore_caller")
 _passed_on: ContextVar[list[dict[str, Any]]] = ContextVar("toolscore_passed_on")

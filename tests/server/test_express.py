@@ -124,6 +124,18 @@ async def test_a_cancelled_call_is_not_answered(home: Path) -> None:
         assert (await client.receive())["id"] == "next"
 
 
+async def test_an_id_is_free_again_at_once_when_its_call_is_cancelled(home: Path) -> None:
+    cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "again"}}
+    async with line(home) as client:
+        for _ in range(20):
+            # Both in one write, so that the call is cancelled before it took its first step.
+            asked = {"name": "f__sleep", "arguments": {"seconds": 30}}
+            begin = {"jsonrpc": "2.0", "id": "again", "method": "tools/call", "params": asked}
+            client.send(f"{json.dumps(begin)}\n{json.dumps(cancel)}\n".encode())
+            client.call("again", "f__add", a=1, b=1)
+            assert (await client.receive())["result"]["content"][0]["text"] == "2"
+
+
 async def test_progress_bears_the_callers_own_token(home: Path) -> None:
     async with line(home) as client:
         for token in ("mine", 5):
