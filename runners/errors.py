@@ -87,3 +87,10 @@ class ChildFaultError(RunnerError):
         super().__init__(message)
         self.code = code
         self.data = data
+
+    def as_error(self) -> dict[str, object]:
+        """Give it as the `error` member of a JSON-RPC answer."""
+        error: dict[str, object] = {"code": self.code, "message": self.message}
+        if self.data is not None:
+            error["data"] = self.data
+        return error

@@ -1,4 +1,4 @@
-"""The MCP session with one server: handshake, requests by id, progress, cancellation. Raw dicts all the way.
+"""The MCP session with one server: requests by id, progress, cancellation, its own requests. Raw dicts all the way.
 
 Both eras of the protocol: the `initialize` handshake (2024-11-05 to 2025-11-25) and, for a server that refuses
 it, the modern one (2026-07-28), where every request carries its own envelope in `_meta`.
@@ -7,42 +7,32 @@ it, the modern one (2026-07-28), where every request carries its own envelope in
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from . import handshake
 from .base import LOST, UNHEARD, Channel, Message
 from .deadline import Deadline
-from .errors import ChildFaultError, ChildGoneError, ChildTimeoutError, StartError
+from .errors import ChildFaultError, ChildGoneError, ChildTimeoutError
+from .handshake import MODERN_VERSION
+from .listing import list_all, list_tools
+from .patron import Ask, Patron, ProgressSink
+from .switchboard import Incoming, Switchboard
 
 logger = logging.getLogger(__name__)
 
-HANDSHAKE_VERSION = "2025-11-25"
-"""The handshake-era version ToolScore offers."""
-
-HANDSHAKE_VERSIONS = frozenset({"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"})
-"""The handshake-era versions it accepts as an answer."""
-
-MODERN_VERSION = "2026-07-28"
-"""The modern version, spoken with servers that refuse the handshake."""
-
-UNSUPPORTED_VERSION = -32022
 CONNECTION_CLOSED = -32000
+INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
-INVALID_ANSWER = -32603
-
-MAX_PAGES = 1000
-"""Pages of one list; a server whose cursors go round in a circle must not be followed for ever."""
+INTERNAL_ERROR = -32603
 
 LAST_WORDS = 0.3
 """Seconds that requests in flight wait for a server's exit status once it closed its output."""
 
-ProgressSink = Callable[[float, float | None, str], None]
 
-
-class _Pending:
-    """One request in flight."""
+class _Waiter:
+    """What is told of the answer to a request, and of its progress."""
 
     __slots__ = ("future", "on_progress")
 
@@ -59,6 +49,8 @@ class ChildSession:
         client_info: Name and version ToolScore introduces itself with.
         epitaph: Says why the line is closed, once it is.
         ended: Waits up to some seconds for the end of what is behind the line.
+        patron: Takes what the server asks and tells by itself; without one, it is offered nothing to ask for.
+        name: The server's name.
     """
 
     def __init__(
@@ -68,14 +60,16 @@ class ChildSession:
         client_info: dict[str, Any],
         epitaph: Callable[[], str],
         ended: Callable[[float], Awaitable[bool]] | None = None,
+        patron: Patron | None = None,
+        name: str = "",
     ) -> None:
+        self.name = name
+        self.client_info = client_info
+        self.patron = patron
         self._channel = channel
-        self._client_info = client_info
         self._epitaph = epitaph
         self._ended = ended
-        self._pending: dict[str, _Pending] = {}
-        # Not numeric: some peers take "7" and 7 for the same id.
-        self._ids = (f"ts-{number}" for number in itertools.count(1))
+        self._board: Switchboard[_Waiter] = Switchboard()
         self._running: asyncio.Task[None] | None = None
         self.closed = asyncio.Event()
         self.ending = False
@@ -84,7 +78,8 @@ class ChildSession:
         self.server_info: dict[str, Any] = {}
         self.capabilities: dict[str, Any] = {}
         self.instructions: str | None = None
-        self.on_tools_changed: Callable[[], None] | None = None
+        self.on_list_changed: Callable[[str], None] | None = None
+        """Called with `tools`, `resources` or `prompts` when the server says that list changed."""
 
     @property
     def modern(self) -> bool:
@@ -94,7 +89,12 @@ class ChildSession:
     @property
     def in_flight(self) -> int:
         """How many requests wait for an answer."""
-        return len(self._pending)
+        return len(self._board.outgoing)
+
+    @property
+    def owners(self) -> list[Any]:
+        """In whose names requests are in flight, oldest first; ToolScore's own are not among them."""
+        return [entry.owner for entry in self._board.outgoing if entry.owner is not None]
 
     def open(self) -> None:
         """Begin to read. The session owns the one task that does."""
@@ -104,15 +104,17 @@ class ChildSession:
         try:
             await self._channel.run(self._receive)
             self.closed.set()
-            if self._pending and self._ended is not None:
+            if self._board.outgoing and self._ended is not None:
                 # A moment later it is known how the server ended, which is what these callers want to read.
                 await self._ended(LAST_WORDS)
         finally:
             self.closed.set()
-            gone, self._pending = self._pending, {}
-            for pending in gone.values():
-                if not pending.future.done():
-                    pending.future.set_exception(ChildGoneError(self._epitaph(), written=True))
+            outgoing, incoming = self._board.close()
+            for asked in incoming:
+                asked.work.cancel()
+            for entry in outgoing:
+                if not entry.waiter.future.done():
+                    entry.waiter.future.set_exception(ChildGoneError(self._epitaph(), written=True))
 
     async def aclose(self) -> None:
         """Stop reading. The channel is closed by whoever opened it."""
@@ -127,103 +129,23 @@ class ChildSession:
         logger.error("the line of a server could not be closed")
 
     async def handshake(self, *, modern_first: bool = False) -> None:
-        """Agree on a protocol version and learn what the server offers.
+        """Agree on a protocol version and learn what the server offers; see `handshake.agree`."""
+        await handshake.agree(self, modern_first=modern_first)
 
-        Args:
-            modern_first: Skip the handshake of old, for a server that is known to refuse it.
-
-        Raises:
-            StartError: If the server answers, but not as an MCP server.
-            ChildGoneError: If it ends meanwhile.
-        """
-        if modern_first:
-            try:
-                await self._discover()
-                return
-            except ChildFaultError:
-                self.version = None  # it was replaced by one that does not speak it
-        try:
-            await self._initialize()
-            return
-        except ChildFaultError as exc:
-            if modern_first or exc.code not in (UNSUPPORTED_VERSION, METHOD_NOT_FOUND):
-                raise StartError(
-                    f"the server refused the handshake: {exc.message} (code {exc.code})"
-                ) from exc
-        try:
-            await self._discover()
-        except ChildFaultError as exc:
-            self.version = None
-            raise StartError(
-                f"the server refused both protocol eras: {exc.message} (code {exc.code}). It may need a newer "
-                "ToolScore, or is no MCP server."
-            ) from exc
-
-    async def _discover(self) -> None:
-        self._agree_on(MODERN_VERSION)
-        result = await self.request("server/discover", {})
-        versions = result.get("supportedVersions")
-        if not isinstance(versions, list) or MODERN_VERSION not in versions:
-            raise StartError(f"the server speaks only {versions}, which this ToolScore does not.")
-        self._learn(result, _object(result, "_meta").get("io.modelcontextprotocol/serverInfo"))
-
-    def _agree_on(self, version: str) -> None:
+    def use_version(self, version: str) -> None:
+        """Speak a protocol version from now on."""
         self.version = version
         use_version = getattr(self._channel, "use_version", None)
         if use_version is not None:
             use_version(version)
 
-    def _learn(self, result: dict[str, Any], server_info: Any) -> None:
-        self.server_info = server_info if isinstance(server_info, dict) else {}
-        self.capabilities = _object(result, "capabilities")
-        instructions = result.get("instructions")
-        self.instructions = instructions if isinstance(instructions, str) else None
-
-    async def _initialize(self) -> None:
-        result = await self.request(
-            "initialize",
-            {"protocolVersion": HANDSHAKE_VERSION, "capabilities": {}, "clientInfo": self._client_info},
-        )
-        version = result.get("protocolVersion")
-        if version not in HANDSHAKE_VERSIONS:
-            raise StartError(
-                f"the server answered the handshake with protocol version {version!r}, unknown here."
-            )
-        self._agree_on(version)
-        self._learn(result, result.get("serverInfo"))
-        self.notify("notifications/initialized", None)
-
     async def list_all(self, method: str, key: str) -> list[dict[str, Any]]:
-        """Fetch every page of a list.
-
-        Args:
-            method: The list's method, such as `tools/list`.
-            key: The result's member that holds the items, such as `tools`.
-        """
-        items: list[dict[str, Any]] = []
-        cursor: Any = None
-        seen: list[Any] = []
-        for _ in range(MAX_PAGES):
-            result = await self.request(method, {"cursor": cursor} if cursor else {})
-            page = result.get(key)
-            if isinstance(page, list):
-                items.extend(item for item in page if isinstance(item, dict))
-            cursor = result.get("nextCursor")
-            if not cursor:
-                return items
-            if cursor in seen:
-                raise StartError(
-                    f"{method} does not end: after {len(seen)} pages the server's cursors go in a circle."
-                )
-            seen.append(cursor)
-        raise StartError(f"{method} did not end after {MAX_PAGES} pages.")
+        """Fetch every page of a list; see `listing.list_all`."""
+        return await list_all(self, method, key)
 
     async def list_tools(self) -> list[dict[str, Any]]:
         """Fetch the server's tools as they are; none, if it does not offer any."""
-        if "tools" not in self.capabilities:
-            return []
-        tools = await self.list_all("tools/list", "tools")
-        return [tool for tool in tools if isinstance(tool.get("name"), str)]
+        return await list_tools(self)
 
     async def request(
         self,
@@ -232,6 +154,8 @@ class ChildSession:
         *,
         timeout: float | None = None,
         on_progress: ProgressSink | None = None,
+        owner: Any = None,
+        envelope: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Send a request and wait for its answer.
 
@@ -240,6 +164,9 @@ class ChildSession:
             params: Its parameters; not kept, not changed.
             timeout: Seconds without an answer or progress after which it is cancelled; `None` waits.
             on_progress: Told of the server's progress on this request.
+            owner: In whose name it is sent, for the server's own requests meanwhile.
+            envelope: Members of the modern envelope that differ from ToolScore's own, such as the capabilities of
+                the client this is done for.
 
         Returns:
             The result object, untouched.
@@ -249,20 +176,22 @@ class ChildSession:
             ChildGoneError: If the line is closed before the answer.
             ChildTimeoutError: If the time is over; the server is told to cancel.
         """
-        request_id = next(self._ids)
-        params = self._enveloped(params, request_id if on_progress else None)
+        board = self._board
+        identity = board.next_id()
+        params = self._enveloped(params, identity if on_progress else None, envelope)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Message] = loop.create_future()
         deadline = Deadline(loop, method, timeout, future)
+        progressed: ProgressSink | None = None
+        if on_progress is not None:
 
-        def progressed(progress: float, total: float | None, message: str) -> None:
-            deadline.extend()
-            assert on_progress is not None
-            on_progress(progress, total, message)
+            def progressed(progress: float, total: float | None, message: str) -> None:
+                deadline.extend()
+                on_progress(progress, total, message)
 
-        self._pending[request_id] = _Pending(future, progressed if on_progress else None)
+        board.send(identity, method, _Waiter(future, progressed), owner)
         try:
-            self._channel.send({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
+            self._channel.send({"jsonrpc": "2.0", "id": identity, "method": method, "params": params})
             deadline.extend()
             if self._channel.congested:
                 await self._drained(future)
@@ -273,14 +202,17 @@ class ChildSession:
                 self.closed.set()
             raise
         except ChildTimeoutError:
-            self._cancel(request_id, method, "timed out")
+            self._cancel(identity, method, "timed out")
             raise
         except asyncio.CancelledError:
-            self._cancel(request_id, method, "the caller cancelled")
+            self._cancel(identity, method, "the caller cancelled")
             raise
         finally:
             deadline.close()
-            self._pending.pop(request_id, None)
+            board.withdraw(identity)
+        return self._result(message)
+
+    def _result(self, message: Message) -> dict[str, Any]:
         result = message.get("result")
         if isinstance(result, dict):
             return result
@@ -309,79 +241,129 @@ class ChildSession:
         message: Message = {"jsonrpc": "2.0", "method": method}
         if params is not None:
             message["params"] = params
+        self._send(message)
+
+    def _send(self, message: Message) -> None:
         try:
             self._channel.send(message)
         except ChildGoneError:
-            logger.debug("dropped %s: the line is closed", method)
+            logger.debug("dropped %s: the line is closed", message.get("method", "an answer"))
 
-    def _cancel(self, request_id: str, method: str, reason: str) -> None:
-        if method != "initialize":  # the specification forbids cancelling it
-            self.notify("notifications/cancelled", {"requestId": request_id, "reason": reason})
+    def _cancel(self, identity: str, method: str, reason: str) -> None:
+        # An answer that came in the same turn leaves nothing to cancel; the specification forbids it for initialize.
+        if self._board.withdraw(identity) and method != "initialize":
+            self.notify("notifications/cancelled", {"requestId": identity, "reason": reason})
 
-    def _enveloped(self, params: dict[str, Any], token: str | None) -> dict[str, Any]:
+    def _enveloped(
+        self, params: dict[str, Any], token: str | None, envelope: dict[str, Any] | None
+    ) -> dict[str, Any]:
         meta: dict[str, Any] = {}
         if token is not None:
             meta["progressToken"] = token
         if self.modern:
             meta["io.modelcontextprotocol/protocolVersion"] = MODERN_VERSION
-            meta["io.modelcontextprotocol/clientInfo"] = self._client_info
+            meta["io.modelcontextprotocol/clientInfo"] = self.client_info
             meta["io.modelcontextprotocol/clientCapabilities"] = {}
+            if envelope:
+                meta.update(envelope)
         return {**params, "_meta": {**(params.get("_meta") or {}), **meta}} if meta else params
 
     def _receive(self, message: Message) -> None:
         """Sort one message that arrived. Called by the channel, must not raise on what a server may send."""
         method = message.get("method")
         if method is None:
-            key = message.get("id")
-            pending = self._pending.get(key) if isinstance(key, str) else None
-            if pending is not None and not pending.future.done():
-                pending.future.set_result(message)
+            entry = self._board.answered(message)
+            if entry is not None and not entry.waiter.future.done():
+                entry.waiter.future.set_result(message)
             return
+        if not isinstance(method, str):
+            return
+        params = message.get("params")
         if "id" in message:
-            self._answer(message["id"], method)
+            self._asked(message, method)
         elif method == "notifications/progress":
-            self._progress(message.get("params"))
-        elif method == "notifications/tools/list_changed" and self.on_tools_changed is not None:
-            self.on_tools_changed()
+            self._progress(params)
+        elif method == "notifications/cancelled":
+            withdrawn = self._board.cancelled(params)
+            if withdrawn is not None:
+                withdrawn.work.cancel()
+        elif method.endswith("/list_changed"):
+            if self.on_list_changed is not None:
+                self.on_list_changed(method.removeprefix("notifications/").removesuffix("/list_changed"))
+        elif self.patron is not None:
+            self.patron.told(self, method, params if isinstance(params, dict) else {})
 
     def _progress(self, params: Any) -> None:
-        if not isinstance(params, dict):
+        entry = self._board.progressed(params)
+        if entry is None or entry.waiter.on_progress is None:
             return
-        token, progress, total = params.get("progressToken"), params.get("progress"), params.get("total")
-        pending = self._pending.get(token) if isinstance(token, str) else None
-        if pending is not None and pending.on_progress is not None and isinstance(progress, int | float):
-            text = params.get("message")
-            pending.on_progress(
+        progress, total, text = params.get("progress"), params.get("total"), params.get("message")
+        if isinstance(progress, int | float):
+            entry.waiter.on_progress(
                 progress,
                 total if isinstance(total, int | float) else None,
                 text if isinstance(text, str) else "",
             )
 
-    def _answer(self, request_id: Any, method: str) -> None:
-        """Answer a server's own request: ToolScore declared no capability, so there is only `ping`."""
-        reply: Message = {"jsonrpc": "2.0", "id": request_id}
-        if method == "ping":
-            reply["result"] = {}
+    def _asked(self, message: Message, method: str) -> None:
+        """Take a server's own request."""
+        identity = message["id"]
+        if not isinstance(identity, str | int) or isinstance(identity, bool):
+            self._refuse(identity, INVALID_REQUEST, "the id of a request is a string or an integer")
+        elif method == "ping":
+            self._send({"jsonrpc": "2.0", "id": identity, "result": {}})
+        elif self.patron is None or self.modern:
+            self._refuse(identity, METHOD_NOT_FOUND, f"ToolScore does not offer {method}")
         else:
-            reply["error"] = {"code": METHOD_NOT_FOUND, "message": f"ToolScore does not offer {method}"}
+            entry = self._board.admit(message)
+            if entry is None:
+                self._refuse(identity, INVALID_REQUEST, f"request id {identity!r} is in use already")
+                return
+            entry.work = asyncio.get_running_loop().create_task(self._serve(entry, message, self.patron))
+
+    async def _serve(self, entry: Incoming, message: Message, patron: Patron) -> None:
+        raw = message.get("params")
+        params = raw if isinstance(raw, dict) else {}
+        meta = params.get("_meta")
+        token = meta.get("progressToken") if isinstance(meta, dict) else None
+
+        def progress(done: float, total: float | None, text: str) -> None:
+            told: dict[str, Any] = {"progressToken": token, "progress": done}
+            if total is not None:
+                told["total"] = total
+            if text:
+                told["message"] = text
+            self.notify("notifications/progress", told)
+
+        ask = Ask(entry.method, params, self.owners, progress if token is not None else None)
+        reply: Message = {"jsonrpc": "2.0", "id": entry.id}
         try:
-            self._channel.send(reply)
-        except ChildGoneError:
-            logger.debug("dropped the answer to %s: the line is closed", method)
+            reply["result"] = await patron.asked(self, ask)
+        except asyncio.CancelledError:
+            self._board.finished(entry)
+            raise
+        except ChildFaultError as exc:
+            reply["error"] = exc.as_error()
+        except Exception:
+            logger.exception("bug while answering %s of server %s", entry.method, self.name)
+            reply["error"] = {"code": INTERNAL_ERROR, "message": "Internal error of ToolScore"}
+        if self._board.finished(entry):
+            self._send(reply)
 
-
-def _object(value: dict[str, Any], key: str) -> dict[str, Any]:
-    member = value.get(key)
-    return member if isinstance(member, dict) else {}
+    def _refuse(self, identity: Any, code: int, text: str) -> None:
+        self._send({"jsonrpc": "2.0", "id": identity, "error": {"code": code, "message": text}})
 
 
 def _fault(error: Any) -> ChildFaultError:
     """Read a JSON-RPC error, also one that is not well-formed."""
     if not isinstance(error, dict):
         return ChildFaultError(
-            INVALID_ANSWER, "the server's answer holds neither a result object nor an error"
+            INTERNAL_ERROR, "the server's answer holds neither a result object nor an error"
         )
     code = error.get("code")
     return ChildFaultError(
         code if isinstance(code, int) else 0, str(error.get("message", "unknown error")), error.get("data")
     )
+
+
+__all__ = ["MODERN_VERSION", "ChildSession", "ProgressSink"]

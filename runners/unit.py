@@ -21,8 +21,11 @@ from .errors import (
     StartError,
 )
 from .lifecycle import Event, Lifecycle, RestartPolicy, State
+from .listing import Offers, list_offers
+from .patron import Patron
 from .session import MODERN_VERSION, ChildSession
 from .spec import Installation
+from .watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +46,7 @@ class SupervisorOptions:
         start_concurrency: Servers started at the same time.
         max_memory: Bytes a server may use with all it started; 0 for no limit.
         policy: When to restart.
+        patron: Takes what servers ask and tell by themselves.
     """
 
     client_info: dict[str, Any]
@@ -50,6 +54,7 @@ class SupervisorOptions:
     start_concurrency: int = 8
     max_memory: int = 0
     policy: RestartPolicy = field(default_factory=RestartPolicy)
+    patron: Patron | None = None
 
 
 class NotReadyError(RunnerError):
@@ -90,7 +95,10 @@ class Unit:
         self.installation = installation
         self.life = Lifecycle(policy=options.policy, since=time.monotonic())
         self.session: ChildSession | None = None
+        self.watch: Watch | None = None
+        """Subscriptions of the present session."""
         self.tools: list[dict[str, Any]] = []
+        self.offers = Offers()
         self.era = era
         self.constraint: str | None = None
         """A version constraint that is likely to cure the last failed start."""
@@ -297,16 +305,21 @@ class Unit:
             client_info=self._options.client_info,
             epitaph=child.epitaph,
             ended=child.ended_within,
+            patron=self._options.patron,
+            name=self.name,
         )
         self.session = session
         session.open()
         await session.handshake(modern_first=self.era == MODERN_VERSION)
         self.tools = await session.list_tools()
+        self.offers = await list_offers(session)
         self.era = session.version
-        session.on_tools_changed = self._list_again
+        session.on_list_changed = self._list_again
+        self.watch = Watch(session)
+        self.watch.start()
 
-    def _list_again(self) -> None:
-        """Fetch the tool list once more: the server says it changed. Changes meanwhile ask for another round."""
+    def _list_again(self, _kind: str = "") -> None:
+        """Fetch the lists once more: the server says one changed. Changes meanwhile ask for another round."""
         self._stale = True
         if self._listing is None or self._listing.done():
             self._listing = asyncio.get_running_loop().create_task(self._follow_tools())
@@ -317,8 +330,9 @@ class Unit:
             try:
                 async with asyncio.timeout(self._options.start_timeout):
                     self.tools = await session.list_tools()
+                    self.offers = await list_offers(session)
             except (TimeoutError, RunnerError) as exc:
-                logger.warning("server %s: its changed tools cannot be listed: %s", self.name, exc)
+                logger.warning("server %s: its changed lists cannot be had: %s", self.name, exc)
                 return
             self._on_change(self)
 
@@ -391,6 +405,9 @@ class Unit:
         session, self.session = self.session, None
         if session is not None:
             session.ending = True
+        if self.watch is not None:
+            self.watch.close()
+            self.watch = None
         if self._listing is not None:
             self._listing.cancel()
         await self._runner.stop_server(self.name, self._grace)

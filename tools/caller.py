@@ -10,6 +10,9 @@ MANAGE = "manage"
 CALL = "call"
 """The right to call tools."""
 
+REGISTER = "register"
+"""The right to dial in as a server."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:

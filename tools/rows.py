@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypedDict
 
+from ..runners.listing import Offers
 from ..runners.spec import Installation
 from .digest import tool_digest
 
@@ -25,6 +26,7 @@ class ServerRow:
         era: The MCP protocol version it spoke last.
         server_info: What it said of itself in the handshake.
         instructions: Its instructions to the model.
+        offers: What it offers besides tools, as `Offers.as_json` gives it.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ServerRow:
     era: str | None = None
     server_info: dict[str, Any] | None = None
     instructions: str | None = None
+    offers: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Said(TypedDict):
     era: str | None
     server_info: dict[str, Any] | None
     instructions: str | None
+    offers: dict[str, Any] | None
 
 
 class Speaker(Protocol):
@@ -85,6 +89,11 @@ class Speaker(Protocol):
     instructions: str | None
 
 
-def said_by(session: Speaker) -> Said:
+def said_by(session: Speaker, offers: Offers) -> Said:
     """Give what is stored of a session."""
-    return {"era": session.version, "server_info": session.server_info, "instructions": session.instructions}
+    return {
+        "era": session.version,
+        "server_info": session.server_info,
+        "instructions": session.instructions,
+        "offers": offers.as_json(),
+    }

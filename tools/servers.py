@@ -116,7 +116,7 @@ class Servers:
         if unit.name not in self.library.servers or session is None:
             return
         try:
-            if await self.library.refresh(unit.name, said_by(session), unit.tools):
+            if await self.library.refresh(unit.name, said_by(session, unit.offers), unit.tools):
                 logger.info("server %s: its tools changed", unit.name)
         except Exception:
             # The server works; only what is remembered of it is not fresh.
@@ -355,7 +355,7 @@ class Servers:
             origin=origin,
             enabled=True,
             installation=unit.installation,
-            **said_by(session),
+            **said_by(session, unit.offers),
         )
         try:
             tools = await completed(self.library.add(row, unit.tools))

@@ -115,7 +115,13 @@ class Store:
         return {row.name for row in await self._read(select(SERVER.c.name))}
 
     async def update_server(
-        self, name: str, *, era: str | None, server_info: dict[str, Any] | None, instructions: str | None
+        self,
+        name: str,
+        *,
+        era: str | None,
+        server_info: dict[str, Any] | None,
+        instructions: str | None,
+        offers: dict[str, Any] | None = None,
     ) -> None:
         """Replace what a server said of itself; whether it is enabled is somebody else's to change.
 
@@ -124,13 +130,15 @@ class Store:
             era: The MCP protocol version it spoke last.
             server_info: What it said of itself in the handshake.
             instructions: Its instructions to the model.
+            offers: Its capabilities, resources, resource templates and prompts.
 
         Raises:
             UnknownServerError: If there is none of that name.
             StoreError: If it cannot be written.
         """
+        said = {"era": era, "server_info": server_info, "instructions": instructions, "offers": offers}
         async with self._transaction() as connection:
-            await _touch(connection, name, era=era, server_info=server_info, instructions=instructions)
+            await _touch(connection, name, **said)
 
     async def replace_tools(self, server: str, tools: Sequence[ToolRow]) -> None:
         """Replace the tools of a server.
@@ -250,6 +258,7 @@ def _values(row: ServerRow) -> dict[str, Any]:
         "era": row.era,
         "server_info": row.server_info,
         "instructions": row.instructions,
+        "offers": row.offers,
     }
 
 
@@ -273,6 +282,7 @@ def _server(row: Row[Any]) -> ServerRow | None:
         era=row.era,
         server_info=row.server_info,
         instructions=row.instructions,
+        offers=row.offers,
     )
 
 

@@ -38,6 +38,7 @@ SERVER = Table(
     Column("era", String),
     Column("server_info", _DOCUMENT),
     Column("instructions", Text),
+    Column("offers", _DOCUMENT),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
 )

@@ -260,7 +260,7 @@ async def test_a_ping_is_answered_and_what_was_not_offered_is_refused(tmp_path: 
 async def test_a_changed_tool_list_is_told(tmp_path: Path) -> None:
     async with speaking(tmp_path) as session:
         changed = asyncio.Event()
-        session.on_tools_changed = changed.set
+        session.on_list_changed = lambda _kind: changed.set()
         await call(session, "change_tools", name="newcomer")
         await asyncio.wait_for(changed.wait(), 5)
         assert "newcomer" in {tool["name"] for tool in await session.list_tools()}

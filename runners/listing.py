@@ -1,0 +1,125 @@
+"""What a server offers: its lists of tools, resources, resource templates and prompts, fetched whole."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .errors import ChildFaultError, StartError
+
+if TYPE_CHECKING:
+    from .session import ChildSession
+
+logger = logging.getLogger(__name__)
+
+MAX_PAGES = 1000
+"""Pages of one list; a server whose cursors go round in a circle must not be followed for ever."""
+
+METHOD_NOT_FOUND = -32601
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What a server offers besides its tools, each object as the server listed it.
+
+    Attributes:
+        capabilities: Its server capabilities (MCP `ServerCapabilities`).
+        resources: Its resources (`Resource`).
+        templates: Its resource templates (`ResourceTemplate`).
+        prompts: Its prompts (`Prompt`).
+    """
+
+    capabilities: dict[str, Any] = field(default_factory=dict)
+    resources: list[Item] = field(default_factory=list)
+    templates: list[Item] = field(default_factory=list)
+    prompts: list[Item] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as the store keeps it."""
+        return {
+            "capabilities": self.capabilities,
+            "resources": self.resources,
+            "resourceTemplates": self.templates,
+            "prompts": self.prompts,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Offers:
+        """Read what `as_json` gave; whatever else it is, nothing is offered."""
+        if not isinstance(value, dict):
+            return cls()
+        capabilities = value.get("capabilities")
+        return cls(
+            capabilities if isinstance(capabilities, dict) else {},
+            *(_items(value.get(key)) for key in ("resources", "resourceTemplates", "prompts")),
+        )
+
+
+async def list_all(session: ChildSession, method: str, key: str) -> list[Item]:
+    """Fetch every page of a list.
+
+    Args:
+        session: The session with the server.
+        method: The list's method, such as `tools/list`.
+        key: The result's member that holds the items, such as `tools`.
+
+    Raises:
+        StartError: If the list does not end.
+    """
+    items: list[Item] = []
+    cursor: Any = None
+    seen: list[Any] = []
+    for _ in range(MAX_PAGES):
+        result = await session.request(method, {"cursor": cursor} if cursor else {})
+        items.extend(_items(result.get(key)))
+        cursor = result.get("nextCursor")
+        if not cursor:
+            return items
+        if cursor in seen:
+            raise StartError(
+                f"{method} does not end: after {len(seen)} pages the server's cursors go in a circle."
+            )
+        seen.append(cursor)
+    raise StartError(f"{method} did not end after {MAX_PAGES} pages.")
+
+
+async def list_tools(session: ChildSession) -> list[Item]:
+    """Fetch the server's tools; none, if it does not offer any."""
+    if "tools" not in session.capabilities:
+        return []
+    return _named(await list_all(session, "tools/list", "tools"), "name")
+
+
+async def list_offers(session: ChildSession) -> Offers:
+    """Fetch what else the server offers. A list that cannot be had is empty: its tools work all the same."""
+    resources: list[Item] = []
+    templates: list[Item] = []
+    prompts: list[Item] = []
+    if "resources" in session.capabilities:
+        resources = _named(await _list_if_any(session, "resources/list", "resources"), "uri")
+        listed = await _list_if_any(session, "resources/templates/list", "resourceTemplates")
+        templates = _named(listed, "uriTemplate")
+    if "prompts" in session.capabilities:
+        prompts = _named(await _list_if_any(session, "prompts/list", "prompts"), "name")
+    return Offers(session.capabilities, resources, templates, prompts)
+
+
+async def _list_if_any(session: ChildSession, method: str, key: str) -> list[Item]:
+    try:
+        return await list_all(session, method, key)
+    except (ChildFaultError, StartError) as exc:
+        if not isinstance(exc, ChildFaultError) or exc.code != METHOD_NOT_FOUND:
+            logger.warning("server %s: %s failed: %s", session.name, method, exc)
+        return []
+
+
+def _items(value: Any) -> list[Item]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _named(items: list[Item], key: str) -> list[Item]:
+    """Leave out what could not be asked for."""
+    return [item for item in items if isinstance(item.get(key), str)]
