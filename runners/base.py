@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .errors import AuthorizationNeededError, StartError
 from .spec import Candidate, Installation, Report, silent
 
 Message = dict[str, Any]
@@ -118,11 +119,13 @@ class Diagnosis:
         message: What happened and what to do next.
         stderr: The end of the server's standard error.
         constraint: A version constraint that is likely to cure it, such as `mcp<2`.
+        unauthorized: The failure itself, where it is that a person must authorize the server first.
     """
 
     message: str
     stderr: str
     constraint: str | None = None
+    unauthorized: AuthorizationNeededError | None = None
 
 
 class BaseRunner(ABC):
@@ -156,6 +159,14 @@ class BaseRunner(ABC):
             MissingVariableError: If a template of the spec names a variable without a value.
             StartError: If the program or endpoint is not there, or nothing answers.
         """
+
+    def dialed_in(self, server_id: str, channel: Channel) -> None:
+        """Keep the line of a server that has connected by itself, for its next `start_server`.
+
+        Raises:
+            StartError: If this kind of runner takes none.
+        """
+        raise StartError("this kind of runner takes no servers that dial in")
 
     @abstractmethod
     async def stop_server(self, server_id: str, grace: float | None = None) -> bool:

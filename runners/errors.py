@@ -57,6 +57,20 @@ class StartError(RunnerError):
     """A server did not come up: it could not be started, exited, hung, or did not speak MCP."""
 
 
+class AuthorizationNeededError(StartError):
+    """A server wants to be authorized by a person first. Trying again changes nothing until somebody does.
+
+    Args:
+        server: Its name.
+        why: What was wrong with what is kept, as a sentence; empty where nothing is.
+    """
+
+    def __init__(self, server: str, why: str = "") -> None:
+        text = f"server '{server}' needs authorization: run `toolscore authorize {server}`."
+        super().__init__(f"{text} {why}".rstrip())
+        self.why = why
+
+
 class ChildGoneError(RunnerError):
     """The line to the server is closed.
 
@@ -74,13 +88,13 @@ class ChildTimeoutError(RunnerError):
     """The server did not answer a request within its deadline; the request was cancelled."""
 
 
-class ChildFaultError(RunnerError):
-    """The server answered a request with a JSON-RPC error.
+class FaultError(RunnerError):
+    """A request is answered with a JSON-RPC error, whoever answers it.
 
     Args:
         code: The JSON-RPC error code.
-        message: The server's message, untouched.
-        data: The error's data, untouched.
+        message: Its message.
+        data: Its data.
     """
 
     def __init__(self, code: int, message: str, data: object = None) -> None:
@@ -94,3 +108,7 @@ class ChildFaultError(RunnerError):
         if self.data is not None:
             error["data"] = self.data
         return error
+
+
+class ChildFaultError(FaultError):
+    """The server answered a request with a JSON-RPC error; code, message and data are untouched."""

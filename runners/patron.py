@@ -45,7 +45,7 @@ class Patron(Protocol):
             The result object.
 
         Raises:
-            ChildFaultError: What the server is answered instead, as a JSON-RPC error.
+            FaultError: What the server is answered instead, as a JSON-RPC error.
         """
         ...
 

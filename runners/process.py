@@ -11,16 +11,17 @@ from pathlib import Path
 import anyio
 import psutil
 
-from .base import BaseRunner, Child, Diagnosis, Health
+from .authorization import TokenVault, applies, provider_for
+from .base import BaseRunner, Channel, Child, Diagnosis, Health
 from .diagnosis import diagnose
 from .environment import child_environment
-from .errors import SpecError, StartError
+from .errors import AuthorizationNeededError, SpecError, StartError
 from .ledger import Ledger
 from .logs import ServerLog, read_lines
 from .ports import PortRange
 from .process_child import ProcessChild
 from .programs import find_program
-from .remote import HttpChannel, RemoteChild, WebSocketChannel, shown
+from .remote import HttpChannel, RemoteChild, WebSocketChannel, is_sse, shown
 from .spec import Candidate, Installation, Report, ServerSpec, silent
 from .template import expand_spec
 
@@ -41,6 +42,7 @@ class ProcessOptions:
         python: Interpreter for Python servers; ToolScore's own when `None`.
         node: Node program; found when `None`.
         secret: Looks up `${secret:KEY}`.
+        vault: Keeps what OAuth grants for servers over HTTP; without one there is no OAuth.
         environ: ToolScore's environment.
     """
 
@@ -55,6 +57,7 @@ class ProcessOptions:
     python: str | None = None
     node: str | None = None
     secret: Callable[[str], str | None] = lambda _key: None
+    vault: TokenVault | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 
@@ -66,6 +69,7 @@ class ProcessRunner(BaseRunner):
         self._ports = PortRange(*options.ports)
         self._ledger = Ledger(options.run / "processes.jsonl")
         self._children: dict[str, Child] = {}
+        self._dialed: dict[str, WebSocketChannel] = {}
         self._known: dict[str, Installation] = {}
         self._problems: dict[str, str] = {}
 
@@ -124,7 +128,7 @@ class ProcessRunner(BaseRunner):
 
         spec = expand_spec(installation.spec, lookup=options.environ.get, secrets=own_secret, extra=extra)
         if spec.command is None:
-            return await self._connect(spec)
+            return await self._connect(name, spec)
         child = ProcessChild(name, ServerLog(self._log_path(name)))
         environment = child_environment(
             options.environ, spec_env=spec.env, program=spec.command, pass_env=options.pass_env
@@ -140,13 +144,28 @@ class ProcessRunner(BaseRunner):
         remote = await self._connect_when_up(spec, child)
         return ServedChild(child, remote)
 
-    async def _connect(self, spec: ServerSpec) -> RemoteChild:
+    def dialed_in(self, server_id: str, channel: Channel) -> None:
+        """Keep the line for the start that follows."""
+        assert isinstance(channel, WebSocketChannel)
+        self._dialed[server_id] = channel
+
+    async def _connect(self, name: str, spec: ServerSpec) -> RemoteChild:
         assert spec.url is not None
+        if spec.url.startswith("register:"):
+            dialed = self._dialed.pop(name, None)
+            if dialed is None or dialed.is_closed:
+                raise SpecError(
+                    f"It is not connected. It has to dial in, at /register?name={name} of a WebSocket listener."
+                )
+            return RemoteChild(dialed)
         if spec.url.startswith("ws"):
             channel = WebSocketChannel(spec.url, spec.headers)
             await channel.open()
             return RemoteChild(channel)
-        return RemoteChild(HttpChannel(spec.url, spec.headers, sse=spec.url.rstrip("/").endswith("/sse")))
+        auth = None
+        if self._options.vault is not None and applies(spec.url, spec.headers):
+            auth = provider_for(name, spec.url, self._options.vault, headers=spec.headers)
+        return RemoteChild(HttpChannel(spec.url, spec.headers, sse=is_sse(spec.url), auth=auth))
 
     async def _connect_when_up(self, spec: ServerSpec, child: ProcessChild) -> RemoteChild:
         from urllib.parse import urlsplit
@@ -170,7 +189,7 @@ class ProcessRunner(BaseRunner):
                         await anyio.sleep(0.05)  # nothing tells when a port is opened
                         continue
                     writer.close()
-                    return await self._connect(spec)
+                    return await self._connect(child.server_id, spec)
             problem = child.epitaph() + " before it listened"
         except TimeoutError:
             problem = f"it did not listen on port {port} within {patience:g} s"
@@ -203,7 +222,12 @@ class ProcessRunner(BaseRunner):
 
     def explain(self, installation: Installation, problem: str) -> Diagnosis:
         """Explain a failed start, and remember it for `diagnose`."""
-        diagnosis = diagnose(installation, self._children.get(installation.server_id), problem)
+        child = self._children.get(installation.server_id)
+        line = child.line if isinstance(child, RemoteChild) else None
+        if isinstance(line, HttpChannel) and isinstance(line.failure, AuthorizationNeededError):
+            diagnosis = Diagnosis(line.failure.message, "", unauthorized=line.failure)
+        else:
+            diagnosis = diagnose(installation, child, problem)
         self._problems[installation.server_id] = diagnosis.message
         return diagnosis
 

@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
 
 from .base import LOST, UNHEARD, Channel, Message
 from .codec import FrameError, decode, encode, refused_answer
-from .errors import ChildGoneError, StartError
+from .errors import ChildGoneError, RunnerError, StartError
+
+if TYPE_CHECKING:
+    from .oauth import KeptProvider, MachineProvider
 
 MAX_MESSAGE = 64 * 1024 * 1024
 """Bytes of one message from an endpoint."""
@@ -99,6 +102,18 @@ class WebSocketChannel(_QueuedChannel):
         self._headers = headers
         self._connection: Any = None
 
+    @classmethod
+    def over(cls, connection: Any, name: str) -> WebSocketChannel:
+        """Take over a connection that the server has opened.
+
+        Args:
+            connection: A connection of the websockets library, after its opening handshake.
+            name: How it is called in messages.
+        """
+        channel = cls(name, {})
+        channel._connection = connection
+        return channel
+
     async def open(self) -> None:
         """Connect.
 
@@ -163,12 +178,31 @@ class WebSocketChannel(_QueuedChannel):
 
 
 class HttpChannel(_QueuedChannel):
-    """MCP over Streamable HTTP (2025-03-26 and later) through the SDK's client; over HTTP with SSE when told so."""
+    """MCP over Streamable HTTP (2025-03-26 and later) through the SDK's client; over HTTP with SSE when told so.
 
-    def __init__(self, url: str, headers: dict[str, str], *, sse: bool = False) -> None:
+    Args:
+        url: The endpoint.
+        headers: Headers of every request.
+        sse: Whether it is HTTP with SSE.
+        auth: Authorizes requests with OAuth, where the server asks for that.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: dict[str, str],
+        *,
+        sse: bool = False,
+        auth: KeptProvider | MachineProvider | None = None,
+    ) -> None:
         super().__init__(url)
         self._headers = headers
         self._sse = sse
+        self._auth = auth
+        self.failure: RunnerError | None = None
+        """Why no request can be authorized any more, once that is so."""
+        if auth is not None:
+            auth.on_failure = self._unauthorized
         self._version: str | None = None
         self._unknown = False
 
@@ -180,24 +214,25 @@ class HttpChannel(_QueuedChannel):
         """Hand on messages until the connection is closed."""
         from mcp.client.sse import sse_client
         from mcp.client.streamable_http import streamable_http_client
-        from mcp.shared._httpx_utils import create_mcp_http_client
 
         try:
             async with AsyncExitStack() as stack:
-                # A proxy of the environment leads nowhere from this machine to itself.
-                make = _direct_client if _is_loopback(self._url) else create_mcp_http_client
                 if self._sse:
 
                     def watched(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
-                        client = make(headers=headers, timeout=timeout, auth=auth)
+                        client = http_client(self._url, headers, timeout, auth)
                         client.event_hooks["response"].append(self._give_up_on)
                         return client
 
                     streams = await stack.enter_async_context(
-                        sse_client(self._url, headers=self._headers, httpx_client_factory=watched)
+                        sse_client(
+                            self._url, headers=self._headers, httpx_client_factory=watched, auth=self._auth
+                        )
                     )
                 else:
-                    client = await stack.enter_async_context(make(headers=self._headers))
+                    client = await stack.enter_async_context(
+                        http_client(self._url, self._headers, auth=self._auth)
+                    )
                     client.event_hooks["response"].append(self._look_at)
                     streams = await stack.enter_async_context(
                         streamable_http_client(self._url, http_client=client, max_sse_event_size=MAX_MESSAGE)
@@ -213,8 +248,15 @@ class HttpChannel(_QueuedChannel):
 
     async def _give_up_on(self, response: Any) -> None:
         """Close when a message is refused: the SDK's SSE client would let its caller wait."""
+        if self._auth is not None and (response.status_code == 401 or self._auth.owns(response.request)):
+            return  # which has its own way to say that it cannot go on
         if response.status_code >= 400:
             self._close(f"it answered {response.request.method} with HTTP status {response.status_code}")
+
+    def _unauthorized(self, failure: RunnerError) -> None:
+        """Close for want of authorization. The SDK's clients show that to nobody, or in a log only."""
+        self.failure = failure
+        self._close(failure.message)
 
     async def _look_at(self, response: Any) -> None:
         """Notice the status by which a server says that it does not know the session; its text is its own."""
@@ -319,9 +361,21 @@ def _is_loopback(url: str) -> bool:
         return False
 
 
-def _direct_client(headers: dict[str, str] | None = None, timeout: Any = None, auth: Any = None) -> Any:
-    """Make a client as the SDK does, but one that uses no proxy."""
+def is_sse(url: str) -> bool:
+    """Tell from its url whether an endpoint speaks HTTP with SSE."""
+    return url.rstrip("/").endswith("/sse")
+
+
+def http_client(
+    url: str, headers: dict[str, str] | None = None, timeout: Any = None, auth: Any = None
+) -> Any:
+    """Make a client for an endpoint as the SDK does, but one that uses no proxy on this machine."""
+    if not _is_loopback(url):
+        from mcp.shared._httpx_utils import create_mcp_http_client
+
+        return create_mcp_http_client(headers, timeout, auth)
     import httpx2
 
+    # A proxy of the environment leads nowhere from this machine to itself.
     timeout = timeout or httpx2.Timeout(30.0, read=300.0)
     return httpx2.AsyncClient(headers=headers, timeout=timeout, auth=auth, trust_env=False)

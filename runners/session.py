@@ -14,7 +14,7 @@ from typing import Any
 from . import handshake
 from .base import LOST, UNHEARD, Channel, Message
 from .deadline import Deadline
-from .errors import ChildFaultError, ChildGoneError, ChildTimeoutError
+from .errors import ChildFaultError, ChildGoneError, ChildTimeoutError, FaultError
 from .handshake import MODERN_VERSION
 from .listing import list_all, list_tools
 from .patron import Ask, Patron, ProgressSink
@@ -34,10 +34,13 @@ LAST_WORDS = 0.3
 class _Waiter:
     """What is told of the answer to a request, and of its progress."""
 
-    __slots__ = ("future", "on_progress")
+    __slots__ = ("deadline", "future", "on_progress")
 
-    def __init__(self, future: asyncio.Future[Message], on_progress: ProgressSink | None) -> None:
+    def __init__(
+        self, future: asyncio.Future[Message], deadline: Deadline, on_progress: ProgressSink | None
+    ) -> None:
         self.future = future
+        self.deadline = deadline
         self.on_progress = on_progress
 
 
@@ -189,7 +192,7 @@ class ChildSession:
                 deadline.extend()
                 on_progress(progress, total, message)
 
-        board.send(identity, method, _Waiter(future, progressed), owner)
+        board.send(identity, method, _Waiter(future, deadline, progressed), owner)
         try:
             self._channel.send({"jsonrpc": "2.0", "id": identity, "method": method, "params": params})
             deadline.extend()
@@ -242,6 +245,11 @@ class ChildSession:
         if params is not None:
             message["params"] = params
         self._send(message)
+
+    def ask(self, method: str, params: dict[str, Any]) -> None:
+        """Send a request whose answer nobody waits for."""
+        identity = self._board.next_id()
+        self._send({"jsonrpc": "2.0", "id": identity, "method": method, "params": params})
 
     def _send(self, message: Message) -> None:
         try:
@@ -337,16 +345,23 @@ class ChildSession:
 
         ask = Ask(entry.method, params, self.owners, progress if token is not None else None)
         reply: Message = {"jsonrpc": "2.0", "id": entry.id}
+        # A person may be asked: the calls in whose course that happens do not run out of time meanwhile.
+        held = [sent.waiter.deadline for sent in self._board.outgoing if sent.owner is not None]
+        for deadline in held:
+            deadline.hold()
         try:
             reply["result"] = await patron.asked(self, ask)
         except asyncio.CancelledError:
             self._board.finished(entry)
             raise
-        except ChildFaultError as exc:
+        except FaultError as exc:
             reply["error"] = exc.as_error()
         except Exception:
             logger.exception("bug while answering %s of server %s", entry.method, self.name)
             reply["error"] = {"code": INTERNAL_ERROR, "message": "Internal error of ToolScore"}
+        finally:
+            for deadline in held:
+                deadline.release()
         if self._board.finished(entry):
             self._send(reply)
 

@@ -40,7 +40,7 @@ class ServerSpec(BaseModel):
         args: Its arguments.
         env: Environment variables on top of the white list every child gets.
         cwd: Working directory; the server's own folder when `None`.
-        url: `ws://`, `wss://`, `http://` or `https://` endpoint.
+        url: `ws://`, `wss://`, `http://` or `https://` endpoint; `register:WHO` for a server that dials in.
         headers: HTTP headers sent to the endpoint.
     """
 
@@ -57,7 +57,7 @@ class ServerSpec(BaseModel):
     def _one_way_in(self) -> ServerSpec:
         if not self.command and not self.url:
             raise ValueError("a server needs a command to start or a url to connect to")
-        if self.url and not self.url.startswith(("ws://", "wss://", "http://", "https://")):
+        if self.url and not self.url.startswith(("ws://", "wss://", "http://", "https://", "register:")):
             raise ValueError(f"url must start with ws://, wss://, http:// or https://, not {self.url!r}")
         return self
 

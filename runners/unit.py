@@ -13,6 +13,7 @@ import anyio
 
 from .base import BaseRunner
 from .errors import (
+    AuthorizationNeededError,
     ChildFaultError,
     ChildGoneError,
     ChildTimeoutError,
@@ -102,6 +103,8 @@ class Unit:
         self.era = era
         self.constraint: str | None = None
         """A version constraint that is likely to cure the last failed start."""
+        self.unauthorized = False
+        """Whether the last start failed because a person must authorize the server first."""
         self.retries = True
         """Whether a failed start is tried again; not while the server is being installed."""
         self._runner = runner
@@ -267,7 +270,8 @@ class Unit:
         if not isinstance(failure, RunnerError):
             logger.error("bug while starting %s", self.name, exc_info=failure)
             failure = StartError(f"an internal error kept it from starting: {failure!r}")
-        final = isinstance(failure, SpecError) or not self.retries
+        self.unauthorized = isinstance(failure, AuthorizationNeededError)
+        final = isinstance(failure, SpecError | AuthorizationNeededError) or not self.retries
         self._receive(
             Event.START_REFUSED if final else Event.START_FAILED, with_tail(failure.message, failure.stderr)
         )
@@ -275,6 +279,7 @@ class Unit:
     async def _bring_up(self) -> None:
         """Start, shake hands and list, all within one deadline."""
         self.constraint = None
+        self.unauthorized = False
         problem, stderr = "", ""
         async with self._slots:
             try:
@@ -296,6 +301,8 @@ class Unit:
                 problem = child.epitaph() + " before the MCP handshake was done"
         diagnosis = self._runner.explain(self.installation, problem)
         self.constraint = diagnosis.constraint
+        if diagnosis.unauthorized is not None:
+            raise diagnosis.unauthorized
         raise StartError(diagnosis.message, stderr=diagnosis.stderr)
 
     async def _handshake(self) -> None:

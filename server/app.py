@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..runners.errors import SpecError
 from ..runners.lifecycle import RestartPolicy
+from ..runners.patron import Patron
 from ..runners.process import ProcessOptions, ProcessRunner
 from ..runners.spec import Report, silent
-from ..runners.supervisor import Supervisor, SupervisorOptions
+from ..runners.supervisor import Supervisor, SupervisorOptions, Unit
 from ..tools.caller import OWNER
 from ..tools.errors import SecretsError
 from ..tools.library import Library
@@ -22,6 +23,7 @@ from ..tools.router import Router
 from ..tools.rows import Origin
 from ..tools.secrets import Secrets
 from ..tools.servers import Servers
+from ..tools.vault import SecretsVault
 from .home import Home, HomeLock, prepare
 from .settings import Settings
 from .toolset import Call, ToolSet
@@ -40,7 +42,13 @@ SHUTDOWN_GRACE = 1.0
 
 @asynccontextmanager
 async def open_library(
-    settings: Settings, home: Home, *, start: bool, origin: Origin = "agent"
+    settings: Settings,
+    home: Home,
+    *,
+    start: bool,
+    origin: Origin = "agent",
+    patron: Patron | None = None,
+    on_state: Callable[[Unit], None] = lambda _unit: None,
 ) -> AsyncIterator[ToolSet]:
     """Open a home whose lock is held: store, library, supervisor, tools; closed in reverse.
 
@@ -49,6 +57,8 @@ async def open_library(
         home: The home.
         start: Whether to start the enabled servers now, or each at its first call.
         origin: Owner of the rows that are added.
+        patron: Takes what servers ask and tell by themselves.
+        on_state: Told of every change of a server's state.
 
     Raises:
         StoreError: If the store cannot be used, with the reason and the next step.
@@ -68,11 +78,17 @@ async def open_library(
             start_concurrency=settings.process.start_concurrency,
             max_memory=settings.process.max_memory << 20,
             policy=RestartPolicy(limit=settings.process.restart_limit),
+            patron=patron,
         )
         async with Supervisor(runner, options, stop_grace=SHUTDOWN_GRACE) as supervisor:
             secrets = Secrets(home.secrets_file)
             servers = Servers(library, supervisor, runner, secrets, home.servers_dir)
-            supervisor.on_change = servers.changed
+
+            def changed(unit: Unit) -> None:
+                servers.changed(unit)
+                on_state(unit)
+
+            supervisor.on_change = changed
             for name in await servers.tidy():
                 logger.warning("deleted what an interrupted installation of %s had left", name)
             servers.bring_back(start=start)
@@ -88,6 +104,7 @@ async def open_library(
 
 def _process_options(settings: Settings, home: Home) -> ProcessOptions:
     process, install = settings.process, settings.install
+    secrets = Secrets(home.secrets_file)
     return ProcessOptions(
         servers=home.servers_dir,
         logs=home.logs_dir,
@@ -99,7 +116,8 @@ def _process_options(settings: Settings, home: Home) -> ProcessOptions:
         install_timeout=install.timeout,
         python=install.python or None,
         node=install.node or None,
-        secret=_readable(Secrets(home.secrets_file)),
+        secret=_readable(secrets),
+        vault=SecretsVault(secrets),
     )
 
 

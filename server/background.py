@@ -37,7 +37,7 @@ def start(home: Home, options: Sequence[str] = ()) -> tuple[Owner, bool]:
 
     Args:
         home: The home.
-        options: Global options to pass on.
+        options: Options of `serve`, global ones among them, to pass on.
 
     Returns:
         The owner, and whether it was started now; not, if one runs already in whatever mode.
@@ -57,7 +57,7 @@ def start(home: Home, options: Sequence[str] = ()) -> tuple[Owner, bool]:
         before = os.fstat(descriptor).st_size
         # -P: the working directory, which is the home, must not become a place to import from.
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "toolscore", *options, "serve", "--background"],
+            [sys.executable, "-P", "-m", "toolscore", "serve", "--background", *options],
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,

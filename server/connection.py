@@ -1,15 +1,16 @@
-"""One client on a duplex byte stream: newline-delimited JSON-RPC in, one bounded writer out.
+"""One client on any line of frames: what arrives is sorted into the two lanes, what leaves goes through one writer.
 
-Everything that touches the wire of a client is here. What is not a valid message is answered here too, because
-the SDK drops it without a word.
+Everything that touches the wire of a client is here or in the transports made from this: `stream` (standard streams,
+Unix socket) and `websocket`. What is not a valid message is answered here, because the SDK drops it without a word.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -18,10 +19,9 @@ from mcp_types import JSONRPCMessage, JSONRPCNotification, JSONRPCRequest, jsonr
 from pydantic import ValidationError
 
 from ..runners.codec import FrameError, decode, encode
-from ..runners.pipes import LineSplitter
 
 if TYPE_CHECKING:
-    from .express import ExpressLane
+    from .lane import ExpressLane
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +30,19 @@ INVALID_REQUEST = -32600
 INTERNAL_ERROR = -32603
 
 BACKLOG = 64
-"""Messages of a client that may wait before its line is not read any more."""
+"""Messages of a client that may wait for the SDK before its line is not read any more."""
+
+IN_FLIGHT = 1024
+"""Requests of a client that may be under way before its line is not read any more."""
 
 WRITE_HIGH_WATER = 1024 * 1024
 """Bytes waiting for a client that does not read, from where on its answers wait."""
+
+WRITE_LIMIT = 256 * 1024 * 1024
+"""Bytes waiting for a client at the most; one that lets more gather is closed."""
+
+SLOW_TIMEOUT = 30.0
+"""Seconds in which a client that was written to has to read something."""
 
 LAST_ANSWERS = 2.0
 """Seconds that requests in flight have once the client closed its side: it may still read the answers."""
@@ -42,21 +51,19 @@ MAX_FRAME = 64 * 1024 * 1024
 """Bytes of one message from a client."""
 
 
-class Connection(asyncio.Protocol):
-    """The frames of one client, and the memory streams through which the SDK serves it.
+class Connection(ABC):
+    """The frames of one client, and the memory streams through which the SDK serves what is its own.
 
     Args:
-        writer: The transport for the answers, where it is not the one that is read (standard streams).
+        slow_timeout: Seconds in which a client that was written to has to read something; 0 waits for ever.
     """
 
-    def __init__(self, writer: asyncio.WriteTransport | None = None) -> None:
+    def __init__(self, *, slow_timeout: float = SLOW_TIMEOUT) -> None:
         self.express: ExpressLane | None = None
-        """Takes the tool calls out before the SDK sees them."""
+        """Takes out what is only passed on, before the SDK sees it."""
         self._first: tuple[Any, str] | None = None
-        self._transport: asyncio.ReadTransport | None = None
-        self._writer = writer
-        self._apart = writer is not None
-        self._splitter = LineSplitter(MAX_FRAME)
+        self._slow_timeout = slow_timeout
+        self._slow: asyncio.TimerHandle | None = None
         self._backlog: deque[SessionMessage] = deque()
         self._arrived = asyncio.Event()
         self._eof = False
@@ -69,35 +76,41 @@ class Connection(asyncio.Protocol):
         """Set once the first answer was written."""
         self.closed = asyncio.Event()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport that is read, and written too unless another one was given."""
-        self._transport = cast(asyncio.ReadTransport, transport)
-        if self._writer is None:
-            self._writer = cast(asyncio.WriteTransport, transport)
-            self._writer.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+    # --- what a transport does
 
-    def data_received(self, data: bytes) -> None:
-        """Sort the frames that arrived."""
-        try:
-            lines = self._splitter.feed(data)
-        except FrameError as exc:
-            self._refuse(INVALID_REQUEST, f"{exc}; the connection is closed")
-            self.close()
-            return
-        for line in lines:
-            if line and not line.isspace():
-                self._take(line)
-        self._arrived.set()
-        # A client that does not read its refusals is not read either.
-        if len(self._backlog) > BACKLOG or not self._writable.is_set():
-            self._pause()
+    @abstractmethod
+    def _write_frame(self, frame: bytes) -> None:
+        """Write one message; nothing happens if the line is closed."""
 
-    def _take(self, line: bytes) -> None:
+    @abstractmethod
+    def _waiting(self) -> int:
+        """Give the bytes that were written and have not left."""
+
+    @abstractmethod
+    def _pause_reading(self) -> None:
+        """Read the client no further, if that can be."""
+
+    @abstractmethod
+    def _resume_reading(self) -> None:
+        """Read it again."""
+
+    @abstractmethod
+    def _close_line(self, reason: str | None) -> None:
+        """Close the line; say why, where the transport has words for it."""
+
+    def begin(self) -> None:
+        """Take what arrived before there was somebody to take it."""
+
+    # --- frames from the client
+
+    def take(self, frame: bytes | str) -> None:
+        """Sort one frame."""
         try:
-            raw = decode(line)
+            raw = decode(frame)
         except FrameError as exc:
-            if line.lstrip()[:1] == b"[":
-                self._refuse(INVALID_REQUEST, "batches are not part of MCP: send one message a line")
+            start = frame.lstrip()[:1]
+            if start in (b"[", "["):
+                self._refuse(INVALID_REQUEST, "batches are not part of MCP: send one message a frame")
             else:
                 self._refuse(PARSE_ERROR, str(exc))
             return
@@ -111,87 +124,110 @@ class Connection(asyncio.Protocol):
         if isinstance(message, JSONRPCRequest):
             if self._first is None:
                 self._first = (message.id, message.method)
+                if self.express is not None:
+                    self.express.opening(message.method, message.params)
             self._outstanding.add(message.id)
         elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
             # A cancelled request is never answered.
             self._answered((message.params or {}).get("requestId"))
         self._backlog.append(SessionMessage(message))
+        self._arrived.set()
+
+    def throttle(self) -> None:
+        """Read the client no further while it has enough under way, or does not read its answers itself."""
+        if (
+            len(self._backlog) > BACKLOG
+            or not self._writable.is_set()
+            or (self.express is not None and self.express.in_flight >= IN_FLIGHT)
+        ):
+            self._paused = True
+            self._pause_reading()
+            self._arrived.set()  # the pump sees to it that it is read again
+
+    def end_of_input(self) -> None:
+        """Note that the client says nothing more; it may still read."""
+        self._eof = True
+        self._arrived.set()
+
+    # --- what is written
 
     def _refuse(self, code: int, message: str, identity: Any = None) -> None:
         self._write({"jsonrpc": "2.0", "id": identity, "error": {"code": code, "message": message}})
 
-    def _era_settled(self, method: str, answer: dict[str, Any]) -> None:
-        if self.express is not None:
-            self.express.answered(method, answer)
-        if "error" in answer:
-            self._first = None  # the next request decides
-
     def send(self, message: dict[str, Any]) -> None:
-        """Write an answer or a notification of the express lane."""
+        """Write a message of the express lane."""
         try:
             self._write(message)
         except FrameError as exc:
-            self._refuse(INTERNAL_ERROR, f"the answer is {exc}", message.get("id"))
+            if "method" in message:
+                logger.warning("dropped %s: %s", message["method"], exc)
+            else:
+                self._refuse(INTERNAL_ERROR, f"the answer is {exc}", message.get("id"))
+        if self._paused:
+            self._arrived.set()
         if self._eof:
             self._check_settled()
 
-    def _check_settled(self) -> None:
-        if not self._outstanding and (self.express is None or not self.express.in_flight):
-            self._settled.set()
+    @property
+    def writable(self) -> bool:
+        """Whether the client reads what is written."""
+        return self._writable.is_set()
 
     def _write(self, message: dict[str, Any]) -> None:
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(encode(message) + b"\n")
-
-    def _pause(self) -> None:
-        # Pipes of Python 3.11.2 cannot tell whether they are being read, so it is remembered here.
-        if self._transport is not None and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
-
-    def _resume(self) -> None:
-        if self._transport is not None and self._paused and not self._transport.is_closing():
-            self._paused = False
-            self._transport.resume_reading()
-
-    def eof_received(self) -> bool:
-        """Note that the client says nothing more; it may still read. Its last line needs no end."""
-        if self._eof:
-            return True
-        rest = self._splitter.rest()
-        if rest and not rest.isspace():
-            self._take(rest)
-        self._eof = True
-        self._arrived.set()
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Note that the side that is read is closed."""
-        self.eof_received()
-        if not self._apart:
-            self.closed.set()
-            self._writable.set()
-            self._settled.set()
+        if self.closed.is_set():
+            return
+        self._write_frame(encode(message))
+        if not self._writable.is_set() and self._waiting() > WRITE_LIMIT:
+            self.close(f"more than {WRITE_LIMIT >> 20} MiB wait for this client, which does not read")
 
     def pause_writing(self) -> None:
         """Let answers wait: the client does not read."""
         self._writable.clear()
+        if self._slow_timeout:
+            self._watch_slow(self._waiting())
 
     def resume_writing(self) -> None:
         """Let answers go, and the client be read again."""
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
         self._writable.set()
         self._arrived.set()
 
-    def close(self) -> None:
-        """Close both sides. Idempotent."""
-        self._eof = True
+    def _watch_slow(self, before: int) -> None:
+        def look() -> None:
+            self._slow = None
+            waiting = self._waiting()
+            if waiting and waiting >= before:
+                self.close(f"this client has not read anything for {self._slow_timeout:g} s")
+            elif not self._writable.is_set():
+                self._watch_slow(waiting)
+
+        self._slow = asyncio.get_running_loop().call_later(self._slow_timeout, look)
+
+    # --- the end
+
+    def lost(self) -> None:
+        """Note that the line is gone."""
+        self.end_of_input()
         self.closed.set()
-        self._arrived.set()
         self._writable.set()
         self._settled.set()
-        for transport in (self._writer, self._transport):
-            if transport is not None and not transport.is_closing():
-                transport.close()
+        if self._slow is not None:
+            self._slow.cancel()
+
+    def close(self, reason: str | None = None) -> None:
+        """Close both sides. Idempotent.
+
+        Args:
+            reason: Why, for the client and the log, where it is not the ordinary end.
+        """
+        if reason is not None and not self.closed.is_set():
+            logger.warning("a client is closed: %s", reason)
+        self.lost()
+        self._close_line(reason)
+
+    # --- the SDK's lane
 
     async def pump_in(self, stream: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
         """Hand the client's messages to the SDK until it closed its side and was answered."""
@@ -200,17 +236,25 @@ class Connection(asyncio.Protocol):
                 while True:
                     while self._backlog:
                         await stream.send(self._backlog.popleft())
-                    if self._writable.is_set():
-                        self._resume()
+                    if self._paused and self._writable.is_set() and not self._crowded():
+                        self._paused = False
+                        self._resume_reading()
                     if self._eof:
                         break
                     await self._arrived.wait()
                     self._arrived.clear()
-                if self._outstanding or (self.express is not None and self.express.in_flight):
+                if self._outstanding or self._in_flight():
                     with anyio.move_on_after(LAST_ANSWERS):
                         await self._settled.wait()
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 return
+
+    def _crowded(self) -> bool:
+        # Half of it is over before it is read again, so that not each answer means two calls to the transport.
+        return self._in_flight() > IN_FLIGHT // 2
+
+    def _in_flight(self) -> int:
+        return 0 if self.express is None else self.express.in_flight
 
     async def pump_out(self, stream: MemoryObjectReceiveStream[SessionMessage]) -> None:
         """Write what the SDK says."""
@@ -228,18 +272,26 @@ class Connection(asyncio.Protocol):
                     self._answered(message.get("id"))
                 await self._writable.wait()
 
+    def _era_settled(self, method: str, answer: dict[str, Any]) -> None:
+        if self.express is not None:
+            self.express.answered(method, answer)
+        if "error" in answer:
+            self._first = None  # the next request decides
+
     def _answered(self, identity: Any) -> None:
         if isinstance(identity, str | int):
             self._outstanding.discard(identity)
         if self._eof:
             self._check_settled()
 
+    def _check_settled(self) -> None:
+        if not self._outstanding and not self._in_flight():
+            self._settled.set()
+
     async def flushed(self, seconds: float) -> None:
         """Wait until what was written has left, or the client took too long."""
         with anyio.move_on_after(seconds):
-            while (  # noqa: ASYNC110 - transports do not tell when their buffer is empty
-                self._writer is not None and self._writer.get_write_buffer_size() and not self.closed.is_set()
-            ):
+            while self._waiting() and not self.closed.is_set():  # noqa: ASYNC110 - transports do not tell
                 await anyio.sleep(0.01)
 
 

@@ -1,8 +1,7 @@
-"""The MCP server a client talks to: the SDK serves the protocol, the tool set does the work."""
+"""The MCP server clients talk to: the SDK serves the handshake, the eras' rules and listen streams, `Front` the rest."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -11,19 +10,26 @@ from typing import Any
 import anyio
 import mcp_types as types
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.server.lowlevel.server import Server
+from mcp.server.lowlevel.server import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
+from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
-from mcp_types import INTERNAL_ERROR
+from mcp_types import INTERNAL_ERROR, METHOD_NOT_FOUND
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from .. import __version__
+from ..runners.errors import FaultError
 from ..tools.caller import Caller
+from .announcer import Bus
 from .connection import Connection
-from .express import INTERNAL, ExpressLane, modern_result, origin_of, passed_meta
-from .own_tools import OWN_TOOLS
-from .toolset import Call, ToolSet
+from .exchange import Exchange
+from .front import Front
+from .lane import ExpressLane, LinePeer
+from .peer import Peer
+from .serving import WaitedReply
+from .shape import INTERNAL, modern_result
 
 logger = logging.getLogger(__name__)
 
@@ -33,83 +39,124 @@ INSTRUCTIONS = (
     "and its tools can be called at once."
 )
 
-_caller: ContextVar[Caller] = ContextVar("toolscore_caller")
+LISTEN_STREAMS = 10_000
+"""Listen streams of modern clients at the same time."""
+
+peer_of_line: ContextVar[Peer] = ContextVar("toolscore_peer")
+"""The client of the line that the SDK serves in this context."""
+
 _passed_on: ContextVar[list[dict[str, Any]]] = ContextVar("toolscore_passed_on")
 
 Context = ServerRequestContext[Any, Any]
+PeerFinder = Callable[[Context], Peer]
+
+_SHAPES: dict[str, tuple[type[Any], Callable[[], Any]]] = {
+    "tools/list": (types.PaginatedRequestParams, lambda: types.ListToolsResult(tools=[])),
+    "tools/call": (types.CallToolRequestParams, lambda: types.CallToolResult(content=[])),
+    "resources/list": (types.PaginatedRequestParams, lambda: types.ListResourcesResult(resources=[])),
+    "resources/templates/list": (
+        types.PaginatedRequestParams,
+        lambda: types.ListResourceTemplatesResult(resource_templates=[]),
+    ),
+    "resources/read": (types.ReadResourceRequestParams, lambda: types.ReadResourceResult(contents=[])),
+    "resources/subscribe": (types.SubscribeRequestParams, types.EmptyResult),
+    "resources/unsubscribe": (types.UnsubscribeRequestParams, types.EmptyResult),
+    "prompts/list": (types.PaginatedRequestParams, lambda: types.ListPromptsResult(prompts=[])),
+    "prompts/get": (types.GetPromptRequestParams, lambda: types.GetPromptResult(messages=[])),
+    "completion/complete": (
+        types.CompleteRequestParams,
+        lambda: types.CompleteResult(completion=types.Completion(values=[])),
+    ),
+    "logging/setLevel": (types.SetLevelRequestParams, types.EmptyResult),
+    "tasks/get": (types.RequestParams, types.EmptyResult),
+    "tasks/result": (types.RequestParams, types.EmptyResult),
+    "tasks/cancel": (types.RequestParams, types.EmptyResult),
+    "tasks/list": (types.PaginatedRequestParams, types.EmptyResult),
+}
+"""What `Front` answers: the SDK's model of the parameters, and a result of the right shape to be replaced."""
+
+
+class _Server(Server[Any]):
+    """The SDK's server, which offers list changes unless told otherwise."""
+
+    def create_initialization_options(
+        self, notification_options: NotificationOptions | None = None, *args: Any, **kwargs: Any
+    ) -> InitializationOptions:
+        changing = NotificationOptions(prompts_changed=True, resources_changed=True, tools_changed=True)
+        return super().create_initialization_options(notification_options or changing, *args, **kwargs)
 
 
 class Gateway:
     """Serves clients over any connection.
 
     Args:
-        toolset: Gives the tool set once the store is open. `initialize` is answered before that.
+        front: Answers what is not the protocol's own.
+        bus: Reaches the listen streams of modern clients.
     """
 
-    def __init__(self, toolset: Callable[[], Awaitable[ToolSet]]) -> None:
-        self._toolset = toolset
-        self._server: Server[Any] = Server(
-            "toolscore",
-            version=__version__,
-            title="ToolScore",
-            instructions=INSTRUCTIONS,
-            on_list_tools=self._list_tools,
-            on_call_tool=self._call_tool,
+    def __init__(self, front: Front, bus: Bus) -> None:
+        self.front = front
+        self.server: Server[Any] = _Server(
+            "toolscore", version=__version__, title="ToolScore", instructions=INSTRUCTIONS
+        )
+        for method, (params, shape) in _SHAPES.items():
+            self.server.add_request_handler(method, params, self._handler(shape))
+        self._listen = ListenHandler(bus, max_subscriptions=LISTEN_STREAMS)
+        self.server.add_request_handler(
+            "subscriptions/listen", types.SubscriptionsListenRequestParams, self._listening
         )
         # The outermost is the one error boundary; the SDK's tracing is not installed until spans have a use.
-        self._server.middleware = [_boundary, self._untouched]
+        self.server.middleware = [_boundary, self._untouched]
+        self.find_peer: PeerFinder = lambda _ctx: peer_of_line.get()
+        """Tells whose a request is; a listener that serves many clients in one context brings its own."""
 
     async def serve(self, connection: Connection, caller: Caller) -> None:
-        """Serve one client until it is gone."""
-        _caller.set(caller)
-        stamp = self._server.server_info_stamp
-        connection.express = express = ExpressLane(self._toolset, caller, connection.send, stamp)
+        """Serve one client on a line until it is gone."""
+        peer = LinePeer(caller, connection)
+        peer_of_line.set(peer)
+        stamp = self.server.server_info_stamp
+        connection.express = express = ExpressLane(self.front, peer, connection, stamp)
         to_sdk, from_client = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         to_client, from_sdk = anyio.create_memory_object_stream[SessionMessage](0)
+        await self.front.joined(peer)
+        connection.begin()
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(connection.pump_in, to_sdk)
                 group.start_soon(connection.pump_out, from_sdk)
-                options = self._server.create_initialization_options()
-                await self._server.run(from_client, to_client, options)
+                options = self.server.create_initialization_options()
+                await self.server.run(from_client, to_client, options)
                 await connection.flushed(1.0)
                 group.cancel_scope.cancel()
         finally:
-            await express.aclose()
+            with anyio.CancelScope(shield=True), anyio.move_on_after(5):
+                await express.aclose()
+                await self.front.left(peer)
             for stream in (to_sdk, from_client, to_client, from_sdk):
                 stream.close()
             connection.close()
 
-    async def _list_tools(
-        self, ctx: Context, params: types.PaginatedRequestParams | None
-    ) -> types.ListToolsResult:
-        tools = [types.Tool.model_validate(tool.definition, by_name=False) for tool in OWN_TOOLS]
-        return types.ListToolsResult(tools=tools)
-
-    async def _call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
-        toolset = await self._toolset()
-        raw = dict(ctx.params or {})
-        wants_progress = ctx.meta is not None and ctx.meta.get("progress_token") is not None
-        async with _ProgressPump(ctx if wants_progress else None) as pump:
-            call = Call(
-                caller=_caller.get(),
-                report=pump.report,
-                on_progress=pump.take if wants_progress else None,
-                meta=passed_meta(raw.get("_meta")),
-                origin=origin_of(_caller.get(), raw.get("_meta")),
-            )
+    def _handler(self, shape: Callable[[], Any]) -> Callable[[Context, Any], Awaitable[Any]]:
+        async def handle(ctx: Context, _params: Any) -> Any:
+            if ctx.method.startswith("tasks/") and ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+                raise MCPError(METHOD_NOT_FOUND, "Method not found", ctx.method)
+            reply = WaitedReply()
+            params = dict(ctx.params or {})
+            exchange = Exchange(self.find_peer(ctx), ctx.method, params, reply, self.front.parking)
             try:
-                result = await toolset.call(params.name, raw.get("arguments") or {}, call)
-            except ValidationError:
-                # Not the client's fault: its arguments were looked at before.
-                logger.exception("bug while serving tools/call of %s", params.name)
-                raise MCPError(INTERNAL_ERROR, INTERNAL) from None
-        _passed_on.get().append(result)
-        return types.CallToolResult(content=[])
+                result = await reply.served(self.front, exchange)
+            except FaultError as exc:
+                raise MCPError(exc.code, exc.message, exc.data) from exc
+            _passed_on.get().append(result)
+            return shape()
+
+        return handle
 
     async def _untouched(self, ctx: Context, call_next: CallNext) -> HandlerResult:
-        """Answer a tool call with the tool's own result: no typed model may lose a field of it."""
-        if ctx.method != "tools/call":
+        """Answer with the very result that was passed on: no typed model may lose a field of it."""
+        if ctx.method in ("initialize", "server/discover"):
+            return await self._introduced(ctx, await call_next(ctx))
+        if ctx.method not in _SHAPES:
             return await call_next(ctx)
         slot: list[dict[str, Any]] = []
         reset = _passed_on.set(slot)
@@ -121,8 +168,43 @@ class Gateway:
             return shaped
         result = slot[0]
         if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
-            result = modern_result(result, self._server.server_info_stamp)
+            result = modern_result(ctx.method, result, self.server.server_info_stamp)
         return result
+
+    async def _introduced(self, ctx: Context, result: HandlerResult) -> HandlerResult:
+        """Add to the introduction what the SDK does not know of: tasks, and the words of the one server shown."""
+        if not isinstance(result, dict):
+            return result
+        if ctx.method == "initialize":
+            tasks: dict[str, Any] = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
+            result = {**result, "capabilities": {**(result.get("capabilities") or {}), "tasks": tasks}}
+        only = self.front.exposure.server
+        opened = self.front.open_now
+        row = opened.toolset.library.servers.get(only) if only is not None and opened is not None else None
+        if row is not None:
+            result = {key: value for key, value in result.items() if key != "instructions"}
+            if row.instructions:
+                result["instructions"] = row.instructions
+        return result
+
+    async def _listening(self, ctx: Context, params: types.SubscriptionsListenRequestParams) -> Any:
+        """Serve one listen stream, subscribed meanwhile to the resources it is for."""
+        opened = await self.front.opened()
+        stream = object()
+        subscriptions = opened.subscriptions
+        try:
+            for uri in params.notifications.resource_subscriptions or ():
+                found = ("", uri) if uri.startswith("toolscore://events") else opened.index.find_resource(uri)
+                if found is None:
+                    continue
+                try:
+                    await subscriptions.add(stream, uri, *found)
+                except FaultError as exc:
+                    logger.info("a listen stream will not hear of %s: %s", uri, exc)
+            return await self._listen(ctx, params)
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(5):
+                await subscriptions.left(stream)
 
 
 async def _boundary(ctx: Context, call_next: CallNext) -> HandlerResult:
@@ -134,47 +216,3 @@ async def _boundary(ctx: Context, call_next: CallNext) -> HandlerResult:
     except Exception:
         logger.exception("bug while serving %s", ctx.method)
         raise MCPError(INTERNAL_ERROR, INTERNAL) from None
-
-
-class _ProgressPump:
-    """Sends progress in order, from one task, and never after the answer."""
-
-    def __init__(self, ctx: Context | None) -> None:
-        self._ctx = ctx
-        self._queue: asyncio.Queue[tuple[float, float | None, str] | None] = asyncio.Queue()
-        self._task: asyncio.Task[None] | None = None
-        self._last = float("-inf")
-
-    async def __aenter__(self) -> _ProgressPump:
-        return self
-
-    def take(self, progress: float, total: float | None, message: str) -> None:
-        """Take one report; it is sent as soon as the client reads."""
-        if self._ctx is None:
-            return
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._send(self._ctx))
-        self._queue.put_nowait((progress, total, message))
-
-    async def report(self, progress: float, total: float | None, message: str) -> None:
-        """Take one report of ToolScore's own work, which must grow from one to the next (MCP progress)."""
-        if progress <= self._last:
-            progress = self._last + 0.001
-        self._last = progress
-        self.take(progress, total, message)
-
-    async def _send(self, ctx: Context) -> None:
-        while (item := await self._queue.get()) is not None:
-            progress, total, message = item
-            await ctx.session.report_progress(progress, total, message or None)
-
-    async def __aexit__(self, *exc: object) -> None:
-        if self._task is None:
-            return
-        if exc[0] is None:
-            self._queue.put_nowait(None)
-        else:
-            self._task.cancel()
-        with anyio.move_on_after(5, shield=True):
-            await asyncio.wait([self._task])
-        self._task.cancel()

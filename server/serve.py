@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from .endpoint import Endpoint, EndpointError, parse_endpoint
 from .home import JOIN_PATIENCE, Home, HomeBusyError, HomeError, HomeLock, prepare
 from .stderr import StderrHandler
 
 if TYPE_CHECKING:
+    from ..tools.caller import Caller
     from .connection import Connection
+    from .desk import Desk
+    from .listeners import Listeners
     from .settings import Settings
+    from .tokens import Identity
     from .toolset import ToolSet
 
 logger = logging.getLogger(__name__)
@@ -35,22 +43,37 @@ FIRST_ANSWER = 0.25
 """Seconds the store's libraries wait for the first client's `initialize` to be answered before them."""
 
 
-def serve(settings: Settings, *, standalone: bool = False, background: bool = False) -> int:
+def serve(
+    settings: Settings,
+    *,
+    standalone: bool = False,
+    background: bool = False,
+    listen: Sequence[str] = (),
+    no_token: bool = False,
+) -> int:
     """Serve until the client on standard input is gone, or a signal ends it.
 
     Args:
         settings: The settings.
         standalone: Never join another ToolScore; one that owns the home already is an error.
-        background: Serve the Unix socket only, until a signal.
+        background: Serve the Unix socket and the listeners only, until a signal.
+        listen: Addresses to serve on; those of the settings when there are none.
+        no_token: Let whoever reaches a listener come in; on loopback only.
 
     Returns:
         The exit status.
     """
     _log_to_stderr(settings.log.level)
     home = Home.at(settings.home)
+    addresses = list(listen) or list(settings.network.listen)
     try:
+        endpoints = [parse_endpoint(address) for address in addresses]
         prepare(home)
-        lock = _own(home, standalone=standalone, background=background)
+        # Whoever wants listeners wants them to be of this process, so another owner is an error.
+        lock = _own(home, standalone=standalone or bool(listen), background=background)
+    except EndpointError as exc:
+        print(f"toolscore: {exc}", file=sys.stderr)
+        return UNUSABLE
     except HomeError as exc:
         print(f"toolscore: {exc}", file=sys.stderr)
         return UNUSABLE
@@ -64,7 +87,8 @@ def serve(settings: Settings, *, standalone: bool = False, background: bool = Fa
 
         try:
             preflight(home.store_file)
-            return asyncio.run(_Serving(settings, home, background=background).run())
+            serving = _Serving(settings, home, background=background, endpoints=endpoints, no_token=no_token)
+            return asyncio.run(serving.run())
         except (StoreError, HomeError) as exc:
             print(f"toolscore: {exc}", file=sys.stderr)
             return UNUSABLE
@@ -113,10 +137,21 @@ def _log_to_stderr(level: str) -> None:
 class _Serving:
     """One run of an owner."""
 
-    def __init__(self, settings: Settings, home: Home, *, background: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        home: Home,
+        *,
+        background: bool,
+        endpoints: list[Endpoint],
+        no_token: bool,
+    ) -> None:
         self._settings = settings
         self._home = home
         self._background = background
+        self._endpoints = endpoints
+        self._no_token = no_token
+        self._stays = background or bool(endpoints)
         self._stop = asyncio.Event()
         self._signal: signal.Signals | None = None
         self._opened: asyncio.Future[ToolSet] | None = None
@@ -129,13 +164,13 @@ class _Serving:
             with suppress(NotImplementedError):  # Windows has no signal handlers on its loop
                 loop.add_signal_handler(number, self._signalled, number)
         self._opened = loop.create_future()
-        from .gateway import Gateway
+        from .desk import Desk
 
-        self._gateway = Gateway(self._toolset)
+        self._desk = desk = Desk(self._settings, self._toolset)
         async with AsyncExitStack() as closing:
             first: Connection | None = None
-            listener: asyncio.Server | None = None
-            if not self._background:
+            unix: asyncio.Server | None = None
+            if not self._background and _stdio_is_meant(self._endpoints):
                 from .stdio import open_stdio
 
                 try:
@@ -143,32 +178,50 @@ class _Serving:
                 except OSError as exc:
                     print(f"toolscore: standard input and output must both be open: {exc}", file=sys.stderr)
                     return UNUSABLE
-                self._accept(first, "stdio")
+                self._accept(first, "stdio").add_done_callback(partial(self._first_gone, first))
             if hasattr(socket, "AF_UNIX"):
                 from .unix import listen
 
-                listener = await listen(self._home.socket_path, lambda peer: self._accept(peer, "unix"))
+                def accept(peer: Connection) -> None:
+                    self._accept(peer, "unix")
+
+                unix = await listen(self._home.socket_path, accept)
                 closing.callback(self._home.socket_path.unlink, missing_ok=True)
-                closing.callback(listener.close)
+                closing.callback(unix.close)
+            listeners: Listeners | None = None
+            if self._endpoints:
+                from .listeners import Listeners
+
+                listeners = Listeners(desk, self._settings.network, self._home, self, no_token=self._no_token)
+                await listeners.open(self._endpoints, announce=not self._background)
+                closing.push_async_callback(listeners.close)
             if first is not None:
                 await _within(first.answered, FIRST_ANSWER)
-            library = closing.push_async_exit(_Library(self._settings, self._home))
+            library = closing.push_async_exit(_Library(self._settings, self._home, desk))
             try:
-                self._opened.set_result(await library.open())
+                toolset = await library.open()
+                self._opened.set_result(toolset)
+                await desk.attach()
             except Exception as exc:
-                self._opened.set_exception(exc)
-                self._opened.exception()
+                if not self._opened.done():
+                    self._opened.set_exception(exc)
+                    self._opened.exception()
                 raise
+            if listeners is not None:
+                listeners.ready(toolset)
             logger.info("toolscore %s serves %s", __version__, self._home.path)
             await self._stop.wait()
-            if listener is not None:
+            if unix is not None:
                 # The name goes first: a client that starts anew waits for the home instead of joining the dying.
                 self._home.socket_path.unlink(missing_ok=True)
-                listener.close()
+                unix.close()
+            if listeners is not None:
+                listeners.stop_accepting()
             for client in self._clients:
                 client.cancel()
             if self._clients:
                 await asyncio.wait(self._clients, timeout=CLIENTS_GRACE)
+            desk.close()
         return INTERRUPTED if self._signal is signal.SIGINT else 0
 
     def _signalled(self, number: signal.Signals) -> None:
@@ -179,36 +232,74 @@ class _Serving:
         assert self._opened is not None
         return await asyncio.shield(self._opened)
 
-    def _accept(self, connection: Connection, listener: str) -> None:
+    def _accept(self, connection: Connection, listener: str) -> asyncio.Task[None]:
+        caller = self.caller(listener)
+        task = asyncio.get_running_loop().create_task(self._desk.gateway.serve(connection, caller))
+        self.hold(task)
+        return task
+
+    def caller(self, listener: str, identity: Identity | None = None) -> Caller:
+        """Give the caller of a new connection: the owner, unless a network listener has told who it is."""
         from ..tools.caller import Caller
 
         self._numbers += 1
-        caller = Caller(principal="owner", listener=listener, connection=self._numbers)
-        task = asyncio.get_running_loop().create_task(self._gateway.serve(connection, caller))
+        if identity is None:
+            return Caller(principal="owner", listener=listener, connection=self._numbers)
+        return Caller(identity.principal, listener, self._numbers, identity.rights)
+
+    def hold(self, task: asyncio.Task[None]) -> None:
+        """Count a task that serves a client: it is ended with ToolScore, and ToolScore may end with the last one."""
         self._clients.add(task)
         task.add_done_callback(self._gone)
 
+    def _first_gone(self, first: Connection, _task: asyncio.Task[None]) -> None:
+        """End with the client that started this, however many listeners there are; nobody else might.
+
+        Whoever never said a word was no client: a service that was started with its input closed, or at nothing.
+        """
+        if first.answered.is_set() and not self._background:
+            self._stays = False
+            if not self._clients:
+                self._stop.set()
+
     def _gone(self, task: asyncio.Task[None]) -> None:
-        """End with the last client, unless this is the background ToolScore."""
+        """End with the last client, unless this is the background ToolScore, or serves on listeners."""
         self._clients.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             logger.error("a connection ended with a bug", exc_info=exc)
-        if not self._clients and not self._background:
+        if not self._clients and not self._stays:
             self._stop.set()
+
+
+def _stdio_is_meant(endpoints: list[Endpoint]) -> bool:
+    """Tell whether there is a client on standard input: beside listeners, a terminal is none."""
+    try:
+        return not endpoints or not os.isatty(0)
+    except OSError:
+        return False
 
 
 class _Library:
     """Opens the library late, and closes it at its place in the order."""
 
-    def __init__(self, settings: Settings, home: Home) -> None:
+    def __init__(self, settings: Settings, home: Home, desk: Desk) -> None:
         self._settings = settings
         self._home = home
+        self._desk = desk
         self._stack = AsyncExitStack()
 
     async def open(self) -> ToolSet:
         from .app import open_library
 
-        return await self._stack.enter_async_context(open_library(self._settings, self._home, start=True))
+        return await self._stack.enter_async_context(
+            open_library(
+                self._settings,
+                self._home,
+                start=True,
+                patron=self._desk.patronage,
+                on_state=self._desk.announcer.state,
+            )
+        )
 
     async def __aenter__(self) -> _Library:
         return self

@@ -12,6 +12,10 @@ from pydantic_core import PydanticCustomError
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Kind = Literal["integer", "number", "text", "list"]
+Right = Literal["call", "manage", "register"]
+
+_HOST = r"^(\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+|[A-Za-z0-9._-]+)$"
+_ORIGIN = r"^[A-Za-z][A-Za-z0-9+.-]*://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?$"
 
 
 def _setting(default: Any, expects: str, description: str, *also: str, **limits: Any) -> Any:
@@ -140,6 +144,89 @@ class ToolsSettings(_Group):
     page_size: int = _setting(
         50, "a whole number from 1 to 1000", "Tools on one page of a list.", ge=1, le=1000
     )
+    expose: tuple[Annotated[str, Field(pattern=r"^\S+$")], ...] = _setting(
+        ("own",),
+        "a list of own, all or patterns such as time__*, or server:NAME and nothing else",
+        "Which tools clients are shown: own (ToolScore's own), all (every server's, as server__tool, beside its "
+        "own), server:NAME (one server's alone, under their own names), or patterns over server__tool such as "
+        "time__*.",
+        min_length=1,
+    )
+
+    @field_validator("expose")
+    @classmethod
+    def _one_server_alone(cls, expose: tuple[str, ...]) -> tuple[str, ...]:
+        alone = [entry for entry in expose if entry.startswith("server:")]
+        if alone and (len(expose) > 1 or not alone[0].removeprefix("server:")):
+            raise PydanticCustomError("expose_alone", "server:NAME must stand alone")
+        return expose
+
+
+class NetworkSettings(_Group):
+    """How clients come in over the network. Times in seconds."""
+
+    listen: tuple[str, ...] = _setting(
+        (),
+        "a list of addresses such as ws://127.0.0.1:8765/mcp, http://127.0.0.1:8000/mcp or unix:/PATH",
+        "Addresses to serve on, besides standard input and output and the home's own socket.",
+    )
+    max_message: int = _setting(
+        64, "a whole number of MiB from 1 to 1024", "MiB one message may have.", ge=1, le=1024
+    )
+    max_connections: int = _setting(
+        5000, "a whole number, 1 or more", "Clients one listener has at the same time, at the most.", ge=1
+    )
+    idle_timeout: float = _setting(
+        0.0,
+        "a number of seconds, 0 for no limit",
+        "Seconds without a message in either direction, and with nothing in flight, after which a client is "
+        "closed; 0 is never.",
+        ge=0,
+    )
+    ping_interval: float = _setting(
+        20.0, "a number of seconds, 0 for none", "Seconds between two keep-alive pings; 0 sends none.", ge=0
+    )
+    ping_timeout: float = _setting(
+        20.0, "a number of seconds above 0", "Seconds within which a ping must be answered.", gt=0
+    )
+    slow_timeout: float = _setting(
+        30.0,
+        "a number of seconds above 0",
+        "Seconds a client has that does not read what it is sent, before it is closed.",
+        gt=0,
+    )
+    rights: tuple[Right, ...] = _setting(
+        ("call",),
+        "a list of call, manage or register",
+        "What the generated token allows, and clients without a token under --no-token: call (tools), manage "
+        "(install, remove, start and stop servers), register (dial in as a server).",
+    )
+    allowed_hosts: tuple[Annotated[str, Field(pattern=_HOST)], ...] = _setting(
+        (),
+        "a list of host names without a port, such as tools.example",
+        "Further host names, as in the Host header without its port, under which listeners are reached.",
+    )
+    allowed_origins: tuple[Annotated[str, Field(pattern=_ORIGIN)], ...] = _setting(
+        (),
+        "a list of origins such as https://app.example",
+        "Further origins browsers may come from.",
+    )
+    tls_cert: str = _setting(
+        "", "a text: the path of a PEM file", "Certificate file (PEM) of wss:// and https:// listeners."
+    )
+    tls_key: str = _setting("", "a text: the path of a PEM file", "Key file (PEM) of that certificate.")
+
+    @field_validator("listen")
+    @classmethod
+    def _addresses(cls, listen: tuple[str, ...]) -> tuple[str, ...]:
+        from .endpoint import EndpointError, parse_endpoint
+
+        for text in listen:
+            try:
+                parse_endpoint(text)
+            except EndpointError as error:
+                raise PydanticCustomError("endpoint", "{why}", {"why": str(error)}) from error
+        return listen
 
 
 class Settings(_Group):
@@ -150,6 +237,7 @@ class Settings(_Group):
     process: ProcessSettings = ProcessSettings()
     install: InstallSettings = InstallSettings()
     tools: ToolsSettings = ToolsSettings()
+    network: NetworkSettings = NetworkSettings()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from .connection import WRITE_HIGH_WATER, Connection
+from .stream import StreamConnection
 
 
 async def open_stdio() -> Connection:
@@ -25,7 +26,7 @@ async def open_stdio() -> Connection:
     side = _WriteSide()
     writer, _ = await loop.connect_write_pipe(lambda: side, writing)
     writer.set_write_buffer_limits(high=WRITE_HIGH_WATER)
-    connection = Connection(writer)
+    connection = StreamConnection(writer)
     side.connection = connection
     await loop.connect_read_pipe(lambda: connection, reading)
     return connection

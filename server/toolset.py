@@ -6,22 +6,28 @@ import base64
 import binascii
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from ..runners.base import BaseRunner
-from ..runners.errors import RunnerError
-from ..runners.session import ProgressSink
+from ..runners.base import BaseRunner, Channel
+from ..runners.errors import FaultError, RunnerError
+from ..runners.patron import ProgressSink
 from ..runners.spec import Report, ServerSpec, silent
+from ..runners.supervisor import Supervisor
 from ..tools.caller import Caller
+from ..tools.dialed import DIALED, dialed_in, name_taken
 from ..tools.errors import LibraryError
+from ..tools.library import Library
 from ..tools.outcome import Outcome, RefusalError
 from ..tools.router import Router
 from ..tools.rows import Origin
 from ..tools.servers import Added, Servers
 from . import models as m
 from .own_tools import OWN_SERVER, OWN_TOOLS, OwnTool
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
 
 SPARSE = frozenset({"list_tools", "describe_tool"})
 """Tools whose results leave out what is not there, to cost the model less."""
@@ -40,6 +46,9 @@ class Call:
         on_progress: Takes a server's progress; `None` where nobody listens.
         meta: The request's `_meta` that is passed on to a server.
         origin: Owner of the rows that are added; the tool set's own when `None`.
+        exchange: The client's request, for questions to the client meanwhile; `None` at the command line.
+        extra: Further parameters of the request for a server, such as `task`.
+        faults: Whether a server's JSON-RPC error is passed on as one.
     """
 
     caller: Caller
@@ -47,6 +56,9 @@ class Call:
     on_progress: ProgressSink | None = None
     meta: dict[str, Any] | None = None
     origin: Origin | None = None
+    exchange: Exchange | None = None
+    extra: dict[str, Any] | None = None
+    faults: bool = False
 
 
 Handler = Callable[[Any, Call], Awaitable[BaseModel | dict[str, Any]]]
@@ -73,7 +85,7 @@ class ToolSet:
         origin: Origin = "agent",
     ) -> None:
         self._servers = servers
-        self._router = router
+        self.router = router
         self._runner = runner
         self._page_size = page_size
         self._origin: Origin = origin
@@ -91,6 +103,38 @@ class ToolSet:
         }
         self.tools = {tool.name: tool for tool in OWN_TOOLS}
 
+    @property
+    def library(self) -> Library:
+        """What can be called."""
+        return self._servers.library
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """What is live."""
+        return self._servers.supervisor
+
+    def name_taken(self, name: str, principal: str) -> str | None:
+        """Tell why a server cannot dial in under a name; see `dialed.name_taken`."""
+        return name_taken(self._servers, name, principal)
+
+    async def dialed_in(self, name: str, channel: Channel, principal: str) -> None:
+        """Take in a server that has dialed in; see `dialed.dialed_in`."""
+        await dialed_in(self._servers, name, channel, principal)
+
+    def server_of(self, params: dict[str, Any], full: str | None = None) -> str | None:
+        """Give the server that a `tools/call` went to; `None` if that was ToolScore itself.
+
+        Args:
+            params: The request's parameters.
+            full: The tool's full name, where the one in `params` is the server's own.
+        """
+        name = full or params["name"]
+        arguments = params.get("arguments")
+        if name.removeprefix(f"{OWN_SERVER}__") == "execute_tool" and isinstance(arguments, dict):
+            name = arguments.get("tool")
+        tool = self.library.tools.get(name) if isinstance(name, str) else None
+        return tool.server if tool is not None else None
+
     async def call(self, name: str, arguments: dict[str, Any], call: Call) -> dict[str, Any]:
         """Call an own tool, or any server's tool by its full name.
 
@@ -105,12 +149,21 @@ class ToolSet:
         try:
             own = self.tools.get(name.removeprefix(f"{OWN_SERVER}__"))
             if own is None:
-                return await self._router.call(
-                    name, arguments, call.caller, on_progress=call.on_progress, meta=call.meta
+                return await self.router.call(
+                    name,
+                    arguments,
+                    call.caller,
+                    on_progress=call.on_progress,
+                    meta=call.meta,
+                    asker=call.exchange,
+                    extra=call.extra,
+                    faults=call.faults,
                 )
             result = await self._handlers[own.name](_validated(own, arguments), call)
         except RefusalError as exc:
             return exc.result()
+        except FaultError:
+            raise
         except LibraryError as exc:
             return RefusalError(Outcome.UNAVAILABLE, str(exc)).result()
         except RunnerError as exc:
@@ -156,7 +209,7 @@ class ToolSet:
 
             definition, server, digest = own.definition, OWN_SERVER, tool_digest(own.definition)
         else:
-            tool = self._router.find(args.tool)
+            tool = self.router.find(args.tool)
             definition, server, digest = tool.definition, tool.server, tool.digest
         return m.DescribeToolResult(
             name=args.tool,
@@ -175,19 +228,26 @@ class ToolSet:
             if own == "execute_tool":
                 raise RefusalError(Outcome.INVALID_ARGUMENTS, "execute_tool cannot call itself: name a tool.")
             return await self.call(own, args.arguments, call)
-        return await self._router.call(
+        return await self.router.call(
             args.tool,
             args.arguments,
             call.caller,
             timeout=args.timeout,
             on_progress=call.on_progress,
             meta=call.meta,
+            asker=call.exchange,
+            extra=call.extra,
         )
 
     async def _register_tool(self, args: m.RegisterToolArguments, call: Call) -> m.AddedResult:
         if not args.command and not args.url:
             raise RefusalError(
                 Outcome.INVALID_ARGUMENTS, "Give a command to start, or a url to connect to (or both)."
+            )
+        if args.url and args.url.startswith(DIALED):
+            raise RefusalError(
+                Outcome.INVALID_ARGUMENTS,
+                "A server that dials in registers itself, at /register?name=NAME of a WebSocket listener.",
             )
         try:
             spec = ServerSpec(

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .connection import Connection
+from .stream import StreamConnection
+
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +39,59 @@ async def listen(path: Path, accept: Callable[[Connection], None]) -> asyncio.Se
     return await asyncio.get_running_loop().create_unix_server(lambda: _Peer(accept), sock=listener)
 
 
-class _Peer(Connection):
+class UnixListener:
+    """Listens on a path that was asked for (`--listen unix:PATH`); whoever reaches it is its owner.
+
+    Args:
+        endpoint: The path.
+        accept: Called with each new client of the same user.
+    """
+
+    def __init__(self, endpoint: Endpoint, accept: Callable[[Connection], None]) -> None:
+        self.endpoint = endpoint
+        self.url = endpoint.text
+        self._path = Path(endpoint.path)
+        self._accept = accept
+        self._server: asyncio.Server | None = None
+        self._inode = 0
+
+    async def open(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            OSError: If somebody listens there, or something else is there, or the folder is not.
+        """
+        if self._path.is_socket() and not _answers(self._path):
+            self._path.unlink()  # left by one that was killed
+        elif self._path.exists():
+            raise FileExistsError(errno.EADDRINUSE, "something is there already", str(self._path))
+        self._server = await listen(self._path, self._accept)
+        self._inode = self._path.stat().st_ino
+
+    def stop_accepting(self) -> None:
+        """Take nobody new."""
+        if self._server is not None:
+            self._server.close()
+            with suppress(OSError):
+                if self._path.stat().st_ino == self._inode:  # not another's who came meanwhile
+                    self._path.unlink()
+
+    async def close(self) -> None:
+        """Take nobody new; the clients that are there are ended by whoever serves them."""
+        self.stop_accepting()
+        self._server = None
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+class _Peer(StreamConnection):
     """A connection that is closed at once unless the other side is this user."""
 
     def __init__(self, accept: Callable[[Connection], None]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ..runners.listing import Offers
 from .names import assign
 from .rows import Said, ServerRow, ToolRow, tool_rows
 
@@ -47,6 +48,25 @@ class Tool:
         return hints.get("readOnlyHint") is True or hints.get("idempotentHint") is True
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became different with one server.
+
+    Attributes:
+        server: Its name.
+        installed: Names of tools that are new.
+        updated: Names of tools whose definitions are others now.
+        removed: Names of tools that are gone.
+        lists: Which lists clients know by now differ: `tools`, `resources`, `prompts`.
+    """
+
+    server: str
+    installed: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    lists: frozenset[str] = field(default_factory=frozenset)
+
+
 class Library:
     """Servers and tools by name. What is in here is in the store; nothing is visible before it is committed.
 
@@ -59,6 +79,12 @@ class Library:
         self.servers: dict[str, ServerRow] = {}
         self.tools: dict[str, Tool] = {}
         self._by_server: dict[str, list[Tool]] = {}
+        self.offers: dict[str, Offers] = {}
+        """What each server offers besides tools."""
+        self.version = 0
+        """Counts the changes of anything that can be listed, so that what was made from it can be kept."""
+        self.on_change: Callable[[Change], None] = lambda _change: None
+        """Called after each change that callers can notice."""
         self.held: set[str] = set()
         """Names of servers that are being installed or removed."""
 
@@ -69,6 +95,7 @@ class Library:
             rows.setdefault(tool.server, []).append(tool)
         for server in await self._store.servers():
             self.servers[server.name] = server
+            self.offers[server.name] = Offers.from_json(server.offers)
             self._publish(server.name, rows.get(server.name, ()))
 
     async def add(self, server: ServerRow, definitions: Iterable[dict[str, Any]]) -> list[Tool]:
@@ -81,18 +108,23 @@ class Library:
         rows = tool_rows(server.name, definitions)
         await self._store.put_server(server, rows)
         self.servers[server.name] = server
-        return self._publish(server.name, rows)
+        offers = self.offers[server.name] = Offers.from_json(server.offers)
+        tools = self._publish(server.name, rows)
+        self.on_change(
+            Change(server.name, installed=tuple(tool.name for tool in tools), lists=_lists(tools, offers))
+        )
+        return tools
 
     async def stored_names(self) -> set[str]:
         """Give the names of all servers in the store, also of those whose rows cannot be understood."""
         return await self._store.names()
 
     async def refresh(self, name: str, said: Said, definitions: Iterable[dict[str, Any]]) -> bool:
-        """Take over what a server says of itself after a start.
+        """Take over what a server says of itself after a start, or when its lists changed.
 
         Args:
             name: The server.
-            said: Its `era`, `server_info` and `instructions`.
+            said: Its `era`, `server_info`, `instructions` and `offers`.
             definitions: Its tools.
 
         Returns:
@@ -105,25 +137,62 @@ class Library:
             if name not in self.servers:
                 return False
             self.servers[name] = replace(self.servers[name], **said)
+        lists = self._offered(name)
         rows = tool_rows(name, definitions)
+        before = {tool.name: tool.definition for tool in self._by_server.get(name, ())}
         known = [(tool.original, tool.definition) for tool in self._by_server.get(name, ())]
-        if known == [(row.name, row.definition) for row in rows]:
-            return False
-        await self._store.replace_tools(name, rows)
-        if name in self.servers:
+        same = known == [(row.name, row.definition) for row in rows]
+        if not same:
+            await self._store.replace_tools(name, rows)
+            if name not in self.servers:
+                return False
             self._publish(name, rows)
-        return True
+            lists |= {"tools"}
+        if lists:
+            self.on_change(self._compared(name, before, lists))
+        return not same
+
+    def _offered(self, name: str) -> frozenset[str]:
+        """Take over a server's offers; tell which lists are others now."""
+        before, now = self.offers.get(name, Offers()), Offers.from_json(self.servers[name].offers)
+        self.offers[name] = now
+        changed = set()
+        if (before.resources, before.templates) != (now.resources, now.templates):
+            changed.add("resources")
+        if before.prompts != now.prompts:
+            changed.add("prompts")
+        if changed:
+            self.version += 1
+        return frozenset(changed)
+
+    def _compared(self, name: str, before: dict[str, dict[str, Any]], lists: frozenset[str]) -> Change:
+        now = {tool.name: tool.definition for tool in self._by_server.get(name, ())}
+        return Change(
+            name,
+            installed=tuple(tool for tool in now if tool not in before),
+            updated=tuple(tool for tool in now if tool in before and before[tool] != now[tool]),
+            removed=tuple(tool for tool in before if tool not in now),
+            lists=lists,
+        )
 
     async def set_enabled(self, name: str, enabled: bool) -> None:
-        """Remember whether a server may run."""
+        """Remember whether a server may run; what a disabled one offers is not listed."""
         await self._store.set_enabled(name, enabled)
+        if self.servers[name].enabled == enabled:
+            return
         self.servers[name] = replace(self.servers[name], enabled=enabled)
+        self.version += 1
+        self.on_change(Change(name, lists=_lists(self.of(name), self.offers.get(name, Offers()))))
 
     async def remove(self, name: str) -> None:
         """Forget a server and its tools."""
         await self._store.delete_server(name)
-        self.servers.pop(name, None)
+        gone = tuple(tool.name for tool in self.of(name))
+        lists = _lists(self.of(name), self.offers.pop(name, Offers()))
+        known = self.servers.pop(name, None) is not None
         self._withdraw(name)
+        if known:
+            self.on_change(Change(name, removed=gone, lists=lists))
 
     def of(self, server: str) -> list[Tool]:
         """Give a server's tools in its own order."""
@@ -146,5 +215,16 @@ class Library:
         return tools
 
     def _withdraw(self, server: str) -> None:
+        self.version += 1
         for tool in self._by_server.pop(server, ()):
             del self.tools[tool.name]
+
+
+def _lists(tools: list[Tool], offers: Offers) -> frozenset[str]:
+    """Tell which lists a server has anything in."""
+    lists = {"tools"} if tools else set()
+    if offers.resources or offers.templates:
+        lists.add("resources")
+    if offers.prompts:
+        lists.add("prompts")
+    return frozenset(lists)

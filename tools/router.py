@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from ..runners.codec import FrameError
-from ..runners.errors import ChildFaultError, ChildGoneError, ChildTimeoutError
+from ..runners.errors import ChildFaultError, ChildGoneError, ChildTimeoutError, FaultError
 from ..runners.lifecycle import State
-from ..runners.session import ProgressSink
+from ..runners.patron import ProgressSink
 from ..runners.supervisor import NotReadyError, Supervisor, Unit
+from .asker import Asker, answered
 from .caller import CALL, Caller
 from .library import Library, Tool
 from .outcome import OUTCOME_KEY, Outcome, RefusalError
@@ -29,6 +32,10 @@ class Router:
         self._library = library
         self._supervisor = supervisor
         self._timeout = timeout
+        self.observe: Callable[[str, str, float], None] = lambda _server, _outcome, _seconds: None
+        """Told of every call: its server, `ok`, `error` or an outcome code, and how many seconds it took."""
+        self.on_result: Callable[[str, dict[str, Any]], None] = lambda _server, _result: None
+        """Told of every result a server gave."""
 
     def find(self, name: str) -> Tool:
         """Look a tool up by the name callers use.
@@ -65,6 +72,9 @@ class Router:
         timeout: float | None = None,
         on_progress: ProgressSink | None = None,
         meta: dict[str, Any] | None = None,
+        asker: Asker | None = None,
+        extra: dict[str, Any] | None = None,
+        faults: bool = False,
     ) -> dict[str, Any]:
         """Call a tool.
 
@@ -75,47 +85,133 @@ class Router:
             timeout: Seconds without an answer or progress before the call is cancelled.
             on_progress: Told of the server's progress.
             meta: The request's `_meta` for the server.
+            asker: The request this is done for, whose client may be asked for input.
+            extra: Further parameters of the request, such as `task`.
+            faults: Whether a JSON-RPC error of the server is raised as it is, instead of being made a result.
 
         Returns:
             The server's result object (MCP `CallToolResult`), untouched.
 
         Raises:
             RefusalError: If it was not called, or its outcome is not known.
+            ChildFaultError: If the server answered with an error, and `faults` are wanted.
         """
+        began = time.perf_counter()
+        outcome = ""
         tool = self.find(name)
+        try:
+            if CALL not in caller.rights:
+                raise RefusalError(Outcome.REFUSED, f"'{caller.principal}' may not call tools.")
+            params: dict[str, Any] = {"name": tool.original, "arguments": arguments}
+            if extra:
+                params = {**extra, **params}
+            if meta:
+                params["_meta"] = meta
+            try:
+                result = await self._send(
+                    tool.server,
+                    "tools/call",
+                    params,
+                    what=f"Tool '{name}'",
+                    asker=asker,
+                    timeout=timeout,
+                    on_progress=on_progress,
+                    replayable=tool.replayable,
+                )
+            except ChildFaultError as exc:
+                outcome = "invalid_arguments" if exc.code == INVALID_PARAMS else "server_error"
+                if faults:
+                    raise
+                return _fault(tool, exc)
+            outcome = "error" if result.get("isError") is True else "ok"
+            self.on_result(tool.server, result)
+            return result
+        except RefusalError as exc:
+            outcome = str(exc.outcome)
+            raise
+        finally:
+            self.observe(tool.server, outcome or "cancelled", time.perf_counter() - began)
+
+    async def request(
+        self,
+        server: str,
+        method: str,
+        params: dict[str, Any],
+        caller: Caller,
+        *,
+        on_progress: ProgressSink | None = None,
+        asker: Asker | None = None,
+    ) -> dict[str, Any]:
+        """Pass on a request that is no tool call: reading a resource, getting a prompt, completing an argument.
+
+        All of those only read, so they are made again when the server dies meanwhile.
+
+        Raises:
+            RefusalError: If it could not be made.
+            ChildFaultError: If the server answered with an error.
+        """
         if CALL not in caller.rights:
-            raise RefusalError(Outcome.REFUSED, f"'{caller.principal}' may not call tools.")
-        server = self._library.servers[tool.server]
-        if not server.enabled:
+            raise RefusalError(Outcome.REFUSED, f"'{caller.principal}' may not use servers.")
+        return await self._send(
+            server,
+            method,
+            params,
+            what=f"{method} of server '{server}'",
+            asker=asker,
+            timeout=None,
+            on_progress=on_progress,
+            replayable=True,
+        )
+
+    async def _send(
+        self,
+        server: str,
+        method: str,
+        params: dict[str, Any],
+        *,
+        what: str,
+        asker: Asker | None,
+        timeout: float | None,
+        on_progress: ProgressSink | None,
+        replayable: bool,
+    ) -> dict[str, Any]:
+        if not self._library.servers[server].enabled:
             raise RefusalError(
                 Outcome.UNAVAILABLE,
-                f"Server '{tool.server}' is disabled. Enable it with manage_server(name='{tool.server}', "
+                f"Server '{server}' is disabled. Enable it with manage_server(name='{server}', "
                 "action='enable').",
             )
-        params: dict[str, Any] = {"name": tool.original, "arguments": arguments}
-        if meta:
-            params["_meta"] = meta
         limit = timeout if timeout is not None else self._timeout
         replays = 1
         while True:
-            unit = self._supervisor.units.get(tool.server)
+            unit = self._supervisor.units.get(server)
             if unit is None:
-                raise RefusalError(Outcome.UNAVAILABLE, f"Server '{tool.server}' is being removed.")
+                raise RefusalError(Outcome.UNAVAILABLE, f"Server '{server}' is being removed.")
             try:
                 session = await unit.ready()
+                envelope = None
+                if session.modern:
+                    if asker is not None:
+                        envelope = asker.envelope
+                elif "requestState" in params or "inputResponses" in params:
+                    raise FaultError(INVALID_PARAMS, "Nothing here waits for this requestState.")
                 result = await session.request(
-                    "tools/call", params, timeout=limit, on_progress=on_progress or _unheard
+                    method,
+                    params,
+                    timeout=limit,
+                    on_progress=on_progress or _unheard,
+                    owner=asker,
+                    envelope=envelope,
                 )
-                if result.get("resultType") == "input_required":
-                    raise RefusalError(
-                        Outcome.REFUSED,
-                        f"Tool '{name}' asks its caller for input, which cannot be passed on by this version.",
-                    )
-                return result
+                if result.get("resultType") != "input_required" or (asker is not None and asker.modern):
+                    return result
+                return await answered(
+                    session, method, params, result, asker, timeout=limit, on_progress=on_progress or _unheard
+                )
             except NotReadyError as exc:
                 raise _not_ready(exc) from exc
             except ChildGoneError as exc:
-                if exc.written and not tool.replayable:
+                if exc.written and not replayable:
                     raise RefusalError(
                         Outcome.OUTCOME_UNKNOWN,
                         f"The call was sent, then {exc.message}. Whether it took effect is not known; check before "
@@ -125,7 +221,7 @@ class Router:
                     # Somebody stopped it; making the call again would start it against their will.
                     raise RefusalError(
                         Outcome.UNAVAILABLE,
-                        f"Server '{tool.server}' was stopped while the call ran. The next call starts it again.",
+                        f"Server '{server}' was stopped while the call ran. The next call starts it again.",
                     ) from exc
                 if replays == 0:
                     raise RefusalError(
@@ -135,13 +231,11 @@ class Router:
             except ChildTimeoutError as exc:
                 raise RefusalError(
                     Outcome.TIMED_OUT,
-                    f"Tool '{name}' gave no answer within {limit:g} s and was cancelled. Whether it took effect is "
+                    f"{what} gave no answer within {limit:g} s and was cancelled. Whether it took effect is "
                     "not known. Give execute_tool a larger timeout if it needs longer.",
                 ) from exc
             except FrameError as exc:
                 raise RefusalError(Outcome.INVALID_ARGUMENTS, f"The arguments are {exc}.") from exc
-            except ChildFaultError as exc:
-                return _fault(tool, exc)
 
 
 def _unheard(_progress: float, _total: float | None, _message: str) -> None:

@@ -6,9 +6,10 @@ import errno
 import json
 import os
 import stat
+import sys
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import SecretsError
@@ -20,8 +21,9 @@ class Secrets:
     """Secret values by name, in a JSON file that only its owner can read.
 
     A change by another hand is seen at the next look. Writing is atomic: the file is the old or the new one,
-    never half. Safe for several threads of one process; two writing processes are kept apart by the home's
-    lock. No value is ever part of an error or of `repr`.
+    never half. Safe for several threads of one process, and for several processes where the system can lock a
+    folder: a command may write while another process owns the home. No value is ever part of an error or of
+    `repr`.
 
     Args:
         path: The file, which may be absent.
@@ -68,7 +70,7 @@ class Secrets:
         Raises:
             SecretsError: As in `set`.
         """
-        with self._lock:
+        with self._alone():
             self._write({**self._fresh(), **values})
 
     def delete_prefix(self, prefix: str) -> int:
@@ -80,12 +82,18 @@ class Secrets:
         Raises:
             SecretsError: As in `set`.
         """
-        with self._lock:
+        with self._alone():
             values = self._fresh()
             kept = {key: value for key, value in values.items() if not key.startswith(prefix)}
             if len(kept) < len(values):
                 self._write(kept)
             return len(values) - len(kept)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no other thread or process write between a look and what is written after it."""
+        with self._lock, _locked(self._path.parent):
+            yield
 
     def _fresh(self) -> dict[str, str]:
         try:
@@ -154,6 +162,30 @@ class Secrets:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+if sys.platform == "win32":
+
+    @contextmanager
+    def _locked(folder: Path) -> Iterator[None]:
+        """Do nothing: here the home's lock alone keeps two writers apart."""
+        yield
+
+else:
+    import fcntl
+
+    @contextmanager
+    def _locked(folder: Path) -> Iterator[None]:
+        """Hold the lock of the folder, which leaves no file behind; nobody holds it for more than a write."""
+        descriptor = -1
+        with suppress(OSError):  # what is wrong with the folder, reading and writing tell
+            descriptor = os.open(folder, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
 def _settle(folder: Path) -> None:

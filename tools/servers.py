@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +24,7 @@ from ..runners.errors import InstallError, SourceError
 from ..runners.lifecycle import State
 from ..runners.spec import Candidate, Installation, Report, ServerSpec, SourceKind, silent
 from ..runners.supervisor import Supervisor, Unit
+from . import leftovers
 from .caller import MANAGE, Caller
 from .completion import completed
 from .errors import LibraryError
@@ -75,7 +76,7 @@ class Servers:
     ) -> None:
         self.library = library
         self.supervisor = supervisor
-        self._runner = runner
+        self.runner = runner
         self._secrets = secrets
         self._folder = folder
         self._refreshing: set[asyncio.Task[None]] = set()
@@ -95,14 +96,7 @@ class Servers:
         Returns:
             The names they had.
         """
-        known = await self.library.stored_names()
-        left = [path for path in self._folder.iterdir() if path.is_dir() and path.name not in known]
-        for path in left:
-            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
-        names = {key.partition("/")[0] for key in self._secrets.names()} - known
-        for name in names:
-            self._secrets.delete_prefix(f"{name}/")
-        return sorted(names.union(path.name for path in left))
+        return await leftovers.clear(self._folder, self._secrets, await self.library.stored_names())
 
     def changed(self, unit: Unit) -> None:
         """Take note of a server's new state; when it came up, of what it says of itself."""
@@ -179,7 +173,7 @@ class Servers:
                 if failure is not None and unit.constraint is not None:
                     await self._drop(unit)
                     await report(1, STEPS, f"it needs {unit.constraint}: building its environment again")
-                    await self._runner.remove_server(installation)
+                    await self.runner.remove_server(installation)
                     candidate = candidate.model_copy(update={"constraints": (unit.constraint,)})
                     installation = await self._fetch(candidate, report, undo)
                     notes.append(f"its own environment was repaired with the constraint {unit.constraint}")
@@ -219,6 +213,18 @@ class Servers:
                 unit, failure = await self._try_out(installation)
                 return await self._commit(unit, failure, origin, began, [], report, undo)
 
+    async def take_in(self, installation: Installation, *, origin: Origin = "agent") -> Added:
+        """Start, list and store what is there already, or leave nothing.
+
+        Raises:
+            RefusalError: With the reason and the next step.
+        """
+        with self._reserve(installation.server_id):
+            async with AsyncExitStack() as undo:
+                began = time.monotonic()
+                unit, failure = await self._try_out(installation)
+                return await self._commit(unit, failure, origin, began, [], silent, undo)
+
     async def remove(
         self, name: str, caller: Caller, *, kind: Literal["installed", "registered"] | None = None
     ) -> None:
@@ -253,7 +259,7 @@ class Servers:
         await self.library.remove(row.name)
         try:
             await self.supervisor.remove(row.name)
-            await self._runner.remove_server(row.installation)
+            await self.runner.remove_server(row.installation)
         finally:
             self._secrets.delete_prefix(f"{row.name}/")
 
@@ -302,7 +308,7 @@ class Servers:
             await report(1 - 1 / (done + 1), STEPS, message)
 
         try:
-            installation = await self._runner.install_server(candidate, within_first_step)
+            installation = await self.runner.install_server(candidate, within_first_step)
         except SourceError as exc:
             raise RefusalError(Outcome.INVALID_ARGUMENTS, str(exc)) from exc
         except InstallError as exc:
@@ -312,7 +318,7 @@ class Servers:
 
     async def _unbuild(self, installation: Installation) -> None:
         with anyio.CancelScope(shield=True):
-            await self._runner.remove_server(installation)
+            await self.runner.remove_server(installation)
 
     async def _try_out(self, installation: Installation) -> tuple[Unit, str | None]:
         """Start a server once, with nobody to see it yet."""
@@ -343,20 +349,25 @@ class Servers:
         """Store a server that came up, and let everybody see it."""
         undo.push_async_callback(self._drop, unit)
         session = unit.session
-        if failure is not None or session is None:
+        if (failure is not None or session is None) and not unit.unauthorized:
             reason = failure or "it ended at once"
             raise RefusalError(
                 Outcome.FAILED_TO_START,
                 f"Server '{unit.name}' did not start, and nothing of it was kept: {reason}",
             )
-        await report(2, STEPS, f"{len(unit.tools)} tools listed")
+        if session is None:
+            # Only what is kept can be authorized; its tools are listed when it comes up after that.
+            notes.append(f"it has no tools yet: {failure}")
+        else:
+            await report(2, STEPS, f"{len(unit.tools)} tools listed")
         row = ServerRow(
             name=unit.name,
             origin=origin,
             enabled=True,
             installation=unit.installation,
-            **said_by(session, unit.offers),
         )
+        if session is not None:
+            row = replace(row, **said_by(session, unit.offers))
         try:
             tools = await completed(self.library.add(row, unit.tools))
         except LibraryError as exc:
@@ -364,17 +375,18 @@ class Servers:
         # From here on the server is there: a cancellation that comes now finds the work done.
         undo.pop_all()
         unit.retries = True
-        if not tools:
+        if not tools and session is not None:
             notes.append("it offers no tools; see its resources or prompts, or its settings")
-        await report(STEPS, STEPS, f"{unit.name} is ready")
+        await report(STEPS, STEPS, f"{unit.name} is {'ready' if session is not None else 'kept'}")
         return Added(row, tools, time.monotonic() - began, notes)
 
     def _keep_secrets(self, name: str, spec: ServerSpec, undo: AsyncExitStack) -> ServerSpec:
         """Move literal values to the secrets file; the spec keeps references."""
         spec, values = extract(name, spec)
+        # Also without any: what a server is authorized with comes to them while it is tried out.
+        undo.callback(self._secrets.delete_prefix, f"{name}/")
         if values:
             self._secrets.set_many(values)
-            undo.callback(self._secrets.delete_prefix, f"{name}/")
         return spec
 
     @contextmanager

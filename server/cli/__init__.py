@@ -55,7 +55,7 @@ def _run(options: Namespace) -> int:
 
         print(template(), end="")
         return 0
-    if options.command == "serve" and not (options.standalone or options.background):
+    if options.command == "serve" and not (options.standalone or options.background or options.listen):
         from .join import join
 
         if (status := join(options.home)) is not None:
@@ -72,7 +72,13 @@ def _run(options: Namespace) -> int:
     if options.command == "serve":
         from ..serve import serve
 
-        return serve(loaded.settings, standalone=options.standalone, background=options.background)
+        return serve(
+            loaded.settings,
+            standalone=options.standalone,
+            background=options.background,
+            listen=options.listen,
+            no_token=options.no_token,
+        )
 
     from .commands import run_command
 

@@ -29,6 +29,14 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
                 from . import inspection
 
                 return inspection.run(options, loaded, out)
+            case "token":
+                from . import token
+
+                return token.run(options, loaded, out)
+            case "authorize":
+                from . import authorize
+
+                return asyncio.run(authorize.run(options, loaded.settings, out))
             case "status":
                 from . import status
 

@@ -13,7 +13,7 @@ exit status:
   1    the operation failed: an error result, a server that did not start, a doctor who misses something
   2    the command line is wrong
   3    the settings or the home cannot be used
-  4    no such server or tool
+  4    no such server, tool or token
   130  interrupted
 """
 
@@ -44,6 +44,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     commands[command].parse_intermixed_args(words[at + 1 :], options)
     if rest and options.command not in {"install", "register"}:
         parser.error(f"`{options.command}` takes nothing after `--`")
+    if command == "token" and (problem := _token_problem(options)):
+        commands[command].error(problem)
     options.rest = rest
     options.set = dict(options.set)
     return options
@@ -53,7 +55,7 @@ def _command_at(words: list[str]) -> int:
     """Find the first word that is neither a global option nor the value of one."""
     at = 0
     while at < len(words) and words[at].startswith("-"):
-        at += 2 if words[at] in {"--home", "--config", "--set"} else 1
+        at += 2 if words[at] in {"--home", "--config", "--set", "--listen"} else 1
     return min(at, len(words))
 
 
@@ -78,6 +80,40 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _endpoint(text: str) -> str:
+    from ..endpoint import EndpointError, parse_endpoint
+
+    try:
+        parse_endpoint(text)
+    except EndpointError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def _rights(text: str) -> list[str]:
+    from ..tokens import RIGHTS
+
+    rights = [part.strip() for part in text.split(",") if part.strip()]
+    if not rights or not set(rights) <= set(RIGHTS):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of {', '.join(RIGHTS)}, such as call,manage"
+        )
+    return rights
+
+
+def _token_problem(options: argparse.Namespace) -> str | None:
+    if options.what in ("create", "revoke"):
+        if options.name is None:
+            return f"`token {options.what}` needs the NAME of a token"
+    elif options.name is not None:
+        return f"`token {options.what}` takes no NAME"
+    if options.allow is None:
+        options.allow = ["call"]
+    elif options.what != "create":
+        return f"`token {options.what}` takes no --allow; what a token allows is fixed when it is created"
+    return None
 
 
 def _globals(parser: argparse.ArgumentParser) -> None:
@@ -123,13 +159,16 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     serve = command("serve", "Speak MCP on standard input and output (the default).")
     serve.add_argument("--standalone", action="store_true", help="do not join one that already runs")
     serve.add_argument("--background", action="store_true", help=argparse.SUPPRESS)
-    command("start", "Start the background ToolScore of this home.")
+    _listening(serve)
+    _listening(command("start", "Start the background ToolScore of this home."))
     for name, text in (
         ("stop", "Stop the ToolScore that runs for this home."),
         ("restart", "Stop and start the background ToolScore of this home."),
     ):
         stop = command(name, text)
         stop.add_argument("--force", action="store_true", help="kill it if it does not end by itself")
+        if name == "restart":
+            _listening(stop)
 
     install = command("install", "Install a server; what follows `--` are its arguments.", json=True)
     install.usage = "toolscore install SOURCE [--name NAME] [--env K=V]... [--json] [-- ARGS...]"
@@ -171,12 +210,52 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     manage.add_argument("name", metavar="NAME")
     manage.add_argument("action", metavar="ACTION", choices=["start", "stop", "restart", "enable", "disable"])
 
+    authorize = command("authorize", "Let ToolScore use a server that wants to be authorized.", json=True)
+    authorize.add_argument("name", metavar="NAME")
+    authorize.add_argument("--no-browser", action="store_true", help="only print the address to visit")
+    authorize.add_argument("--client-id", metavar="ID", help="of a machine's credentials, without a person")
+    authorize.add_argument(
+        "--client-secret-env", metavar="VAR", help="environment variable that holds their secret"
+    )
+    authorize.add_argument(
+        "--issuer", metavar="URL", help="the only authorization server that may see their secret"
+    )
+
+    token = command("token", "Show, create, list or revoke what clients show on the network.", json=True)
+    token.usage = "toolscore token show|create|list|revoke [NAME] [--allow RIGHT,...] [--json]"
+    token.add_argument(
+        "what", metavar="show|create|list|revoke", choices=["show", "create", "list", "revoke"]
+    )
+    token.add_argument("name", metavar="NAME", nargs="?", help="whose, for create and revoke")
+    token.add_argument(
+        "--allow",
+        metavar="RIGHT,...",
+        type=_rights,
+        help="what a new one allows: call, manage, register (default: call)",
+    )
+
     command("doctor", "Show what this machine offers.", json=True)
     config = command("config", "Show the settings, a template for their file, or the file's path.", json=True)
     config.add_argument("what", metavar="show|template|path", choices=["show", "template", "path"])
     config.add_argument("--origin", action="store_true", help="with where each value comes from")
     command("version", "Show the version.")
     return parser, dict(commands.choices)
+
+
+def _listening(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--listen",
+        metavar="ADDRESS",
+        type=_endpoint,
+        action="append",
+        default=[],
+        help="serve on this address too, such as ws://127.0.0.1:8765/mcp (repeatable)",
+    )
+    parser.add_argument(
+        "--no-token",
+        action="store_true",
+        help="let every program and user of this machine in (loopback only)",
+    )
 
 
 def _env(parser: argparse.ArgumentParser) -> None:

@@ -46,10 +46,18 @@ def _start(home: Home, options: Namespace, loaded: Loaded, out: Output) -> int:
         passed += ["--config", str(loaded.config_file)]
     for key, value in options.set.items():
         passed += ["--set", f"{key}={value}"]
+    for address in options.listen:
+        passed += ["--listen", address]
+    if options.no_token:
+        passed.append("--no-token")
     owner, fresh = background.start(home, passed)
     if fresh:
         out.line(f"started: process {owner.pid}, home {home.path}")
         out.remark(f"log: {home.logs_dir / 'toolscore.log'}")
     else:
         out.line(f"already running: process {owner.pid}, mode {owner.mode}")
+        if options.listen or options.no_token:
+            out.remark(
+                "It was started before, so --listen and --no-token have no effect; `restart` takes them."
+            )
     return 0

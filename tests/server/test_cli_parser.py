@@ -8,13 +8,43 @@ from toolscore.server.cli import run
 from toolscore.server.cli.parser import parse
 
 
-@pytest.mark.parametrize("line", ["", "serve", "--standalone", "serve --standalone", "--home x --quiet"])
+@pytest.mark.parametrize(
+    "line",
+    ["", "serve", "--standalone", "serve --standalone", "--home x --quiet", "--listen ws://[::1] --no-token"],
+)
 def test_without_a_command_it_serves(line: str) -> None:
     options = parse(line.split())
     assert options.command == "serve"
     assert options.standalone == ("--standalone" in line)
     assert options.home == ("x" if "--home" in line else None)
     assert options.background is False
+    assert options.listen == (["ws://[::1]"] if "--listen" in line else [])
+    assert options.no_token == ("--no-token" in line)
+
+
+@pytest.mark.parametrize("command", ["serve", "start", "restart"])
+def test_addresses_to_listen_on_may_be_several(command: str) -> None:
+    options = parse([command, "--listen", "ws://localhost:0", "--listen=unix:/run/x.sock"])
+    assert options.listen == ["ws://localhost:0", "unix:/run/x.sock"]
+    assert parse([command]).listen == []
+
+
+def test_a_bad_address_to_listen_on_is_told_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", "--listen", "127.0.0.1:8765"]) == 2
+    said = capsys.readouterr().err
+    assert "the address '127.0.0.1:8765' does not begin with ws://" in said
+    assert "ws://127.0.0.1:8765/mcp" in said
+
+
+def test_a_new_token_may_call_unless_told_otherwise() -> None:
+    assert parse(["token", "create", "n"]).allow == ["call"]
+    options = parse(["token", "create", "--allow", "call, register", "n", "--json"])
+    assert (options.what, options.name, options.allow, options.json) == (
+        "create",
+        "n",
+        ["call", "register"],
+        True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,6 +102,19 @@ def test_everything_after_two_dashes_belongs_to_the_server() -> None:
         "list --set nothing",
         "list -- x",
         "--hom x list",
+        "serve --listen",
+        "start --listen ws://",
+        "stop --listen ws://127.0.0.1",
+        "token",
+        "token nosuch",
+        "token create",
+        "token revoke",
+        "token show n",
+        "token list n",
+        "token create n --allow",
+        "token create n --allow install",
+        "token create n --allow ,",
+        "token revoke n --allow call",
     ],
 )
 def test_a_wrong_line_is_status_2_with_the_usage(line: str, capsys: pytest.CaptureFixture[str]) -> None:

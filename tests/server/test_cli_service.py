@@ -44,7 +44,16 @@ def test_restart_replaces_it_and_passes_the_options_on(shell: Shell) -> None:
     assert shell("start").returncode == 0
     before = shell.document("status")["owner"]["pid"]
     (shell.cwd / "other.toml").write_text('log.level = "debug"\n')
-    done = shell("restart", "--set", "tools.page_size=2", "--config", "other.toml")
+    options = (
+        "--set",
+        "tools.page_size=2",
+        "--config",
+        "other.toml",
+        "--listen",
+        "ws://127.0.0.1:0",
+        "--no-token",
+    )
+    done = shell("restart", *options)
     assert done.returncode == 0, done.stderr
     after = shell.document("status")["owner"]["pid"]
     assert before != after
@@ -54,6 +63,11 @@ def test_restart_replaces_it_and_passes_the_options_on(shell: Shell) -> None:
     if line is not None:
         assert "tools.page_size=2" in line
         assert str(shell.cwd / "other.toml") in line
+        assert line[line.index("--listen") + 1] == "ws://127.0.0.1:0"
+        assert "--no-token" in line
+    again = shell("start", "--listen", "ws://127.0.0.1:0")
+    assert again.stdout.startswith(f"already running: process {after}")
+    assert "have no effect" in again.stderr
 
 
 def test_a_start_that_fails_shows_the_end_of_its_log(shell: Shell) -> None:

@@ -19,7 +19,9 @@ from mcp_types import jsonrpc_message_adapter
 
 from helpers import until
 from toolscore.server import connection as module
+from toolscore.server import stream
 from toolscore.server.connection import BACKLOG, Connection
+from toolscore.server.stream import StreamConnection
 from toolscore.server.unix import listen
 
 Answer = dict[str, Any]
@@ -29,7 +31,7 @@ class Wire:
     """A client's socket, the connection at its other end, and the streams of an SDK that is the test."""
 
     def __init__(self) -> None:
-        self.connection = Connection()
+        self.connection = StreamConnection()
         self.client, self._ours = socket.socketpair()
         self._buffer = b""
         self.to_sdk, self.from_client = anyio.create_memory_object_stream[SessionMessage | Exception](0)
@@ -143,7 +145,7 @@ async def test_what_is_no_message_is_answered_and_the_next_one_served(
 async def test_a_frame_over_the_limit_closes_the_connection_and_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "MAX_FRAME", 1000)
+    monkeypatch.setattr(stream, "MAX_FRAME", 1000)
     async with wire() as made:
         await asyncio.get_running_loop().sock_sendall(made.client, b"x" * 2000)
         refusal = await made.receive()

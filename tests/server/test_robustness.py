@@ -125,8 +125,10 @@ async def test_a_client_that_never_reads_standard_error_stops_nothing(home: Path
         message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
         process.stdin.write(json.dumps(message).encode() + b"\n")
         async with asyncio.timeout(20):
-            answer: dict[str, object] = json.loads(await process.stdout.readline())
-        return answer
+            while True:
+                answer: dict[str, object] = json.loads(await process.stdout.readline())
+                if "id" in answer:  # and not the announcement of the server's tools
+                    return answer
 
     info = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
     await request(0, "initialize", info)

@@ -94,12 +94,16 @@ def test_the_short_names_of_the_process_group_work_and_the_long_ones_win(tmp_pat
     assert loaded.origins["process.timeout"] == "environment variable TOOLSCORE_PROCESS_TIMEOUT"
 
 
+FITTING = {"network.listen": "ws://[::1]:0", "network.allowed_origins": "https://app.example"}
+"""A value for each setting that is empty by default and does not take any text."""
+
+
 @pytest.mark.parametrize("key", options())
 def test_every_setting_has_its_environment_variable(tmp_path: Path, key: str) -> None:
     option = options()[key]
     name = "TOOLSCORE_" + key.replace(".", "_").upper()
     assert name == option.environment[0]
-    text = option.written(option.default) or "x"
+    text = option.written(option.default) or FITTING.get(key, "x")
     loaded = load({}, home=home(tmp_path), environ={name: text})
     assert loaded.origins[key] == f"environment variable {name}"
 
@@ -266,6 +270,26 @@ def test_a_bad_value_names_setting_source_and_fix(tmp_path: Path) -> None:
         "process.pass_env = [1, 2]",
         "tools.page_size = 0",
         "tools.page_size = 1001",
+        "tools.expose = []",
+        "tools.expose = ['']",
+        "tools.expose = ['time__*', ' ']",
+        "tools.expose = ['server:']",
+        "tools.expose = ['server:time', 'own']",
+        "tools.expose = ['own', 'server:time']",
+        "network.listen = ['127.0.0.1:8765']",
+        "network.listen = ['ws://127.0.0.1:8765/mcp', 'ws://127.0.0.1/health']",
+        "network.max_message = 0",
+        "network.max_message = 1025",
+        "network.max_connections = 0",
+        "network.idle_timeout = -1",
+        "network.ping_timeout = 0",
+        "network.slow_timeout = 0",
+        "network.rights = ['call', 'install']",
+        "network.allowed_hosts = ['tools.example:80']",
+        "network.allowed_hosts = ['*']",
+        "network.allowed_origins = ['app.example']",
+        "network.allowed_origins = ['https://app.example/path']",
+        "network.allowed_origins = ['null']",
         "install.python = 3.12",
         "process.timeout.deep = 1",
     ],
@@ -273,6 +297,27 @@ def test_a_bad_value_names_setting_source_and_fix(tmp_path: Path) -> None:
 def test_a_value_out_of_its_limits_is_one_error(tmp_path: Path, line: str) -> None:
     (text,) = problems(home=home(tmp_path, line))
     assert text.startswith(line.partition(" =")[0].removesuffix(".deep") + " = ")
+
+
+def test_the_network_is_closed_and_only_own_tools_are_shown_unless_something_is_set(tmp_path: Path) -> None:
+    settings = load({}, home=home(tmp_path), environ={}).settings
+    assert (settings.network.listen, settings.network.rights) == ((), ("call",))
+    assert (settings.network.max_message, settings.network.max_connections) == (64, 5000)
+    assert settings.tools.expose == ("own",)
+
+
+def test_network_settings_are_read_from_file_and_environment(tmp_path: Path) -> None:
+    where = home(tmp_path, "[network]\nlisten = ['ws://127.0.0.1:1/x', 'unix:/a.sock']")
+    environ = {
+        "TOOLSCORE_NETWORK_RIGHTS": "call, register",
+        "TOOLSCORE_NETWORK_ALLOWED_HOSTS": "tools.example,[fe80::1],10.0.0.1",
+        "TOOLSCORE_TOOLS_EXPOSE": "server:time",
+    }
+    settings = load({}, home=where, environ=environ).settings
+    assert settings.network.listen == ("ws://127.0.0.1:1/x", "unix:/a.sock")
+    assert settings.network.rights == ("call", "register")
+    assert settings.network.allowed_hosts == ("tools.example", "[fe80::1]", "10.0.0.1")
+    assert settings.tools.expose == ("server:time",)
 
 
 def test_a_setting_in_a_groups_place_is_told(tmp_path: Path) -> None:

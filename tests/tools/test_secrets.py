@@ -312,3 +312,16 @@ def test_the_fixed_pieces_of_a_value_with_templates_are_taken_out_too() -> None:
     given = {"HOST": "h", "HOME": "/h", "TOKEN": "t"}
     whole = expand_spec(kept, given.get, values.get, {})
     assert whole.env == {"URL": "postgresql://me:hunter2@h:5432/db", "KEY": "hunter2-/h", "SAME": "t"}
+
+
+def test_two_processes_that_write_at_once_lose_nothing_of_each_other(path: Path) -> None:
+    """A command keeps tokens while the ToolScore that owns the home keeps others."""
+    code = (
+        "import sys; from pathlib import Path; from toolscore.tools.secrets import Secrets\n"
+        "secrets = Secrets(Path(sys.argv[1]))\n"
+        "for number in range(40): secrets.set(f'{sys.argv[2]}/{number}', 'x')"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(path), name]) for name in "abc"]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert len(Secrets(path).names()) == 120
+    assert [file.name for file in path.parent.iterdir()] == [path.name]

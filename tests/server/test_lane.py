@@ -41,10 +41,13 @@ class Line:
         )
 
     async def receive(self) -> Message:
+        """The next message, but for the announcement that the server of this test was registered."""
         assert self.process.stdout is not None
         async with asyncio.timeout(20):
-            message: Message = json.loads(await self.process.stdout.readline())
-        return message
+            while True:
+                message: Message = json.loads(await self.process.stdout.readline())
+                if not message.get("method", "").endswith("/list_changed"):
+                    return message
 
     async def request(self, method: str, **params: Any) -> Message:
         self._numbers += 1
@@ -205,7 +208,7 @@ async def test_a_client_that_vanishes_has_its_calls_cancelled_at_the_server(home
             env=setup.env,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=None,
         )
         one = Line(leaving)
         info = {"name": "line", "version": "1"}

@@ -1,0 +1,138 @@
+"""Tells every client what changed, in its own era, and notes it among the events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from mcp.server.subscriptions import (
+    PromptsListChanged,
+    ResourcesListChanged,
+    ResourceUpdated,
+    ServerEvent,
+    ToolsListChanged,
+)
+
+from ..runners.lifecycle import State
+from ..runners.supervisor import Unit
+from ..tools.library import Change
+from .events import EVENTS_URI
+from .front import Front
+
+logger = logging.getLogger(__name__)
+
+GATHER = 0.05
+"""Seconds in which further changes are gathered, so that a server of many tools is one announcement."""
+
+_CHANGED: dict[str, Callable[[], ServerEvent]] = {
+    "tools": ToolsListChanged,
+    "resources": ResourcesListChanged,
+    "prompts": PromptsListChanged,
+}
+
+
+class Bus:
+    """The events of the modern era's listen streams (the SDK's `SubscriptionBus`), told without waiting."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[object, Callable[[ServerEvent], None]] = {}
+
+    def tell(self, event: ServerEvent) -> None:
+        """Hand an event to every open listen stream."""
+        for listener in list(self._listeners.values()):
+            listener(event)
+
+    async def publish(self, event: ServerEvent) -> None:
+        """Do what `tell` does."""
+        self.tell(event)
+
+    def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
+        """Add a listen stream; what is returned takes it out again."""
+        token = object()
+        self._listeners[token] = listener
+
+        def unsubscribe() -> None:
+            self._listeners.pop(token, None)
+
+        return unsubscribe
+
+
+class Announcer:
+    """Announces changes of the library and of servers' states.
+
+    Args:
+        front: Knows the clients and the events.
+        bus: Reaches the listen streams of modern clients.
+    """
+
+    def __init__(self, front: Front, bus: Bus) -> None:
+        self._front = front
+        self._bus = bus
+        self._pending: set[str] = set()
+        self._events_pending = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._states: dict[str, str] = {}
+
+    async def attach(self) -> None:
+        """Begin to follow the library and the servers, which must be open."""
+        opened = await self._front.opened()
+        opened.subscriptions.on_update = lambda uri: self._bus.tell(ResourceUpdated(uri=uri))
+        opened.toolset.library.on_change = self.changed
+
+    def changed(self, change: Change) -> None:
+        """Take note of a change of one server's tools, resources or prompts."""
+        events = self._front.events
+        for kind, names in (
+            ("tool_installed", change.installed),
+            ("tool_updated", change.updated),
+            ("tool_removed", change.removed),
+        ):
+            if names:
+                events.append(kind, change.server, tools=list(names))
+        only = self._front.exposure.server
+        if only is None or only == change.server:
+            self._pending |= change.lists
+        self._later(events=bool(change.installed or change.updated or change.removed))
+
+    def state(self, unit: Unit) -> None:
+        """Take note of a server's new state."""
+        life = unit.life
+        details: dict[str, Any] = {"state": str(life.state)}
+        if life.reason:
+            details["reason"] = life.reason
+        self._front.events.append("server_state", unit.name, **details)
+        self._later(events=True)
+        opened = self._front.open_now
+        if opened is None:
+            return
+        if life.state is State.READY:
+            opened.subscriptions.came_up(unit)
+            opened.tell_level(unit.name)
+        else:
+            opened.asked_roots.pop(unit.name, None)
+
+    def _later(self, *, events: bool) -> None:
+        self._events_pending |= events
+        if self._timer is None and (self._pending or self._events_pending):
+            self._timer = asyncio.get_running_loop().call_later(GATHER, self._announce)
+
+    def _announce(self) -> None:
+        self._timer = None
+        pending, self._pending = self._pending, set()
+        for kind in sorted(pending):
+            for peer in list(self._front.peers):
+                if peer.ready and not peer.modern:
+                    peer.notify(f"notifications/{kind}/list_changed", None)
+            self._bus.tell(_CHANGED[kind]())
+        if self._events_pending:
+            self._events_pending = False
+            opened = self._front.open_now
+            if opened is not None:
+                opened.subscriptions.updated("", EVENTS_URI)
+
+    def close(self) -> None:
+        """Announce nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()

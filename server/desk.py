@@ -1,0 +1,40 @@
+"""The parts between clients and the library, put together: who answers, who asks, who announces."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from ..tools.exposure import Exposure
+from .announcer import Announcer, Bus
+from .front import Front
+from .gateway import Gateway
+from .parking import Parking
+from .patronage import Patronage
+from .settings import Settings
+from .toolset import ToolSet
+
+
+class Desk:
+    """What serves clients, whichever way they come in.
+
+    Args:
+        settings: The settings.
+        toolset: Gives the tool set once the library is open.
+    """
+
+    def __init__(self, settings: Settings, toolset: Callable[[], Awaitable[ToolSet]]) -> None:
+        self.parking = Parking()
+        self.front = Front(toolset, Exposure.parse(settings.tools.expose), self.parking)
+        self._bus = Bus()
+        self.gateway = Gateway(self.front, self._bus)
+        self.announcer = Announcer(self.front, self._bus)
+        self.patronage = Patronage(self.front)
+
+    async def attach(self) -> None:
+        """Begin to follow the library, which is open now."""
+        await self.announcer.attach()
+
+    def close(self) -> None:
+        """Announce nothing more, and cancel the calls that wait for their client's input."""
+        self.announcer.close()
+        self.parking.close()

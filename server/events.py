@@ -1,0 +1,92 @@
+"""What happened to tools and servers, in order, for who wants to follow: the resource `toolscore://events`.
+
+A client subscribes to it, reads it when told that it changed, and gives the cursor of the last reading to get only
+what came after. The cursor outlives a connection, so that after a short one was lost nothing is missed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic_core import to_json
+
+EVENTS_URI = "toolscore://events"
+
+KEPT = 10_000
+"""Events that are remembered."""
+
+PAGE = 500
+"""Events of one reading."""
+
+
+class Events:
+    """The last events of this ToolScore."""
+
+    def __init__(self) -> None:
+        self._events: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._count = 0
+        self._run = secrets.token_hex(4)
+        """Tells the cursors of this run from those of an earlier one."""
+        self.resource = {
+            "uri": EVENTS_URI,
+            "name": "events",
+            "title": "Events of ToolScore",
+            "description": "What happened to tools and servers, oldest first. Subscribe to be told; read with "
+            "?after=CURSOR for what came since.",
+            "mimeType": "application/json",
+        }
+        self.template = {
+            "uriTemplate": EVENTS_URI + "{?after}",
+            "name": "events-after",
+            "title": "Events of ToolScore since a cursor",
+            "description": "What happened after the cursor of an earlier reading.",
+            "mimeType": "application/json",
+        }
+
+    def append(self, kind: str, server: str, **details: Any) -> None:
+        """Note an event.
+
+        Args:
+            kind: `tool_installed`, `tool_updated`, `tool_removed` or `server_state`.
+            server: The server it is about.
+            **details: What else is to be said of it.
+        """
+        self._count += 1
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._events.append({"number": self._count, "at": at, "event": kind, "server": server, **details})
+
+    @property
+    def cursor(self) -> str:
+        """The cursor after the last event."""
+        return f"{self._run}-{self._count}"
+
+    def read(self, uri: str) -> dict[str, Any]:
+        """Give the result of reading the resource (MCP `ReadResourceResult`).
+
+        Its text is a JSON object: `events`, the `cursor` to go on from, `more` if there are further ones at once,
+        and `missed` if some that came after the given cursor are not remembered any more.
+        """
+        given = parse_qs(urlsplit(uri).query).get("after", [""])[0]
+        run, _, text = given.rpartition("-")
+        after = int(text) if run == self._run and text.isdecimal() else 0
+        oldest = self._count - len(self._events)
+        missed = bool(given) and (run != self._run or after < oldest)
+        rest = [event for event in self._events if event["number"] > after]
+        page = rest[:PAGE]
+        last = page[-1]["number"] if page else self._count
+        body = {
+            "events": page,
+            "cursor": f"{self._run}-{last}",
+            "more": len(rest) > len(page),
+            "missed": missed,
+        }
+        return {"contents": [{"uri": uri, "mimeType": "application/json", "text": to_json(body).decode()}]}
+
+
+def is_events(uri: str) -> bool:
+    """Tell whether a uri is that of the events, with or without a cursor."""
+    return uri.partition("?")[0] == EVENTS_URI

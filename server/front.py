@@ -1,0 +1,364 @@
+"""Answers what clients ask: own tools and lists itself, all else by passing it on to the server it concerns.
+
+Both lanes come here: the express lane with its frames, and the SDK's handlers with what it has looked at first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ..runners.errors import FaultError
+from ..tools.exposure import Exposure, Shown
+from ..tools.offers import OfferIndex
+from ..tools.outcome import OUTCOME_KEY, Outcome, RefusalError
+from ..tools.rows import Origin
+from .events import EVENTS_URI, Events, is_events
+from .exchange import Exchange
+from .own_tools import OWN_TOOLS
+from .parking import Parking
+from .peer import LEVELS, Peer
+from .subscriptions import Subscriptions
+from .tasks import TaskBook
+from .toolset import Call, ToolSet
+
+INVALID_PARAMS = -32602
+METHOD_NOT_FOUND = -32601
+RESOURCE_NOT_FOUND = -32002
+REFUSED = -32010
+"""JSON-RPC code of a refusal where the answer is no tool result; from the range that is left to implementations."""
+
+_CURSOR = {"cursor": str | None}
+
+EXPRESS: dict[str, dict[str, Any]] = {
+    "tools/call": {"name": str, "arguments": dict | None},
+    "tools/list": _CURSOR,
+    "resources/list": _CURSOR,
+    "resources/templates/list": _CURSOR,
+    "resources/read": {"uri": str},
+    "resources/subscribe": {"uri": str},
+    "resources/unsubscribe": {"uri": str},
+    "prompts/list": _CURSOR,
+    "prompts/get": {"name": str, "arguments": dict | None},
+    "completion/complete": {"ref": dict, "argument": dict},
+    "logging/setLevel": {"level": str},
+    "tasks/get": {"taskId": str},
+    "tasks/result": {"taskId": str},
+    "tasks/cancel": {"taskId": str},
+    "tasks/list": _CURSOR,
+}
+"""The methods that are answered here, each with the parameters it must have."""
+
+
+class Front:
+    """Answers the clients of one ToolScore.
+
+    Args:
+        toolset: Gives the tool set once the store is open. `initialize` is answered before that.
+        exposure: Which tools clients are shown.
+        parking: Keeps the calls that wait for the input of a modern client.
+    """
+
+    def __init__(
+        self, toolset: Callable[[], Awaitable[ToolSet]], exposure: Exposure, parking: Parking
+    ) -> None:
+        self.parking = parking
+        self.exposure = exposure
+        self.peers: set[Peer] = set()
+        self.events = Events()
+        self.tasks = TaskBook()
+        self._toolset = toolset
+        self._open: _Open | None = None
+        self._handlers: dict[str, Callable[[_Open, Exchange], Awaitable[dict[str, Any]]]] = {
+            "tools/call": self._call_tool,
+            "tools/list": self._list_tools,
+            "resources/list": self._list_resources,
+            "resources/templates/list": self._list_templates,
+            "resources/read": self._read,
+            "resources/subscribe": self._subscribe,
+            "resources/unsubscribe": self._unsubscribe,
+            "prompts/list": self._list_prompts,
+            "prompts/get": self._get_prompt,
+            "completion/complete": self._complete,
+            "logging/setLevel": self._set_level,
+            "tasks/get": self._task,
+            "tasks/result": self._task,
+            "tasks/cancel": self._task,
+            "tasks/list": self._list_tasks,
+        }
+
+    async def opened(self) -> _Open:
+        """Wait until the library is open."""
+        if self._open is None:
+            toolset = await self._toolset()
+            if self._open is None:
+                self._open = _Open(self, toolset)
+        return self._open
+
+    @property
+    def open_now(self) -> _Open | None:
+        """What `opened` gives, where it would not have to wait."""
+        return self._open
+
+    async def answer(self, exchange: Exchange) -> dict[str, Any]:
+        """Answer a request.
+
+        Returns:
+            The result object as it goes on the wire, but for what the modern era adds.
+
+        Raises:
+            FaultError: The JSON-RPC error to answer with.
+        """
+        state = exchange.params.get("requestState")
+        if state is not None and self.parking.is_own(state):
+            member, value = await self.parking.resume(exchange)
+            if member == "error":
+                raise FaultError(value["code"], value["message"], value.get("data"))
+            return value
+        opened = self._open or await self.opened()
+        try:
+            return await self._handlers[exchange.method](opened, exchange)
+        except RefusalError as exc:
+            data = {OUTCOME_KEY: str(exc.outcome)}
+            data.update(
+                {f"toolscore/{key}": value for key, value in exc.details.items() if value is not None}
+            )
+            raise FaultError(REFUSED, exc.message, data) from exc
+
+    # --- tools
+
+    async def _list_tools(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+        _first_page(exchange)
+        return {"tools": opened.shown.listed()}
+
+    async def _call_tool(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+        params = exchange.params
+        name, arguments = params["name"], params.get("arguments") or {}
+        extra = None
+        if len(params) > 2:
+            extra = {key: value for key, value in params.items() if key not in ("name", "arguments", "_meta")}
+        transparent = opened.shown.full_name(name) if self.exposure.server is not None else None
+        call = Call(
+            caller=exchange.peer.caller,
+            report=exchange.report,
+            on_progress=exchange.on_progress,
+            meta=exchange.passed_meta(),
+            origin=origin_of(exchange),
+            exchange=exchange,
+            extra=extra,
+            faults=transparent is not None,
+        )
+        result = await opened.toolset.call(transparent or name, arguments, call)
+        if extra is not None and "task" in extra:
+            self.tasks.remember(exchange.peer.caller, opened.toolset.server_of(params, transparent), result)
+        return result
+
+    # --- resources
+
+    async def _list_resources(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+        _first_page(exchange)
+        own = [] if self.exposure.server is not None else [self.events.resource]
+        return {"resources": [*own, *opened.index.resources()]}
+
+    async def _list_templates(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+        _first_page(exchange)
+        own = [] if self.exposure.server is not None else [self.events.template]
+        return {"resourceTemplates": [*own, *opened.index.templates()]}
+
+    async def _read(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+        uri = exchange.params["uri"]
+        if is_events(uri):
+            return self.events.read(uri)
+        server, inner = self._located(opened, exchange, uri)
+        result = await self._pass(opened, exchange, server, {**exchange.params, "uri": inner})
+        return result if inner == uri else _renamed(result, inner, uri)
+
+    def _located(self, opened: _Open, exchange: Exchange, uri: str) -> tuple[str, str]:
+        found = opened.index.find_resource(uri)
+        if found is None:
+            raise FaultError(
+                INVALID_PARAMS if exchange.modern else RESOURCE_NOT_FOUND,
+                f"No server here is known to have the resource {uri}. If you know which one has it, ask for "
+                f"toolscore://resource/SERVER/{uri}.",
+                {"uri": uri},
+            )
+        return found
+
+    async def _subscribe(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+        uri = exchange.params["uri"]
+        place = ("", EVENTS_URI) if is_events(uri) else self._located(opened, exchange, uri)
+        await opened.subscriptions.add(exchange.peer, uri, *place)
+        return {}
+
+    async def _unsubscribe(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+        await opened.subscriptions.drop(exchange.peer, exchange.params["uri"])
+        return {}
+
+    # --- prompts
+
+    async def _list_prompts(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+        _first_page(exchange)
+        return {"prompts": opened.index.prompts()}
+
+    async def _get_prompt(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+        name = exchange.params["name"]
+        server, original = self._prompt(opened, name)
+        return await self._pass(opened, exchange, server, {**exchange.params, "name": original})
+
+    def _prompt(self, opened: _Open, name: Any) -> tuple[str, str]:
+        found = opened.index.find_prompt(name) if isinstance(name, str) else None
+        if found is None:
+            raise FaultError(
+                INVALID_PARAMS, f"There is no prompt named {name!r}; prompts/list shows what there is."
+            )
+        return found
+
+    async def _complete(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+        ref = exchange.params["ref"]
+        if ref.get("type") == "ref/prompt":
+            server, inner = self._prompt(opened, ref.get("name"))
+            ref = {**ref, "name": inner}
+        else:
+            uri = ref.get("uri")
+            if isinstance(uri, str) and is_events(uri):
+                return {"completion": {"values": []}}
+            found = opened.index.find_template(uri) if isinstance(uri, str) else None
+            if found is None:
+                raise FaultError(INVALID_PARAMS, f"No server here has the resource template {uri!r}.")
+            server, inner = found
+            ref = {**ref, "uri": inner}
+        if "completions" not in opened.toolset.library.offers[server].capabilities:
+            return {"completion": {"values": []}}
+        return await self._pass(opened, exchange, server, {**exchange.params, "ref": ref})
+
+    # --- logging, tasks
+
+    async def _set_level(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+        level = exchange.params["level"]
+        if level not in LEVELS:
+            raise FaultError(INVALID_PARAMS, f"{level!r} is no log level; those are {', '.join(LEVELS)}.")
+        exchange.peer.log_level = level
+        opened.spread_level()
+        return {}
+
+    async def _task(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+        server = self.tasks.server(exchange.peer.caller, exchange.params["taskId"])
+        if server is None:
+            raise FaultError(INVALID_PARAMS, "There is no task of that id that you started here.")
+        return await self._pass(opened, exchange, server, exchange.params)
+
+    async def _list_tasks(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+        tasks = []
+        for task, server in self.tasks.of(exchange.peer.caller):
+            try:
+                tasks.append(await self._pass(opened, exchange, server, {"taskId": task}, method="tasks/get"))
+            except (FaultError, RefusalError):
+                self.tasks.forget(exchange.peer.caller, task)
+        return {"tasks": [{key: value for key, value in task.items() if key != "_meta"} for task in tasks]}
+
+    # ---
+
+    async def _pass(
+        self,
+        opened: _Open,
+        exchange: Exchange,
+        server: str,
+        params: dict[str, Any],
+        *,
+        method: str | None = None,
+    ) -> dict[str, Any]:
+        """Pass a request on to a server, with what of its `_meta` is for it."""
+        params = {key: value for key, value in params.items() if key != "_meta"}
+        if meta := exchange.passed_meta():
+            params["_meta"] = meta
+        return await opened.toolset.router.request(
+            server,
+            method or exchange.method,
+            params,
+            exchange.peer.caller,
+            on_progress=exchange.on_progress,
+            asker=exchange,
+        )
+
+    def roots_changed(self, peer: Peer) -> None:
+        """Tell the servers that know this client's roots that those changed."""
+        if self._open is not None:
+            self._open.roots_changed(peer)
+
+    async def joined(self, peer: Peer) -> None:
+        """Take in a client."""
+        self.peers.add(peer)
+
+    async def left(self, peer: Peer) -> None:
+        """Let go of a client."""
+        self.peers.discard(peer)
+        if self._open is not None:
+            await self._open.subscriptions.left(peer)
+            self._open.spread_level()
+
+
+class _Open:
+    """What there is once the library is open."""
+
+    def __init__(self, front: Front, toolset: ToolSet) -> None:
+        self._front = front
+        self.toolset = toolset
+        own = [tool.definition for tool in OWN_TOOLS]
+        self.shown = Shown(toolset.library, front.exposure, own)
+        self.index = OfferIndex(toolset.library, front.exposure.server)
+        self.subscriptions = Subscriptions(toolset.supervisor, self.index)
+        self.asked_roots: dict[str, set[Peer]] = {}
+        """Which clients' roots a server was told."""
+        toolset.router.on_result = self.index.saw
+
+    def spread_level(self) -> None:
+        """Let servers log as much as the client that wants to hear most."""
+        for unit in self.toolset.supervisor.units.values():
+            self.tell_level(unit.name)
+
+    def tell_level(self, server: str) -> None:
+        """Tell one server; see `spread_level`."""
+        levels = [LEVELS.index(peer.log_level) for peer in self._front.peers if peer.log_level in LEVELS]
+        unit = self.toolset.supervisor.units.get(server)
+        session = unit.session if unit is not None else None
+        if levels and session is not None and not session.modern and "logging" in session.capabilities:
+            session.ask("logging/setLevel", {"level": LEVELS[min(levels)]})
+
+    def roots_changed(self, peer: Peer) -> None:
+        """Tell every server that asked for this client's roots."""
+        for server, told in self.asked_roots.items():
+            unit = self.toolset.supervisor.units.get(server)
+            if peer in told and unit is not None and unit.session is not None and not unit.session.modern:
+                unit.session.notify("notifications/roots/list_changed", None)
+
+
+def origin_of(exchange: Exchange) -> Origin | None:
+    """Tell the command line from an agent: both come over the Unix socket, in the name of the same owner."""
+    if exchange.peer.caller.listener == "unix" and exchange.meta.get("toolscore/origin") == "cli":
+        return "cli"
+    return None
+
+
+def _first_page(exchange: Exchange) -> None:
+    """Refuse a cursor: lists are given whole, so none was handed out."""
+    if exchange.params.get("cursor") is not None:
+        raise FaultError(
+            INVALID_PARAMS, "This cursor is not one that was given here: leave it out for the whole list."
+        )
+
+
+def _renamed(result: dict[str, Any], inner: str, shown: str) -> dict[str, Any]:
+    """Let a resource speak of itself by the uri it was asked for."""
+    contents = result.get("contents")
+    if not isinstance(contents, list):
+        return result
+    return {
+        **result,
+        "contents": [
+            {**item, "uri": shown} if isinstance(item, dict) and item.get("uri") == inner else item
+            for item in contents
+        ],
+    }
+
+
+__all__ = ["EXPRESS", "Front", "Outcome", "origin_of"]

@@ -1,0 +1,268 @@
+"""The express lane: what one client sends that is only passed on, as plain dicts, past the SDK.
+
+The SDK's typed server costs a call several times what all the rest of its way does. So the frames that need none of
+it are taken out here, before the SDK sees them; everything else, and everything that is not certain, is left to it.
+The lane opens once the SDK has answered the client's first request, which fixes the era of the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from mcp.shared.inbound import InboundModernRoute, classify_inbound_request
+
+from ..runners.base import Message
+from ..runners.errors import FaultError
+from ..runners.patron import ProgressSink
+from ..runners.switchboard import Incoming, Switchboard
+from ..tools.caller import Caller
+from .connection import Connection
+from .exchange import Exchange
+from .front import EXPRESS, Front
+from .peer import Peer
+from .serving import serve
+from .shape import modern_result
+
+INVALID_REQUEST = -32600
+INTERNAL_ERROR = -32603
+
+_ENVELOPE = "io.modelcontextprotocol/protocolVersion"
+
+
+class LinePeer(Peer):
+    """A client on a duplex line.
+
+    Args:
+        caller: Who it is.
+        connection: Its line.
+    """
+
+    def __init__(self, caller: Caller, connection: Connection) -> None:
+        super().__init__(caller)
+        self.board: Switchboard[_Asked] = Switchboard()
+        self._connection = connection
+
+    def notify(self, method: str, params: dict[str, Any] | None, *, droppable: bool = False) -> None:
+        """Write a notification."""
+        if droppable and not self._connection.writable:
+            return
+        message: Message = {"jsonrpc": "2.0", "method": method}
+        if params is not None:
+            message["params"] = params
+        self._connection.send(message)
+
+    async def ask(
+        self, exchange: Exchange, method: str, params: dict[str, Any], on_progress: ProgressSink | None
+    ) -> dict[str, Any]:
+        """Write a request and wait for its answer."""
+        if self._connection.closed.is_set():
+            raise FaultError(INTERNAL_ERROR, "the client is gone")
+        identity = self.board.next_id()
+        meta = {key: value for key, value in (params.get("_meta") or {}).items() if key != "progressToken"}
+        if on_progress is not None:
+            meta["progressToken"] = identity
+        params = {key: value for key, value in params.items() if key != "_meta"}
+        if meta:
+            params["_meta"] = meta
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self.board.send(identity, method, _Asked(future, on_progress))
+        try:
+            message: Message = {"jsonrpc": "2.0", "id": identity, "method": method}
+            self._connection.send({**message, "params": params} if params else message)
+            answer = await future
+        except asyncio.CancelledError:
+            if self.board.withdraw(identity):
+                self.notify("notifications/cancelled", {"requestId": identity})
+            raise
+        result = answer.get("result")
+        if isinstance(result, dict):
+            return result
+        error = answer.get("error")
+        error = error if isinstance(error, dict) else {}
+        code = error.get("code")
+        raise FaultError(
+            code if isinstance(code, int) else INTERNAL_ERROR,
+            str(error.get("message", "the client's answer is no answer")),
+            error.get("data"),
+        )
+
+
+class _Asked:
+    """What is told of a client's answer."""
+
+    __slots__ = ("future", "on_progress")
+
+    def __init__(self, future: asyncio.Future[Message], on_progress: ProgressSink | None) -> None:
+        self.future = future
+        self.on_progress = on_progress
+
+
+class _LineReply:
+    """The answer to one request, on the line it came on."""
+
+    __slots__ = ("_entry", "_lane")
+
+    def __init__(self, lane: ExpressLane, entry: Incoming) -> None:
+        self._lane = lane
+        self._entry = entry
+
+    def put(self, member: str, value: dict[str, Any]) -> None:
+        self._lane.answer(self._entry, member, value)
+
+
+class ExpressLane:
+    """The passed-on traffic of one connection.
+
+    Args:
+        front: Answers the requests.
+        peer: The client.
+        connection: Its line.
+        stamp: What a modern result says of this server.
+    """
+
+    def __init__(self, front: Front, peer: LinePeer, connection: Connection, stamp: dict[str, Any]) -> None:
+        self._front = front
+        self._peer = peer
+        self._board = peer.board
+        self._connection = connection
+        self._stamp = stamp
+        self._open = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way."""
+        return self._board.incoming
+
+    def take(self, message: Message) -> bool:
+        """Take a client's message, if it belongs here.
+
+        Returns:
+            Whether it was taken; otherwise it is the SDK's.
+        """
+        method = message.get("method")
+        if method is None:
+            return self._take_answer(message)
+        if not isinstance(method, str) or message.get("jsonrpc") != "2.0":
+            return False
+        if "id" in message:
+            return self._open and method in EXPRESS and self._take_request(message, method)
+        match method:
+            case "notifications/cancelled":
+                return self._take_cancellation(message.get("params"))
+            case "notifications/progress":
+                return self._take_progress(message.get("params"))
+            case "notifications/initialized":
+                self._peer.ready = True
+            case "notifications/roots/list_changed":
+                self._front.roots_changed(self._peer)
+        return False
+
+    def opening(self, method: str, params: Any) -> None:
+        """Learn from the client's first request what it can do."""
+        if method == "initialize" and isinstance(params, dict):
+            capabilities = params.get("capabilities")
+            self._peer.capabilities = capabilities if isinstance(capabilities, dict) else {}
+
+    def answered(self, request: str, answer: Message) -> None:
+        """Learn the era from the first request the SDK answered.
+
+        Args:
+            request: Its method.
+            answer: The whole answer.
+        """
+        if "error" in answer or self._open:
+            return
+        if request == "initialize":
+            self._open = True
+        elif (answer.get("result") or {}).get("resultType") is not None:
+            self._open = self._peer.modern = True
+
+    def _take_request(self, message: Message, method: str) -> bool:
+        params = message.get("params", {})
+        if not self._certain(message["id"], method, params):
+            return False
+        entry = self._board.admit(message)
+        if entry is None:
+            text = f"request id {message['id']!r} is in use already"
+            self._refuse(message["id"], INVALID_REQUEST, text)
+            return True
+        exchange = Exchange(self._peer, method, params, _LineReply(self, entry), self._front.parking)
+        task = self._loop.create_task(serve(self._front, exchange))
+        entry.work = exchange.work = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    def _certain(self, identity: Any, method: str, params: Any) -> bool:
+        """Tell whether a request is beyond doubt in order; the SDK has the words for all others."""
+        if not isinstance(identity, str | int) or isinstance(identity, bool) or not isinstance(params, dict):
+            return False
+        for member, kind in EXPRESS[method].items():
+            if not isinstance(params.get(member), kind):
+                return False
+        meta = params.get("_meta")
+        if not isinstance(meta, dict | None):
+            return False
+        if self._peer.modern:
+            route = classify_inbound_request({"method": method, "params": params})
+            return isinstance(route, InboundModernRoute) and method not in _HANDSHAKE_ONLY
+        return meta is None or _ENVELOPE not in meta
+
+    def _take_answer(self, message: Message) -> bool:
+        entry = self._board.answered(message)
+        if entry is not None and not entry.waiter.future.done():
+            entry.waiter.future.set_result(message)
+        return entry is not None
+
+    def _take_progress(self, params: Any) -> bool:
+        entry = self._board.progressed(params)
+        if entry is None:
+            return False
+        done, total, text = params.get("progress"), params.get("total"), params.get("message")
+        if entry.waiter.on_progress is not None and isinstance(done, int | float):
+            total = total if isinstance(total, int | float) else None
+            entry.waiter.on_progress(done, total, text if isinstance(text, str) else "")
+        return True
+
+    def _take_cancellation(self, params: Any) -> bool:
+        # Taken out here: a task that is cancelled before its first step never runs, and could not do it itself.
+        entry = self._board.cancelled(params)
+        if entry is None:
+            return False
+        entry.work.cancel()
+        return True
+
+    def answer(self, entry: Incoming, member: str, value: dict[str, Any]) -> None:
+        """Write the answer to a request, unless it was cancelled."""
+        if not self._board.finished(entry):
+            return
+        if member == "result" and self._peer.modern:
+            value = modern_result(entry.method, value, self._stamp)
+        self._connection.send({"jsonrpc": "2.0", "id": entry.id, member: value})
+
+    def _refuse(self, identity: Any, code: int, message: str) -> None:
+        self._connection.send({"jsonrpc": "2.0", "id": identity, "error": {"code": code, "message": message}})
+
+    async def aclose(self) -> None:
+        """Cancel what is under way: the client is gone."""
+        outgoing, _incoming = self._board.close()
+        for entry in outgoing:
+            if not entry.waiter.future.done():
+                entry.waiter.future.set_exception(FaultError(INTERNAL_ERROR, "the client is gone"))
+                entry.waiter.future.exception()  # whoever asked may be gone as well
+        self._front.parking.left(self._peer)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+_HANDSHAKE_ONLY = frozenset(
+    {"logging/setLevel", "resources/subscribe", "resources/unsubscribe", "tasks/get", "tasks/result"}
+    | {"tasks/list", "tasks/cancel"}
+)
+"""Methods the modern era does not have; the SDK says so."""

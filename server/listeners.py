@@ -1,0 +1,226 @@
+"""The listeners of one ToolScore: opened together, described on their pages, closed together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from .metrics import Metrics
+from .network import ListenError, Network, Visitor
+from .pages import Component, Pages, Status, server_component
+
+if TYPE_CHECKING:
+    from ..tools.caller import Caller
+    from .connection import Connection
+    from .desk import Desk
+    from .endpoint import Endpoint
+    from .home import Home
+    from .settings_model import NetworkSettings
+    from .tokens import Identity
+    from .toolset import ToolSet
+
+logger = logging.getLogger(__name__)
+
+
+class Holder(Protocol):
+    """Who runs all of this."""
+
+    def caller(self, listener: str, identity: Identity | None = None) -> Caller:
+        """Give the caller of a new connection."""
+        ...
+
+    def hold(self, task: asyncio.Task[None]) -> None:
+        """End a client's task when all is ended."""
+        ...
+
+
+class Listener(Protocol):
+    """One listener, whatever it speaks."""
+
+    endpoint: Endpoint
+    url: str
+
+    async def open(self) -> None:
+        """Begin to listen."""
+        ...
+
+    def stop_accepting(self) -> None:
+        """Take nobody new."""
+        ...
+
+    async def close(self) -> None:
+        """Close what is left."""
+        ...
+
+
+class Listeners:
+    """All listeners but standard streams and the home's own socket.
+
+    Args:
+        desk: Serves the clients.
+        settings: The settings `network.*`.
+        home: The home.
+        holder: Who runs all of this.
+        no_token: Whether nobody needs a token.
+    """
+
+    def __init__(
+        self, desk: Desk, settings: NetworkSettings, home: Home, holder: Holder, *, no_token: bool
+    ) -> None:
+        self._desk = desk
+        self._home = home
+        self._holder = holder
+        self._began = time.monotonic()
+        self._toolset: ToolSet | None = None
+        self._stopping = False
+        self._listeners: list[Listener] = []
+        self._metrics = Metrics(
+            connections=self._network.connections,
+            servers=self._servers,
+            in_flight=self._in_flight,
+            refused=lambda: self._network.refused,
+        )
+        pages = Pages(self._status, self._metrics.render)
+        self._network = Network(settings, home, pages, no_token=no_token)
+
+    async def open(self, endpoints: Sequence[Endpoint], *, announce: bool) -> None:
+        """Open every listener, or none.
+
+        Args:
+            endpoints: The addresses.
+            announce: Whether a token that is made now may be shown on standard error, once.
+
+        Raises:
+            HomeError: If one cannot be opened, with the reason.
+        """
+        if any(endpoint.scheme != "unix" for endpoint in endpoints):
+            fresh = not (self._home.path / "token").exists()
+            token = self._network.token()
+            if token is not None and fresh and announce:
+                where = "`toolscore token show` prints it again"
+                print(
+                    f"toolscore: clients of the network need this token ({where}): {token}", file=sys.stderr
+                )
+        try:
+            for endpoint in endpoints:
+                listener = self._made(endpoint)
+                await listener.open()
+                self._listeners.append(listener)
+                logger.info("listening on %s", listener.url)
+        except BaseException as exc:
+            await self.close()
+            if isinstance(exc, OSError):
+                raise ListenError(
+                    f"{endpoint.text} cannot be listened on: {exc.strerror or exc}. Is another program there? "
+                    "Choose another port, or 0 for any that is free."
+                ) from exc
+            raise
+
+    def _made(self, endpoint: Endpoint) -> Listener:
+        from .admission import OpenDoorError
+
+        try:
+            if endpoint.scheme == "unix":
+                from .unix import UnixListener
+
+                return UnixListener(endpoint, self._serve)
+            if endpoint.scheme in ("ws", "wss"):
+                from .websocket import WebSocketListener
+
+                return WebSocketListener(endpoint, self._network, self._serve_visitor, self._register)
+            from .streamable import HttpListener
+
+            return HttpListener(endpoint, self._network, self._desk, self._holder)
+        except OpenDoorError as exc:
+            raise ListenError(str(exc)) from exc
+
+    def _serve(self, connection: Connection) -> None:
+        caller = self._holder.caller("unix")
+        task = asyncio.get_running_loop().create_task(self._desk.gateway.serve(connection, caller))
+        self._holder.hold(task)
+
+    async def _serve_visitor(self, connection: Connection, visitor: Visitor) -> None:
+        caller = self._holder.caller("ws", visitor.identity)
+        task = asyncio.get_running_loop().create_task(self._desk.gateway.serve(connection, caller))
+        self._holder.hold(task)
+        await asyncio.wait([task])
+
+    async def _register(self, wire: Any, name: str, visitor: Visitor) -> None:
+        from ..runners.errors import RunnerError
+        from ..runners.remote import WebSocketChannel
+        from ..tools.outcome import RefusalError
+
+        toolset = (await self._desk.front.opened()).toolset
+        channel = WebSocketChannel.over(wire, f"/register?name={name}")
+        try:
+            await toolset.dialed_in(name, channel, visitor.identity.principal)
+        except (RefusalError, RunnerError) as exc:
+            logger.warning("server %s, which dialed in, is not taken: %s", name, exc.message)
+            await wire.close(1008, exc.message.encode()[:120].decode(errors="ignore"))
+            return
+        await wire.wait_closed()
+
+    def ready(self, toolset: ToolSet) -> None:
+        """Say from now on that it is ready: the library is open."""
+        self._toolset = toolset
+        toolset.router.observe = self._metrics.call
+        self._network.name_taken = toolset.name_taken
+
+    def stop_accepting(self) -> None:
+        """Take nobody new."""
+        self._stopping = True
+        for listener in self._listeners:
+            listener.stop_accepting()
+
+    async def close(self) -> None:
+        """Close every listener."""
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            await listener.close()
+
+    def _status(self) -> Status:
+        phase: Literal["starting", "ok", "stopping"] = "starting" if self._toolset is None else "ok"
+        if self._stopping:
+            phase = "stopping"
+        connections = self._network.connections()
+        parts = [
+            Component("store", "store", "ok" if self._toolset is not None else "starting"),
+            *(
+                Component(
+                    "listener", one.url, "ok", details={"clients": connections.get(one.endpoint.text, 0)}
+                )
+                for one in self._listeners
+            ),
+        ]
+        if self._toolset is not None:
+            units, now = self._toolset.supervisor.units, time.time()
+            for name, row in sorted(self._toolset.library.servers.items()):
+                unit = units.get(name)
+                if unit is not None:
+                    parts.append(
+                        server_component(
+                            name,
+                            unit.life.state,
+                            enabled=row.enabled,
+                            since=now - (time.monotonic() - unit.life.since),
+                            restarts=unit.life.restarts,
+                            reason=unit.life.reason or "",
+                        )
+                    )
+        return Status(phase, time.monotonic() - self._began, tuple(parts))
+
+    def _servers(self) -> dict[str, int]:
+        if self._toolset is None:
+            return {}
+        return dict(Counter(str(unit.life.state) for unit in self._toolset.supervisor.units.values()))
+
+    def _in_flight(self) -> int:
+        if self._toolset is None:
+            return 0
+        sessions = [unit.session for unit in self._toolset.supervisor.units.values()]
+        return sum(len(session.owners) for session in sessions if session is not None)

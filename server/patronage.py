@@ -1,0 +1,128 @@
+"""What servers ask and tell by themselves, taken to the client it concerns, and to no other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from ..runners.errors import FaultError
+from ..runners.patron import Ask
+from ..runners.session import ChildSession
+from .exchange import Exchange
+from .front import Front
+from .peer import METHOD_NOT_FOUND, Peer, offers
+
+logger = logging.getLogger(__name__)
+
+SEVERAL = -32010
+"""JSON-RPC code of a question that cannot be taken to anybody, as several clients are being served."""
+
+ELICITATIONS = 1000
+"""Elicitations by url whose completion may still be told."""
+
+
+class Patronage:
+    """Stands behind ToolScore as the client of its servers.
+
+    A question is taken to the client in whose name the server is at work. With nobody's request in flight ToolScore
+    answers itself, as far as it can; with those of several clients it cannot be known whom the question is for, and
+    it is refused.
+
+    Args:
+        front: Knows the clients.
+        roots: What `roots/list` is answered when it concerns no client (MCP `Root`).
+    """
+
+    def __init__(self, front: Front, roots: Sequence[dict[str, Any]] = ()) -> None:
+        self._front = front
+        self._roots = list(roots)
+        self._elicitations: dict[str, Peer] = {}
+
+    @property
+    def capabilities(self) -> dict[str, Any]:
+        """What servers are told they may ask for: what can be taken to a client, whichever is there."""
+        return {"roots": {"listChanged": True}, "sampling": {}, "elicitation": {"form": {}, "url": {}}}
+
+    async def asked(self, session: ChildSession, ask: Ask) -> dict[str, Any]:
+        """Answer a request of a server."""
+        exchanges = [owner for owner in ask.owners if isinstance(owner, Exchange)]
+        peers = {exchange.peer for exchange in exchanges}
+        if len(peers) > 1:
+            logger.warning(
+                "server %s asked for %s while it served %d clients; that was refused, because it cannot be known "
+                "for whom it asked",
+                session.name,
+                ask.method,
+                len(peers),
+            )
+            raise FaultError(
+                SEVERAL,
+                f"{ask.method} cannot be passed on: this server is serving several clients at once, and it cannot "
+                "be known which of them is meant",
+            )
+        if not exchanges:
+            return self._own_answer(ask)
+        # One that waits for its client's input already has it answer this, too; otherwise the newest is likely meant.
+        exchange = next((one for one in exchanges if one.reply is None), exchanges[-1])
+        if ask.method == "roots/list":
+            if not offers(exchange.capabilities, ask.method, ask.params):
+                return self._own_answer(ask)
+            opened = self._front.open_now
+            if opened is not None:
+                opened.asked_roots.setdefault(session.name, set()).add(exchange.peer)
+        identity = ask.params.get("elicitationId")
+        if ask.method == "elicitation/create" and isinstance(identity, str):
+            if len(self._elicitations) >= ELICITATIONS:
+                del self._elicitations[next(iter(self._elicitations))]
+            self._elicitations[identity] = exchange.peer
+        return await exchange.ask(ask.method, ask.params, ask.on_progress)
+
+    def _own_answer(self, ask: Ask) -> dict[str, Any]:
+        if ask.method == "roots/list":
+            return {"roots": self._roots}
+        raise FaultError(
+            METHOD_NOT_FOUND, f"no client is being served for whom {ask.method} could be answered"
+        )
+
+    def told(self, session: ChildSession, method: str, params: dict[str, Any]) -> None:
+        """Take a notification of a server to whom it concerns."""
+        match method:
+            case "notifications/message":
+                self._log(session, params)
+            case "notifications/resources/updated":
+                uri, opened = params.get("uri"), self._front.open_now
+                if isinstance(uri, str) and opened is not None:
+                    opened.subscriptions.updated(session.name, uri)
+            case "notifications/elicitation/complete":
+                peer = self._elicitations.pop(str(params.get("elicitationId")), None)
+                if peer is not None and not peer.modern:
+                    peer.notify(method, params)
+            case "notifications/tasks/status":
+                owners = self._front.tasks.owners(session.name, str(params.get("taskId")))
+                for peer in self._front.peers:
+                    if peer.caller.principal in owners and not peer.modern:
+                        peer.notify(method, params, droppable=True)
+            case _:
+                if (exchange := _only(session)) is not None and not exchange.peer.modern:
+                    exchange.peer.notify_within(exchange, method, params)
+
+    def _log(self, session: ChildSession, params: dict[str, Any]) -> None:
+        """Hand on a log message: to the client being served, or if none is, to all that asked for logs."""
+        if self._front.exposure.server is None:
+            # Several servers log to one client: it has to be told which.
+            own = params.get("logger")
+            params = {**params, "logger": f"{session.name}/{own}" if isinstance(own, str) else session.name}
+        if session.owners:
+            if (exchange := _only(session)) is not None:
+                exchange.log(params)
+            return
+        for peer in self._front.peers:
+            if peer.log_level is not None and peer.ready and not peer.modern:
+                Exchange(peer, "", {}, None, self._front.parking).log(params)
+
+
+def _only(session: ChildSession) -> Exchange | None:
+    """Give the newest request a server is at work on, if all of them are one client's."""
+    exchanges = [owner for owner in session.owners if isinstance(owner, Exchange)]
+    return exchanges[-1] if len({exchange.peer for exchange in exchanges}) == 1 else None

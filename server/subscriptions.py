@@ -1,0 +1,124 @@
+"""Who wants to be told when which resource changes, over all clients and servers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from ..runners.errors import FaultError, RunnerError
+from ..runners.supervisor import Supervisor, Unit
+from ..tools.offers import OfferIndex
+from .peer import Peer
+
+logger = logging.getLogger(__name__)
+
+METHOD_NOT_FOUND = -32601
+UNAVAILABLE = -32010
+
+Place = tuple[str, str]
+"""A server's name and the uri there; the name is empty for ToolScore's own."""
+
+
+class Subscriptions:
+    """Subscribes once to each resource that somebody wants, and tells all who do.
+
+    Args:
+        supervisor: The servers.
+        index: Knows resources by the uris clients use.
+    """
+
+    def __init__(self, supervisor: Supervisor, index: OfferIndex) -> None:
+        self._supervisor = supervisor
+        self._index = index
+        self._wanted: dict[Place, dict[object, str]] = {}
+        self.on_update: Callable[[str], None] = lambda _uri: None
+        """Called with the uri clients know, for those who listen in the modern era."""
+        self._again: set[asyncio.Task[None]] = set()
+
+    async def add(self, who: object, uri: str, server: str, inner: str) -> None:
+        """Subscribe a client.
+
+        Args:
+            who: The client, or its listen stream.
+            uri: The resource as the client calls it.
+            server: Its server; empty for ToolScore's own.
+            inner: Its uri there.
+
+        Raises:
+            FaultError: If the server refuses, or cannot be reached.
+        """
+        place = (server, inner)
+        first = place not in self._wanted
+        self._wanted.setdefault(place, {})[who] = uri
+        if not first or not server:
+            return
+        try:
+            unit = self._supervisor.units[server]
+            session = await unit.ready()
+            offered = session.capabilities.get("resources")
+            if not isinstance(offered, dict) or not offered.get("subscribe"):
+                raise FaultError(METHOD_NOT_FOUND, f"server '{server}' has no resources to subscribe to")
+            if unit.watch is not None:
+                await unit.watch.add(inner)
+        except BaseException as exc:
+            self._wanted.get(place, {}).pop(who, None)
+            if not self._wanted.get(place):
+                self._wanted.pop(place, None)
+            if isinstance(exc, RunnerError) and not isinstance(exc, FaultError):
+                raise FaultError(UNAVAILABLE, exc.message) from exc
+            if isinstance(exc, KeyError):
+                raise FaultError(UNAVAILABLE, f"server '{server}' is being removed") from exc
+            raise
+
+    async def drop(self, who: object, uri: str) -> None:
+        """Subscribe a client to a resource no more."""
+        for place, wanting in list(self._wanted.items()):
+            if wanting.get(who) == uri:
+                await self._leave(place, who)
+
+    async def left(self, who: object) -> None:
+        """Forget a client that is gone."""
+        for place, wanting in list(self._wanted.items()):
+            if who in wanting:
+                await self._leave(place, who)
+
+    async def _leave(self, place: Place, who: object) -> None:
+        wanting = self._wanted.get(place, {})
+        wanting.pop(who, None)
+        if wanting or place not in self._wanted:
+            return
+        del self._wanted[place]
+        server, inner = place
+        unit = self._supervisor.units.get(server)
+        if unit is not None and unit.watch is not None:
+            await unit.watch.drop(inner)
+
+    def came_up(self, unit: Unit) -> None:
+        """Subscribe anew with a server that was started anew."""
+        for server, inner in list(self._wanted):
+            if server == unit.name and unit.watch is not None:
+                task = asyncio.get_running_loop().create_task(self._renew(unit, inner))
+                self._again.add(task)
+                task.add_done_callback(self._again.discard)
+
+    async def _renew(self, unit: Unit, inner: str) -> None:
+        try:
+            if unit.watch is not None:
+                await unit.watch.add(inner)
+        except RunnerError as exc:
+            logger.warning("server %s: subscribing anew to %s failed: %s", unit.name, inner, exc)
+
+    def updated(self, server: str, inner: str) -> None:
+        """Tell everybody who wants to know that a resource changed."""
+        wanting = self._wanted.get((server, inner))
+        if wanting is None:
+            return
+        listeners = set()
+        for who, uri in list(wanting.items()):
+            if isinstance(who, Peer):
+                who.notify("notifications/resources/updated", {"uri": uri}, droppable=True)
+            else:
+                listeners.add(uri)
+        for uri in listeners:
+            self.on_update(uri)

@@ -1,0 +1,137 @@
+"""Figures: counted as they happen, written in the format Prometheus reads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from toolscore import __version__
+from toolscore.server import metrics
+from toolscore.server.metrics import BOUNDS, Metrics
+
+
+def families(counted: Metrics) -> dict[str, Metric]:
+    return {family.name: family for family in text_string_to_metric_families(counted.render().decode())}
+
+
+def values(
+    counted: Metrics, family: str, sample: str | None = None
+) -> dict[tuple[tuple[str, str], ...], float]:
+    return {
+        tuple(sorted(found.labels.items())): found.value
+        for found in families(counted)[family].samples
+        if found.name == (sample or family)
+    }
+
+
+def test_calls_are_counted_by_server_and_outcome() -> None:
+    counted = Metrics()
+    for outcome in ("ok", "ok", "timed_out"):
+        counted.call("time", outcome, 0.01)
+    counted.call("other one", "ok", 0.01)
+    assert values(counted, "toolscore_calls", "toolscore_calls_total") == {
+        (("outcome", "ok"), ("server", "time")): 2,
+        (("outcome", "timed_out"), ("server", "time")): 1,
+        (("outcome", "ok"), ("server", "other one")): 1,
+    }
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 0.0011, 0.3, 60.0, 61.0, 1e9])
+def test_a_duration_counts_in_every_class_it_fits(seconds: float) -> None:
+    counted = Metrics()
+    counted.call("a", "ok", seconds)
+    buckets = values(counted, "toolscore_call_seconds", "toolscore_call_seconds_bucket")
+    found = {float(dict(labels)["le"]): value for labels, value in buckets.items()}
+    assert found == {bound: float(seconds <= bound) for bound in (*BOUNDS, float("inf"))}
+
+
+def test_durations_of_all_servers_add_up() -> None:
+    counted = Metrics()
+    for number in range(10):
+        counted.call(f"s{number % 3}", "ok", 0.25)
+    assert values(counted, "toolscore_call_seconds", "toolscore_call_seconds_sum") == {(): 2.5}
+    assert values(counted, "toolscore_call_seconds", "toolscore_call_seconds_count") == {(): 10}
+
+
+def test_what_there_is_now_is_asked_for_when_it_is_written() -> None:
+    now: dict[str, Any] = {"connections": {"ws://127.0.0.1:1": 2, "stdio": 1}, "servers": {"READY": 4}}
+    counted = Metrics(
+        connections=lambda: now["connections"],
+        servers=lambda: now["servers"],
+        in_flight=lambda: 5,
+        refused=lambda: 6,
+        uptime=lambda: 7.5,
+    )
+    assert values(counted, "toolscore_connections") == {
+        (("listener", "ws://127.0.0.1:1"),): 2,
+        (("listener", "stdio"),): 1,
+    }
+    assert values(counted, "toolscore_servers") == {(("state", "READY"),): 4}
+    assert values(counted, "toolscore_calls_in_flight") == {(): 5}
+    assert values(counted, "toolscore_requests_refused", "toolscore_requests_refused_total") == {(): 6}
+    assert values(counted, "toolscore_up_seconds") == {(): 7.5}
+    now["connections"] = {}
+    assert values(counted, "toolscore_connections") == {}
+
+
+def test_a_process_that_has_done_nothing_yet_has_figures_too() -> None:
+    counted = Metrics()
+    assert values(counted, "toolscore_call_seconds", "toolscore_call_seconds_count") == {(): 0}
+    assert values(counted, "toolscore_process_resident_bytes")[()] > 1_000_000
+    assert values(counted, "toolscore_process_cpu_seconds", "toolscore_process_cpu_seconds_total")[()] > 0
+    assert values(counted, "toolscore_info") == {(("version", __version__),): 1}
+    assert 0 <= values(counted, "toolscore_up_seconds")[()] < 60
+
+
+def test_every_name_is_our_own() -> None:
+    assert all(name.startswith("toolscore") for name in families(Metrics()))
+
+
+def test_names_that_need_escapes_survive() -> None:
+    counted = Metrics()
+    name = 'a"b\\c\nd'
+    counted.call(name, "ok", 0)
+    ((labels, _),) = values(counted, "toolscore_calls", "toolscore_calls_total").items()
+    assert dict(labels)["server"] == name
+
+
+def test_the_number_of_series_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "SERIES", 3)
+    counted = Metrics()
+    for number in range(10):
+        counted.call(f"s{number}", "ok", 0)
+    found = values(counted, "toolscore_calls", "toolscore_calls_total")
+    assert {dict(labels)["server"]: value for labels, value in found.items()} == {
+        "s0": 1,
+        "s1": 1,
+        "s2": 1,
+        "other": 7,
+    }
+
+
+def test_counting_a_call_costs_next_to_nothing() -> None:
+    counted = Metrics()
+    best = float("inf")
+    for _ in range(10):  # the best of several: whatever else runs here only ever adds
+        started = time.perf_counter()
+        for _ in range(10_000):
+            counted.call("time", "ok", 0.0123)
+        best = min(best, (time.perf_counter() - started) / 10_000)
+    assert best < 3e-6
+
+
+def test_nothing_is_imported_for_it_before_somebody_asks() -> None:
+    program = (
+        "import sys; from toolscore.server import admission, endpoint, metrics, pages, tokens\n"
+        "metrics.Metrics().call('a', 'ok', 1)\n"
+        "heavy = {'prometheus_client', 'psutil', 'starlette', 'websockets', 'mcp', 'pydantic'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
