@@ -21,6 +21,7 @@ from .environment import MARKER
 from .errors import StartError
 from .ledger import Ledger, kill_marked
 from .logs import ServerLog
+from .open_files import restore_limit
 from .pipes import PipeChannel, StderrReader
 from .spec import ServerSpec
 
@@ -127,6 +128,7 @@ class ProcessChild:
         except (OSError, ValueError) as exc:
             raise StartError(f"server '{self.server_id}' cannot start {spec.command!r}: {exc}") from exc
         self._popen = popen
+        restore_limit(popen.pid)
         self._log.mark()
         try:
             ledger.add(self.server_id, popen.pid, self._marker)

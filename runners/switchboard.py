@@ -69,7 +69,7 @@ class Switchboard(Generic[T]):
     def __init__(self) -> None:
         self._outgoing: dict[str, Outgoing[T]] = {}
         self._incoming: dict[Key, Incoming] = {}
-        # Not numeric: some peers take "7" and 7 for the same id, and the SDK beside us on this line counts in integers.
+        # Not numeric: some peers take "7" and 7 for the same id, and the SDK on the same line counts in integers.
         self._ids = (f"ts-{number}" for number in itertools.count(1))
 
     # --- requests of this side

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -94,7 +95,7 @@ class Unit:
         on_change: Callable[[Unit], None],
     ) -> None:
         self.installation = installation
-        self.life = Lifecycle(policy=options.policy, since=time.monotonic())
+        self.life = Lifecycle(policy=_policy(installation, options.policy), since=time.monotonic())
         self.session: ChildSession | None = None
         self.watch: Watch | None = None
         """Subscriptions of the present session."""
@@ -432,6 +433,11 @@ class Unit:
             finally:
                 waking.cancel()
         self._wake.clear()
+
+
+def _policy(installation: Installation, policy: RestartPolicy) -> RestartPolicy:
+    """Never give up on an endpoint: nothing is started there, and it may be away for as long as it likes."""
+    return replace(policy, limit=sys.maxsize) if installation.spec.command is None else policy
 
 
 def with_tail(text: str, stderr: str, limit: int = 1500) -> str:

@@ -24,9 +24,10 @@ from ..tools.rows import Origin
 from ..tools.secrets import Secrets
 from ..tools.servers import Servers
 from ..tools.vault import SecretsVault
+from .call import Call
 from .home import Home, HomeLock, prepare
 from .settings import Settings
-from .toolset import Call, ToolSet
+from .toolset import ToolSet
 
 if TYPE_CHECKING:
     from ..tools.store import Store

@@ -98,7 +98,7 @@ class Connection(ABC):
     def _close_line(self, reason: str | None) -> None:
         """Close the line; say why, where the transport has words for it."""
 
-    def begin(self) -> None:
+    def begin(self) -> None:  # noqa: B027 - most lines hand on nothing before there is somebody
         """Take what arrived before there was somebody to take it."""
 
     # --- frames from the client

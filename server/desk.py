@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from ..tools.exposure import Exposure
 from .announcer import Announcer, Bus
@@ -28,7 +29,7 @@ class Desk:
         self._bus = Bus()
         self.gateway = Gateway(self.front, self._bus)
         self.announcer = Announcer(self.front, self._bus)
-        self.patronage = Patronage(self.front)
+        self.patronage = Patronage(self.front, [_root(text) for text in settings.process.roots])
 
     async def attach(self) -> None:
         """Begin to follow the library, which is open now."""
@@ -38,3 +39,9 @@ class Desk:
         """Announce nothing more, and cancel the calls that wait for their client's input."""
         self.announcer.close()
         self.parking.close()
+
+
+def _root(text: str) -> dict[str, str]:
+    """Give a configured root as MCP has it."""
+    uri = text if text.startswith("file://") else Path(text).expanduser().as_uri()
+    return {"uri": uri, "name": uri.rstrip("/").rpartition("/")[2]}

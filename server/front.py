@@ -13,6 +13,7 @@ from ..tools.exposure import Exposure, Shown
 from ..tools.offers import OfferIndex
 from ..tools.outcome import OUTCOME_KEY, Outcome, RefusalError
 from ..tools.rows import Origin
+from .call import Call
 from .events import EVENTS_URI, Events, is_events
 from .exchange import Exchange
 from .own_tools import OWN_TOOLS
@@ -20,7 +21,7 @@ from .parking import Parking
 from .peer import LEVELS, Peer
 from .subscriptions import Subscriptions
 from .tasks import TaskBook
-from .toolset import Call, ToolSet
+from .toolset import ToolSet
 
 INVALID_PARAMS = -32602
 METHOD_NOT_FOUND = -32601

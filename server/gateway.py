@@ -1,4 +1,4 @@
-"""The MCP server clients talk to: the SDK serves the handshake, the eras' rules and listen streams, `Front` the rest."""
+"""The MCP server clients talk to: the SDK keeps the protocol's rules and listen streams, `Front` answers the rest."""
 
 from __future__ import annotations
 

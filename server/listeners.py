@@ -80,7 +80,7 @@ class Listeners:
         self._stopping = False
         self._listeners: list[Listener] = []
         self._metrics = Metrics(
-            connections=self._network.connections,
+            connections=self._connections,
             servers=self._servers,
             in_flight=self._in_flight,
             refused=lambda: self._network.refused,
@@ -213,6 +213,9 @@ class Listeners:
                         )
                     )
         return Status(phase, time.monotonic() - self._began, tuple(parts))
+
+    def _connections(self) -> dict[str, int]:
+        return self._network.connections()
 
     def _servers(self) -> dict[str, int]:
         if self._toolset is None:

@@ -82,9 +82,11 @@ def serve(
 
         return relay(lock)
     with lock:
+        from ..runners.open_files import raise_limit
         from ..tools.errors import StoreError
         from ..tools.preflight import preflight
 
+        raise_limit()
         try:
             preflight(home.store_file)
             serving = _Serving(settings, home, background=background, endpoints=endpoints, no_token=no_token)

@@ -213,8 +213,17 @@ def _file_origin(path: Path, key: str) -> str:
     return f"file {path}, [{group}] {name}" if group else f"file {path}, {name}"
 
 
+_EXAMPLES = {
+    "network.listen": "ws://127.0.0.1:8765/mcp",
+    "network.allowed_origins": "https://app.example",
+    "process.roots": "/srv/project",
+}
+"""What a value looks like where it is no plain name."""
+
+
 def _fix(option: Option, origin: str) -> str:
-    example = option.written(option.default) or ("NAME,OTHER" if option.kind == "list" else "VALUE")
+    fallback = _EXAMPLES.get(option.key) or ("NAME,OTHER" if option.kind == "list" else "VALUE")
+    example = option.written(option.default) or fallback
     if origin.startswith("environment variable "):
         name = origin.removeprefix("environment variable ")
         return f"Set {name}={example} or the like, or unset it."

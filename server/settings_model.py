@@ -106,6 +106,12 @@ class ProcessSettings(_Group):
         "Names of environment variables that every server receives besides the white list.",
     )
 
+    roots: tuple[Annotated[str, Field(pattern=r"^(/|~|file://)")], ...] = _setting(
+        (),
+        "a list of absolute folders or file:// addresses",
+        "Folders servers are told of as roots, where they do not ask on behalf of a client that has its own.",
+    )
+
     @field_validator("port_range_end")
     @classmethod
     def _in_order(cls, end: int, info: ValidationInfo) -> int:

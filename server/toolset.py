@@ -5,17 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from ..runners.base import BaseRunner, Channel
 from ..runners.errors import FaultError, RunnerError
-from ..runners.patron import ProgressSink
-from ..runners.spec import Report, ServerSpec, silent
+from ..runners.spec import ServerSpec
 from ..runners.supervisor import Supervisor
-from ..tools.caller import Caller
 from ..tools.dialed import DIALED, dialed_in, name_taken
 from ..tools.errors import LibraryError
 from ..tools.library import Library
@@ -24,41 +21,15 @@ from ..tools.router import Router
 from ..tools.rows import Origin
 from ..tools.servers import Added, Servers
 from . import models as m
+from .call import Call
+from .consent import consented
 from .own_tools import OWN_SERVER, OWN_TOOLS, OwnTool
-
-if TYPE_CHECKING:
-    from .exchange import Exchange
 
 SPARSE = frozenset({"list_tools", "describe_tool"})
 """Tools whose results leave out what is not there, to cost the model less."""
 
 SUMMARY = 160
 """Characters of a tool's description in a list; `describe_tool` has the rest."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of an own tool on its way: who, and where progress and results go.
-
-    Attributes:
-        caller: In whose name.
-        report: Takes the progress of ToolScore's own steps.
-        on_progress: Takes a server's progress; `None` where nobody listens.
-        meta: The request's `_meta` that is passed on to a server.
-        origin: Owner of the rows that are added; the tool set's own when `None`.
-        exchange: The client's request, for questions to the client meanwhile; `None` at the command line.
-        extra: Further parameters of the request for a server, such as `task`.
-        faults: Whether a server's JSON-RPC error is passed on as one.
-    """
-
-    caller: Caller
-    report: Report = silent
-    on_progress: ProgressSink | None = None
-    meta: dict[str, Any] | None = None
-    origin: Origin | None = None
-    exchange: Exchange | None = None
-    extra: dict[str, Any] | None = None
-    faults: bool = False
 
 
 Handler = Callable[[Any, Call], Awaitable[BaseModel | dict[str, Any]]]
@@ -159,7 +130,9 @@ class ToolSet:
                     extra=call.extra,
                     faults=call.faults,
                 )
-            result = await self._handlers[own.name](_validated(own, arguments), call)
+            validated = _validated(own, arguments)
+            call = await consented(own.name, validated.model_dump(), call)
+            result = await self._handlers[own.name](validated, call)
         except RefusalError as exc:
             return exc.result()
         except FaultError:

@@ -28,6 +28,7 @@ class Outcome(StrEnum):
     OUTCOME_UNKNOWN = "outcome_unknown"
     SERVER_ERROR = "server_error"
     REFUSED = "refused"
+    NEEDS_APPROVAL = "needs_approval"
 
 
 class RefusalError(Exception):

@@ -94,7 +94,11 @@ def test_the_short_names_of_the_process_group_work_and_the_long_ones_win(tmp_pat
     assert loaded.origins["process.timeout"] == "environment variable TOOLSCORE_PROCESS_TIMEOUT"
 
 
-FITTING = {"network.listen": "ws://[::1]:0", "network.allowed_origins": "https://app.example"}
+FITTING = {
+    "network.listen": "ws://[::1]:0",
+    "network.allowed_origins": "https://app.example",
+    "process.roots": "/srv",
+}
 """A value for each setting that is empty by default and does not take any text."""
 
 
