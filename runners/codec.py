@@ -6,6 +6,7 @@ RFC 8259 has no NaN and no infinity, and text is Unicode scalar values; both are
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -19,6 +20,10 @@ class FrameError(ValueError):
     """Bytes that are no JSON-RPC message, or a message that cannot be written as JSON."""
 
 
+class NoObjectError(FrameError):
+    """JSON, but no object: a batch, a number, a text."""
+
+
 def decode(frame: bytes | bytearray | str) -> Message:
     """Read one frame.
 
@@ -26,14 +31,15 @@ def decode(frame: bytes | bytearray | str) -> Message:
         frame: UTF-8 JSON text of one object.
 
     Raises:
-        FrameError: If it is not JSON, holds NaN, infinity or lone surrogates, or is no object.
+        NoObjectError: If it is JSON, but no object.
+        FrameError: If it is not JSON, or holds NaN, infinity or lone surrogates.
     """
     try:
         value = from_json(frame, allow_inf_nan=False, cache_strings="keys")
     except ValueError as exc:
         raise FrameError(f"not valid JSON: {exc}") from None
     if not isinstance(value, dict):
-        raise FrameError(f"a message is one JSON object, not {type(value).__name__}")
+        raise NoObjectError(f"a message is one JSON object, not {type(value).__name__}")
     return value
 
 
@@ -65,9 +71,22 @@ def encode(message: Any) -> bytes:
     """Write one message as compact UTF-8 JSON, without a line end.
 
     Raises:
-        FrameError: If a string in it holds a lone surrogate, or a value has no JSON form.
+        FrameError: If a string in it holds a lone surrogate, a number is not finite, or a value has no JSON form.
     """
     try:
-        return to_json(message)
+        frame = to_json(message)
     except PydanticSerializationError as exc:
         raise FrameError(f"not representable as JSON: {exc}") from None
+    # A number too large for a float, such as 1e999, is JSON and was read as infinity. Looking for the words costs
+    # next to nothing; only where they are, it has to be told whether they stand in a text.
+    if (b"Infinity" in frame or b"NaN" in frame) and not _finite(message):
+        raise FrameError("not representable as JSON: a number is not finite, or too large")
+    return frame
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(_finite(item) for item in value.values())
+    return not isinstance(value, list | tuple) or all(_finite(item) for item in value)

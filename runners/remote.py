@@ -35,6 +35,8 @@ class _QueuedChannel:
         self._room.set()
         self._closed = False
         self._why = ""
+        self.over = asyncio.Event()
+        """Set once the connection is closed from either side."""
 
     def send(self, message: Message) -> None:
         """Queue one message.
@@ -84,6 +86,7 @@ class _QueuedChannel:
         self._closed = True
         self._why = self._why or why
         self._room.set()
+        self.over.set()
         self._outbox.put_nowait(None)
 
     async def _next(self) -> Any:
@@ -101,10 +104,11 @@ class WebSocketChannel(_QueuedChannel):
         super().__init__(url)
         self._headers = headers
         self._connection: Any = None
+        self._ours = True
 
     @classmethod
     def over(cls, connection: Any, name: str) -> WebSocketChannel:
-        """Take over a connection that the server has opened.
+        """Take over a connection that the server has opened; closing it stays with whoever accepted it.
 
         Args:
             connection: A connection of the websockets library, after its opening handshake.
@@ -112,6 +116,7 @@ class WebSocketChannel(_QueuedChannel):
         """
         channel = cls(name, {})
         channel._connection = connection
+        channel._ours = False
         return channel
 
     async def open(self) -> None:
@@ -162,8 +167,9 @@ class WebSocketChannel(_QueuedChannel):
         finally:
             self._close("")
             writing.cancel()
-            with anyio.CancelScope(shield=True), anyio.move_on_after(2):
-                await self._connection.close()
+            if self._ours:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+                    await self._connection.close()
 
     async def _write(self) -> None:
         from websockets.exceptions import ConnectionClosed
@@ -174,7 +180,8 @@ class WebSocketChannel(_QueuedChannel):
         except ConnectionClosed:
             return
         finally:
-            await self._connection.close()
+            if self._ours:
+                await self._connection.close()
 
 
 class HttpChannel(_QueuedChannel):

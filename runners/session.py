@@ -13,6 +13,7 @@ from typing import Any
 
 from . import handshake
 from .base import LOST, UNHEARD, Channel, Message
+from .codec import FrameError
 from .deadline import Deadline
 from .errors import ChildFaultError, ChildGoneError, ChildTimeoutError, FaultError
 from .handshake import MODERN_VERSION
@@ -256,6 +257,12 @@ class ChildSession:
             self._channel.send(message)
         except ChildGoneError:
             logger.debug("dropped %s: the line is closed", message.get("method", "an answer"))
+        except FrameError as exc:
+            if "method" in message:
+                logger.warning("server %s: dropped %s: %s", self.name, message["method"], exc)
+                return
+            identity = message["id"] if isinstance(message["id"], str | int) else None
+            self._refuse(identity, INTERNAL_ERROR, f"the answer is {exc}")
 
     def _cancel(self, identity: str, method: str, reason: str) -> None:
         # An answer that came in the same turn leaves nothing to cancel; the specification forbids it for initialize.
@@ -285,6 +292,8 @@ class ChildSession:
                 entry.waiter.future.set_result(message)
             return
         if not isinstance(method, str):
+            if "id" in message:
+                self._refuse(message["id"], INVALID_REQUEST, "the method of a request is a string")
             return
         params = message.get("params")
         if "id" in message:

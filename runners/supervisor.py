@@ -10,7 +10,8 @@ import anyio
 
 from .base import BaseRunner
 from .spec import Installation
-from .unit import NotReadyError, SupervisorOptions, Unit
+from .options import NotReadyError, SupervisorOptions
+from .unit import Unit
 
 __all__ = ["NotReadyError", "Supervisor", "SupervisorOptions", "Unit"]
 

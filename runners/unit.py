@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -22,9 +20,9 @@ from .errors import (
     SpecError,
     StartError,
 )
-from .lifecycle import Event, Lifecycle, RestartPolicy, State
+from .lifecycle import Event, Lifecycle, State
 from .listing import Offers, list_offers
-from .patron import Patron
+from .options import NotReadyError, SupervisorOptions, policy_for, with_tail
 from .session import MODERN_VERSION, ChildSession
 from .spec import Installation
 from .watch import Watch
@@ -36,41 +34,6 @@ PATIENCE = 1.0
 
 MEMORY_INTERVAL = 1.0
 """Seconds between two looks at a server's memory, where it has a limit."""
-
-
-@dataclass(frozen=True)
-class SupervisorOptions:
-    """How servers are kept.
-
-    Attributes:
-        client_info: Name and version ToolScore introduces itself with.
-        start_timeout: Seconds from the start of a server to its tool list.
-        start_concurrency: Servers started at the same time.
-        max_memory: Bytes a server may use with all it started; 0 for no limit.
-        policy: When to restart.
-        patron: Takes what servers ask and tell by themselves.
-    """
-
-    client_info: dict[str, Any]
-    start_timeout: float = 30.0
-    start_concurrency: int = 8
-    max_memory: int = 0
-    policy: RestartPolicy = field(default_factory=RestartPolicy)
-    patron: Patron | None = None
-
-
-class NotReadyError(RunnerError):
-    """A server is not ready and will not be at once.
-
-    Args:
-        state: The state it is in.
-        retry_after: Seconds after which it is tried again, where that is known.
-    """
-
-    def __init__(self, message: str, *, state: State, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.state = state
-        self.retry_after = retry_after
 
 
 class Unit:
@@ -95,7 +58,7 @@ class Unit:
         on_change: Callable[[Unit], None],
     ) -> None:
         self.installation = installation
-        self.life = Lifecycle(policy=_policy(installation, options.policy), since=time.monotonic())
+        self.life = Lifecycle(policy=policy_for(installation, options.policy), since=time.monotonic())
         self.session: ChildSession | None = None
         self.watch: Watch | None = None
         """Subscriptions of the present session."""
@@ -176,6 +139,9 @@ class Unit:
         life = self.life
         retry_after = max(0.0, life.retry_at - time.monotonic()) if life.retry_at is not None else None
         reason = life.reason or "it is not running"
+        if (self.installation.spec.url or "").startswith("register:") and life.state is State.FAILED:
+            # It did not fail to start: it is away, and comes back by itself.
+            return NotReadyError(f"server '{self.name}' is away: {reason}", state=State.STOPPED)
         text = f"server '{self.name}' is {life.state}: {reason}"
         if retry_after is not None:
             text += f" It is started again in {retry_after:.1f} s."
@@ -433,14 +399,3 @@ class Unit:
             finally:
                 waking.cancel()
         self._wake.clear()
-
-
-def _policy(installation: Installation, policy: RestartPolicy) -> RestartPolicy:
-    """Never give up on an endpoint: nothing is started there, and it may be away for as long as it likes."""
-    return replace(policy, limit=sys.maxsize) if installation.spec.command is None else policy
-
-
-def with_tail(text: str, stderr: str, limit: int = 1500) -> str:
-    """Put the end of standard error under a sentence, where there is one."""
-    tail = stderr.strip()
-    return f"{text}\nIts standard error ends with:\n{tail[-limit:]}" if tail else text

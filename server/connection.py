@@ -15,10 +15,17 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCMessage, JSONRPCNotification, JSONRPCRequest, jsonrpc_message_adapter
+from mcp_types import (
+    JSONRPCError,
+    JSONRPCMessage,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    jsonrpc_message_adapter,
+)
 from pydantic import ValidationError
 
-from ..runners.codec import FrameError, decode, encode
+from ..runners.codec import FrameError, NoObjectError, decode, encode
 
 if TYPE_CHECKING:
     from .lane import ExpressLane
@@ -107,12 +114,13 @@ class Connection(ABC):
         """Sort one frame."""
         try:
             raw = decode(frame)
+        except NoObjectError as exc:
+            is_batch = frame.lstrip()[:1] in (b"[", "[")
+            text = "batches are not part of MCP: send one message a frame" if is_batch else str(exc)
+            self._refuse(INVALID_REQUEST, text)
+            return
         except FrameError as exc:
-            start = frame.lstrip()[:1]
-            if start in (b"[", "["):
-                self._refuse(INVALID_REQUEST, "batches are not part of MCP: send one message a frame")
-            else:
-                self._refuse(PARSE_ERROR, str(exc))
+            self._refuse(PARSE_ERROR, str(exc))
             return
         if self.express is not None and self.express.take(raw):
             return
@@ -155,14 +163,20 @@ class Connection(ABC):
         self._write({"jsonrpc": "2.0", "id": identity, "error": {"code": code, "message": message}})
 
     def send(self, message: dict[str, Any]) -> None:
-        """Write a message of the express lane."""
+        """Write a message of the express lane.
+
+        Raises:
+            FrameError: If it is a request and has no JSON form: whoever makes it must not wait for an answer.
+        """
         try:
             self._write(message)
         except FrameError as exc:
-            if "method" in message:
-                logger.warning("dropped %s: %s", message["method"], exc)
-            else:
+            if "method" not in message:
                 self._refuse(INTERNAL_ERROR, f"the answer is {exc}", message.get("id"))
+            elif "id" in message:
+                raise
+            else:
+                logger.warning("dropped %s: %s", message["method"], exc)
         if self._paused:
             self._arrived.set()
         if self._eof:
@@ -279,7 +293,7 @@ class Connection(ABC):
             self._first = None  # the next request decides
 
     def _answered(self, identity: Any) -> None:
-        if isinstance(identity, str | int):
+        if _is_identity(identity):
             self._outstanding.discard(identity)
         if self._eof:
             self._check_settled()
@@ -304,6 +318,9 @@ def _parsed(raw: dict[str, Any]) -> JSONRPCMessage | None:
     if "method" in raw and "id" in raw and not _is_identity(raw["id"]):
         return None  # the SDK would take it for a notification, and never answer
     try:
-        return jsonrpc_message_adapter.validate_python(raw, by_name=False)
+        message = jsonrpc_message_adapter.validate_python(raw, by_name=False)
     except ValidationError:
         return None
+    if "method" in raw and isinstance(message, JSONRPCResponse | JSONRPCError):
+        return None  # nor would it be answered as an answer
+    return message

@@ -34,6 +34,24 @@ class Reply(Protocol):
         ...
 
 
+class Stream(Protocol):
+    """What goes with the answer to one request, on transports that keep requests apart (Streamable HTTP)."""
+
+    def notify(self, method: str, params: dict[str, Any]) -> None:
+        """Send a notification before the answer."""
+        ...
+
+    async def ask(
+        self, method: str, params: dict[str, Any], on_progress: ProgressSink | None
+    ) -> dict[str, Any]:
+        """Send a request before the answer, and wait for its result.
+
+        Raises:
+            FaultError: If the client answers with an error, or is gone.
+        """
+        ...
+
+
 class Exchange:
     """A request that is being served.
 
@@ -43,22 +61,30 @@ class Exchange:
         params: Its parameters, as they came.
         reply: Where its answer goes.
         parking: Keeps it while a modern client is asked for input.
+        stream: Where what is said in its course goes, if not simply to the peer.
 
     Attributes:
         reply: `None` while nobody waits for an answer: the client was asked for input and has not come back.
         work: The task that serves it.
     """
 
-    __slots__ = ("_last", "meta", "method", "params", "parking", "peer", "reply", "token", "work")
+    __slots__ = ("_last", "meta", "method", "params", "parking", "peer", "reply", "stream", "token", "work")
 
     def __init__(
-        self, peer: Peer, method: str, params: dict[str, Any], reply: Reply | None, parking: Parking
+        self,
+        peer: Peer,
+        method: str,
+        params: dict[str, Any],
+        reply: Reply | None,
+        parking: Parking,
+        stream: Stream | None = None,
     ) -> None:
         self.peer = peer
         self.method = method
         self.params = params
         self.reply = reply
         self.parking = parking
+        self.stream = stream
         meta = params.get("_meta")
         self.meta: dict[str, Any] = meta if isinstance(meta, dict) else {}
         self.token = self.meta.get("progressToken")

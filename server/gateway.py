@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -30,6 +31,7 @@ from .lane import ExpressLane, LinePeer
 from .peer import Peer
 from .serving import WaitedReply
 from .shape import INTERNAL, modern_result
+from .visit import Visit
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,6 @@ peer_of_line: ContextVar[Peer] = ContextVar("toolscore_peer")
 _passed_on: ContextVar[list[dict[str, Any]]] = ContextVar("toolscore_passed_on")
 
 Context = ServerRequestContext[Any, Any]
-PeerFinder = Callable[[Context], Peer]
 
 _SHAPES: dict[str, tuple[type[Any], Callable[[], Any]]] = {
     "tools/list": (types.PaginatedRequestParams, lambda: types.ListToolsResult(tools=[])),
@@ -107,8 +108,7 @@ class Gateway:
         )
         # The outermost is the one error boundary; the SDK's tracing is not installed until spans have a use.
         self.server.middleware = [_boundary, self._untouched]
-        self.find_peer: PeerFinder = lambda _ctx: peer_of_line.get()
-        """Tells whose a request is; a listener that serves many clients in one context brings its own."""
+        self.server.get_tool_input_schema = self._input_schema
 
     async def serve(self, connection: Connection, caller: Caller) -> None:
         """Serve one client on a line until it is gone."""
@@ -140,13 +140,16 @@ class Gateway:
         async def handle(ctx: Context, _params: Any) -> Any:
             if ctx.method.startswith("tasks/") and ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
                 raise MCPError(METHOD_NOT_FOUND, "Method not found", ctx.method)
+            visit = Visit.of(ctx)
+            peer = peer_of_line.get() if visit is None else visit.peer(ctx)
             reply = WaitedReply()
-            params = dict(ctx.params or {})
-            exchange = Exchange(self.find_peer(ctx), ctx.method, params, reply, self.front.parking)
-            try:
-                result = await reply.served(self.front, exchange)
-            except FaultError as exc:
-                raise MCPError(exc.code, exc.message, exc.data) from exc
+            async with nullcontext() if visit is None else visit.stream(ctx) as stream:
+                params = dict(ctx.params or {})
+                exchange = Exchange(peer, ctx.method, params, reply, self.front.parking, stream)
+                try:
+                    result = await reply.served(self.front, exchange)
+                except FaultError as exc:
+                    raise MCPError(exc.code, exc.message, exc.data) from exc
             _passed_on.get().append(result)
             return shape()
 
@@ -154,9 +157,15 @@ class Gateway:
 
     async def _untouched(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Answer with the very result that was passed on: no typed model may lose a field of it."""
+        visit = Visit.of(ctx)
         if ctx.method in ("initialize", "server/discover"):
-            return await self._introduced(ctx, await call_next(ctx))
+            result = await self._introduced(ctx, await call_next(ctx))
+            if ctx.method == "initialize" and visit is not None:
+                await visit.initialized(ctx)
+            return result
         if ctx.method not in _SHAPES:
+            if ctx.request_id is None and visit is not None:
+                visit.told(ctx)
             return await call_next(ctx)
         slot: list[dict[str, Any]] = []
         reset = _passed_on.set(slot)
@@ -186,6 +195,15 @@ class Gateway:
             if row.instructions:
                 result["instructions"] = row.instructions
         return result
+
+    def _input_schema(self, name: str) -> dict[str, Any] | None:
+        """Give the schema of a tool that is shown: HTTP clients repeat some arguments in headers, which are checked."""
+        opened = self.front.open_now
+        for tool in opened.shown.listed() if opened is not None else ():
+            if tool.get("name") == name:
+                schema = tool.get("inputSchema")
+                return schema if isinstance(schema, dict) else None
+        return None
 
     async def _listening(self, ctx: Context, params: types.SubscriptionsListenRequestParams) -> Any:
         """Serve one listen stream, subscribed meanwhile to the resources it is for."""

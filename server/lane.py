@@ -13,6 +13,7 @@ from typing import Any
 from mcp.shared.inbound import InboundModernRoute, classify_inbound_request
 
 from ..runners.base import Message
+from ..runners.codec import FrameError
 from ..runners.errors import FaultError
 from ..runners.patron import ProgressSink
 from ..runners.switchboard import Incoming, Switchboard
@@ -75,6 +76,9 @@ class LinePeer(Peer):
             if self.board.withdraw(identity):
                 self.notify("notifications/cancelled", {"requestId": identity})
             raise
+        except FrameError as exc:
+            self.board.withdraw(identity)
+            raise FaultError(INTERNAL_ERROR, f"the question is {exc}") from exc
         result = answer.get("result")
         if isinstance(result, dict):
             return result

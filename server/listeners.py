@@ -163,7 +163,8 @@ class Listeners:
             logger.warning("server %s, which dialed in, is not taken: %s", name, exc.message)
             await wire.close(1008, exc.message.encode()[:120].decode(errors="ignore"))
             return
-        await wire.wait_closed()
+        await channel.over.wait()  # it left, or ToolScore let go of it
+        await wire.close(1000, "this server is not used any more")
 
     def ready(self, toolset: ToolSet) -> None:
         """Say from now on that it is ready: the library is open."""

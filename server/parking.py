@@ -67,6 +67,13 @@ class _Parked:
         self.expiry: asyncio.TimerHandle | None = None
         self.numbers = 0
 
+    def give_up(self) -> None:
+        """Fail the questions that are still open: nobody will answer them, and a server may wait."""
+        for question in self.questions.values():
+            if not question.answer.done():
+                question.answer.set_exception(FaultError(INTERNAL_ERROR, "the client gave no answer"))
+                question.answer.exception()  # whoever asked may be gone as well
+
 
 class Parking:
     """The parked calls of all clients.
@@ -100,6 +107,8 @@ class Parking:
         """
         name = self._names.get(id(exchange))
         if name is None:
+            if exchange.reply is None:
+                raise FaultError(INTERNAL_ERROR, "the call this belongs to is over")
             if len(self._parked) >= LIMIT:
                 raise FaultError(INTERNAL_ERROR, "too many calls wait for their client's input; try again")
             name = self._names[id(exchange)] = secrets.token_urlsafe(12)
@@ -158,6 +167,7 @@ class Parking:
         reply = _FutureReply()
         held = parked.exchange
         held.reply, held.token, held.peer, held.meta = reply, exchange.token, exchange.peer, exchange.meta
+        held.stream = exchange.stream
         if parked.expiry is not None:
             parked.expiry.cancel()
         responses = exchange.params.get("inputResponses")
@@ -187,12 +197,15 @@ class Parking:
             if name is not None:
                 self._forget(name)
         elif name is not None:
-            self._parked[name].outcome = (member, value)
+            parked = self._parked[name]
+            parked.outcome = (member, value)
+            parked.give_up()
 
     def abandoned(self, exchange: Exchange) -> None:
-        """Forget a request that was cancelled."""
+        """Forget a request that was cancelled. Whoever came back and waits for its outcome is told."""
         if self._names and (name := self._names.get(id(exchange))) is not None:
             self._forget(name)
+            self._dismiss(exchange)
 
     def left(self, peer: Any) -> None:
         """Cancel what is parked for a client that is gone."""
@@ -212,19 +225,25 @@ class Parking:
         parked = self._parked.get(name)
         if parked is None:
             return
-        for question in parked.questions.values():
-            if not question.answer.done():
-                question.answer.set_exception(FaultError(INTERNAL_ERROR, "the client gave no answer"))
-                question.answer.exception()  # whoever asked may be gone as well
         if parked.exchange.work is not None:
             parked.exchange.work.cancel()
         self._forget(name)
+        self._dismiss(parked.exchange)
+
+    @staticmethod
+    def _dismiss(exchange: Exchange) -> None:
+        """Answer who waits for the outcome of a call that was cancelled: the one who cancelled it is another."""
+        reply, exchange.reply = exchange.reply, None
+        if reply is not None:
+            fault = FaultError(INTERNAL_ERROR, "The call was cancelled while its client's input was on the way.")
+            reply.put("error", fault.as_error())
 
     def _forget(self, name: str) -> None:
         parked = self._parked.pop(name, None)
         if parked is None:
             return
         self._names.pop(id(parked.exchange), None)
+        parked.give_up()
         if parked.expiry is not None:
             parked.expiry.cancel()
 
@@ -233,7 +252,8 @@ class Parking:
         return f"{body}.{self._signature(body, binding)}"
 
     def _signature(self, body: str, binding: bytes) -> str:
-        digest = hmac.new(self._key, body.encode() + b"\0" + binding, hashlib.sha256).digest()
+        sealed = body.encode("utf-8", "replace") + b"\0" + binding
+        digest = hmac.new(self._key, sealed, hashlib.sha256).digest()
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
     def _opened(self, exchange: Exchange) -> str:

@@ -103,7 +103,8 @@ class WebSocketConnection(Connection):
         super().__init__(slow_timeout=settings.slow_timeout)
         self._wire = wire
         self._settings = settings
-        self._parts: list[bytes] = []
+        self._begun: bytearray | None = None
+        """What came so far of a message in several frames."""
         self._reading = True
         self.heard = True
         """Whether anything came since it was last looked."""
@@ -125,13 +126,15 @@ class WebSocketConnection(Connection):
     def frame(self, frame: Frame) -> None:
         """Take one frame of a message; most are whole ones."""
         self._active = True
-        if frame.fin and not self._parts:
+        if frame.fin and self._begun is None:
             self.take(bytes(frame.data))
             return
-        self._parts.append(bytes(frame.data))
+        # One buffer: a list of parts would grow with empty ones, which the limit of a message does not count.
+        if self._begun is None:
+            self._begun = bytearray()
+        self._begun += frame.data
         if frame.fin:
-            whole = b"".join(self._parts)
-            self._parts.clear()
+            whole, self._begun = bytes(self._begun), None
             self.take(whole)
 
     def _write_frame(self, frame: bytes) -> None:

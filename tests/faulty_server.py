@@ -349,7 +349,7 @@ def start_faults(faults: dict[str, str]) -> None:
     sys.stderr.flush()
 
 
-def serve_stdio(faults: dict[str, str]) -> None:
+def serve_stdio(faults: dict[str, str], kind: type[FaultyServer]) -> None:
     lock = threading.Lock()
 
     def write(line: str) -> None:
@@ -366,7 +366,7 @@ def serve_stdio(faults: dict[str, str]) -> None:
         if not os.read(0, 65536):
             return
         write("I do not speak MCP")
-    server = FaultyServer(faults, write)
+    server = kind(faults, write)
     buffer = b""
     while True:
         while deaf.is_set():
@@ -406,13 +406,13 @@ def serve_websocket(faults: dict[str, str], port: int) -> None:
         listener.serve_forever()
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str], kind: type[FaultyServer] = FaultyServer) -> None:
     faults = {name: value for name, _, value in (argument.partition("=") for argument in arguments)}
     start_faults(faults)
     if "ws" in faults:
         serve_websocket(faults, int(faults["ws"]))
     else:
-        serve_stdio(faults)
+        serve_stdio(faults, kind)
 
 
 if __name__ == "__main__":

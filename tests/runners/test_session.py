@@ -180,7 +180,7 @@ async def test_a_cancelled_call_is_cancelled_at_the_server_and_the_others_go_on(
 
 async def test_a_call_over_its_time_is_cancelled_at_the_server(tmp_path: Path) -> None:
     async with speaking(tmp_path) as session:
-        with pytest.raises(ChildTimeoutError, match=r"no answer to tools/call within 0\.1 s"):
+        with pytest.raises(ChildTimeoutError, match=r"tools/call got no answer within 0\.1 s"):
             await call(session, "sleep", timeout=0.1, seconds=60)
         assert len((await call(session, "cancelled"))["ids"]) == 1
 

@@ -1,0 +1,58 @@
+"""How servers are kept, and how it is said that one cannot be used now."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .errors import RunnerError
+from .lifecycle import RestartPolicy, State
+from .patron import Patron
+from .spec import Installation
+
+
+@dataclass(frozen=True)
+class SupervisorOptions:
+    """How servers are kept.
+
+    Attributes:
+        client_info: Name and version ToolScore introduces itself with.
+        start_timeout: Seconds from the start of a server to its tool list.
+        start_concurrency: Servers started at the same time.
+        max_memory: Bytes a server may use with all it started; 0 for no limit.
+        policy: When to restart.
+        patron: Takes what servers ask and tell by themselves.
+    """
+
+    client_info: dict[str, Any]
+    start_timeout: float = 30.0
+    start_concurrency: int = 8
+    max_memory: int = 0
+    policy: RestartPolicy = field(default_factory=RestartPolicy)
+    patron: Patron | None = None
+
+
+class NotReadyError(RunnerError):
+    """A server is not ready and will not be at once.
+
+    Args:
+        state: The state it is in.
+        retry_after: Seconds after which it is tried again, where that is known.
+    """
+
+    def __init__(self, message: str, *, state: State, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.state = state
+        self.retry_after = retry_after
+
+
+def policy_for(installation: Installation, policy: RestartPolicy) -> RestartPolicy:
+    """Never give up on an endpoint: nothing is started there, and it may be away for as long as it likes."""
+    return replace(policy, limit=sys.maxsize) if installation.spec.command is None else policy
+
+
+def with_tail(text: str, stderr: str, limit: int = 1500) -> str:
+    """Put the end of standard error under a sentence, where there is one."""
+    tail = stderr.strip()
+    return f"{text}\nIts standard error ends with:\n{tail[-limit:]}" if tail else text

@@ -1,0 +1,324 @@
+"""Clients over Streamable HTTP, on the SDK's own session manager behind ToolScore's door, and the pages beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from .admission import TurnedAwayError
+from .tokens import Identity
+from .visit import SCOPE_KEY, Visit
+
+if TYPE_CHECKING:
+    from ..tools.caller import Caller
+    from .desk import Desk
+    from .endpoint import Endpoint
+    from .listeners import Holder
+    from .network import Network
+
+IDLE = 1800.0
+"""Seconds after which a session without any request or open stream is ended."""
+
+KEEP_ALIVE = 75
+"""Seconds a connection without a request is kept."""
+
+CLOSE_TIMEOUT = 1
+"""Seconds the last answers may take to leave."""
+
+_SESSION = "mcp-session-id"
+_EXPOSED = "Mcp-Session-Id, WWW-Authenticate"
+_METHODS = "GET, POST, DELETE"
+
+
+class HttpListener:
+    """Listens on one `http://` or `https://` address.
+
+    Args:
+        endpoint: The address.
+        network: Who may come in, the limits and the pages.
+        desk: Serves the clients.
+        holder: Who runs all of this.
+    """
+
+    def __init__(self, endpoint: Endpoint, network: Network, desk: Desk, holder: Holder) -> None:
+        self.endpoint = endpoint
+        self.url = endpoint.url()
+        self.front = desk.front
+        self._network = network
+        self._holder = holder
+        self._door = network.door(endpoint)
+        settings = network.settings
+        self._manager = StreamableHTTPSessionManager(
+            desk.gateway.server,
+            session_idle_timeout=IDLE,
+            max_request_body_size=settings.max_message << 20,
+            max_sessions=settings.max_connections,
+        )
+        self._managing: asyncio.Task[None] | None = None
+        self._uvicorn: _Uvicorn | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    async def open(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            OSError: If the address cannot be had.
+            ListenError: If there is no certificate for it, or it cannot be used.
+        """
+        tls = self._network.tls(self.endpoint)
+        sockets = await _bound(self.endpoint.host, self.endpoint.port)
+        config = uvicorn.Config(
+            self._answer,
+            interface="asgi3",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=CLOSE_TIMEOUT,
+        )
+        config.load()
+        config.ssl = tls  # a context that is made already cannot be given to every version of uvicorn
+        self._uvicorn = _Uvicorn(config)
+        loop = asyncio.get_running_loop()
+        managed = asyncio.Event()
+        self._managing = loop.create_task(self._manage(managed))
+        self._serving = loop.create_task(self._uvicorn.serve(sockets))
+        await managed.wait()
+        starting = loop.create_task(self._uvicorn.up.wait())
+        await asyncio.wait([starting, self._serving], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            for one in sockets:
+                one.close()
+            await self._serving
+        self.url = self.endpoint.url(sockets[0].getsockname()[1])
+
+    async def _manage(self, managed: asyncio.Event) -> None:
+        async with self._manager.run():
+            managed.set()
+            await asyncio.Event().wait()
+
+    def stop_accepting(self) -> None:
+        """Take no new connections, and no new requests on those that are there."""
+        self._stopping = True
+        if self._uvicorn is not None:
+            for server in self._uvicorn.servers:
+                server.close()
+
+    async def close(self) -> None:
+        """End all sessions and requests, and listen no more."""
+        self.stop_accepting()
+        tasks = [task for task in (self._managing, self._serving) if task is not None]
+        if self._managing is not None:
+            self._managing.cancel()
+        if self._uvicorn is not None:
+            self._uvicorn.ending.set()
+        if tasks:
+            _done, left = await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT + 1)
+            for task in left:
+                task.cancel()
+
+    # --- what a visit asks for
+
+    def caller(self, identity: Identity) -> Caller:
+        """Give the caller of a new client."""
+        return self._holder.caller("http", identity)
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Count a session while it lasts; when clients are ended, which only the end of all does, it is, too."""
+        ended = asyncio.Event()
+
+        async def last() -> None:
+            try:
+                await ended.wait()
+            finally:
+                if not ended.is_set() and self._managing is not None:
+                    self._managing.cancel()
+
+        self._holder.hold(asyncio.get_running_loop().create_task(last()))
+        try:
+            with self._network.counted(self.endpoint.text):
+                yield
+        finally:
+            ended.set()
+
+    # --- requests
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request (ASGI)."""
+        headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
+        response: Response | None = None
+        identity: Identity | None = None
+        try:
+            if self._network.pages.is_open(path):
+                self._door.check_origin(headers.getlist)
+                response = self._page(path, method)
+            elif method == "OPTIONS" and "access-control-request-method" in headers:
+                self._door.check_origin(headers.getlist)
+                response = Response(status_code=204, headers=_preflight(headers))
+            else:
+                identity = self._door.admit(_target(scope), headers.getlist)
+                response = self._page(path, method) or self._refusal(path, headers)
+        except TurnedAwayError as exc:
+            self._network.turned_away()
+            response = _text(exc.status, exc.message, exc.headers)
+        else:
+            # The door has let in this origin; a browser must be told so.
+            if (origin := headers.get("origin")) is not None:
+                send = _open_to(origin, send)
+        if response is not None or identity is None:
+            await (response or _text(404, "There is nothing here."))(scope, receive, send)
+            return
+        scope[SCOPE_KEY] = Visit(self, identity)
+        # A session is only found by whom it belongs to: the SDK compares this. Other rights are another client.
+        client = f"{identity.principal} {','.join(sorted(identity.rights))}"
+        scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=client, scopes=[]))
+        if _SESSION in headers:
+            await self._managed(scope, receive, send)
+            return
+        with self._network.counted(self.endpoint.text):  # in the modern era, a client is there while it asks
+            await self._managed(scope, receive, send)
+
+    def _page(self, path: str, method: str) -> Response | None:
+        page = self._network.pages.answer(path, method)
+        if page is None:
+            return None
+        return Response(page.body, page.status, dict(page.headers), page.content_type)
+
+    def _refusal(self, path: str, headers: Headers) -> Response | None:
+        """Say why a request of somebody who was let in is not served; `None` if it is."""
+        network = self._network
+        if path != self.endpoint.path:
+            return _text(404, f"There is nothing at {path}. Clients connect to {self.endpoint.path}.")
+        if self._stopping:
+            return _text(503, "ToolScore is ending.", {"Retry-After": "1"})
+        limit = network.settings.max_connections
+        if _SESSION not in headers and network.connected(self.endpoint.text) >= limit:
+            network.turned_away()
+            return _text(503, f"This listener has its {limit} clients (network.max_connections).")
+        return None
+
+    async def _managed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the SDK serve a request, in a task that ends with ToolScore."""
+        began = finished = False
+
+        async def watched(message: Message) -> None:
+            nonlocal began, finished
+            began = True
+            finished = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
+        task = asyncio.get_running_loop().create_task(self._manager.handle_request(scope, receive, watched))
+        self._holder.hold(task)
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if not began:
+            status, text = (503, "ToolScore is ending.") if task.cancelled() else (500, "Internal error.")
+            await _text(status, text)(scope, receive, send)
+        elif not finished:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class _Uvicorn(uvicorn.Server):
+    """Uvicorn as a part of this process: signals and the clock are not its business."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.servers = []
+        self.up = asyncio.Event()
+        self.ending = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self.up.set()
+
+    async def main_loop(self) -> None:
+        """Wait for the end, without looking ten times a second whether it has come."""
+        await self.on_tick(0)
+        await self.ending.wait()
+
+
+async def _bound(host: str, port: int) -> list[socket.socket]:
+    """Listen on every address of a host, all with one port.
+
+    Raises:
+        OSError: If the address cannot be had.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    for family, _type, _proto, _name, address in dict.fromkeys(found):
+        try:
+            where = (str(address[0]), port or (sockets[0].getsockname()[1] if sockets else 0))
+            sockets.append(socket.create_server(where, family=family, backlog=2048))
+        except OSError as exc:
+            # A name may mean an address that this machine has not, as localhost does ::1 without IPv6.
+            missing = exc
+            if exc.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                for one in sockets:
+                    one.close()
+                raise
+    if not sockets:
+        raise missing or OSError(f"{host} has no address")
+    return sockets
+
+
+def _target(scope: Scope) -> str:
+    """Give what was asked for, as it was written."""
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    return f"{path.decode('latin-1')}?{scope['query_string'].decode('latin-1')}"
+
+
+def _text(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(text.rstrip("\n") + "\n", status, dict(headers or {}), "text/plain")
+
+
+def _preflight(headers: Headers) -> dict[str, str]:
+    """Answer a browser that asks whether a page may send what it is about to (Fetch standard, CORS preflight)."""
+    answer = {"Access-Control-Allow-Methods": _METHODS, "Access-Control-Max-Age": "600"}
+    if (asked := headers.get("access-control-request-headers")) is not None:
+        answer["Access-Control-Allow-Headers"] = asked
+    return answer
+
+
+def _open_to(origin: str, send: Send) -> Send:
+    """Let a browser hand the answer to the page that asked."""
+
+    async def opened(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Expose-Headers"] = _EXPOSED
+            headers.add_vary_header("Origin")
+        await send(message)
+
+    return opened
