@@ -77,9 +77,9 @@ def encode(message: Any) -> bytes:
         frame = to_json(message)
     except PydanticSerializationError as exc:
         raise FrameError(f"not representable as JSON: {exc}") from None
-    # A number too large for a float, such as 1e999, is JSON and was read as infinity. Looking for the words costs
-    # next to nothing; only where they are, it has to be told whether they stand in a text.
-    if (b"Infinity" in frame or b"NaN" in frame) and not _finite(message):
+    # A number too large for a float, such as 1e999, is JSON and was read as infinity. Looking for the word costs
+    # little, and for its first letter next to nothing; only where it is, it has to be told whether in a text.
+    if b"I" in frame and b"Infinity" in frame and not _finite(message):
         raise FrameError("not representable as JSON: a number is not finite, or too large")
     return frame
 

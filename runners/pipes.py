@@ -7,8 +7,10 @@ the rest of a relayed call together.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import IO, cast
 
 from .base import Message
@@ -28,13 +30,37 @@ WRITE_HIGH_WATER = 4 * 1024 * 1024
 """Bytes waiting for a server that does not read, from where on its writers wait too."""
 
 
+WIDE_PIPE = 1024 * 1024
+"""Bytes a pipe is made to hold once a message came that is larger than what it holds at first: 64 KiB on Linux."""
+
+NARROW_PIPE = 64 * 1024
+
+_F_SETPIPE_SZ = 1031
+
+
+def widen(transport: asyncio.BaseTransport | None) -> None:
+    """Let a pipe hold more, so that a large message does not pass in sixteen small turns of both sides.
+
+    Only for who needs it: what all pipes of a user hold together is limited, and beyond that new ones get less.
+    """
+    if sys.platform != "linux" or transport is None or transport.is_closing():
+        return
+    import fcntl
+
+    pipe = transport.get_extra_info("pipe")
+    if pipe is not None:
+        with suppress(OSError, ValueError):  # a socket, or over the limit
+            fcntl.fcntl(pipe.fileno(), _F_SETPIPE_SZ, WIDE_PIPE)
+
+
 class LineSplitter:
-    """Cuts a byte stream into lines, in time linear in its length."""
+    """Cuts a byte stream into lines, in time linear in its length, copying each byte once at the most."""
 
     def __init__(self, limit: int = MAX_LINE) -> None:
-        self._buffer = bytearray()
-        self._searched = 0
+        self._parts: list[bytes] = []
         self._limit = limit
+        self.pending = 0
+        """How many bytes of a line have come whose end has not."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next bytes and give the lines they complete, without their ends.
@@ -42,27 +68,24 @@ class LineSplitter:
         Raises:
             FrameError: If a line grows over the limit.
         """
-        buffer = self._buffer
-        if not buffer and data.endswith(b"\n"):
-            # Whole lines in one read, which is the rule: nothing has to be kept or copied twice.
-            lines = data.split(b"\n")
-            lines.pop()
-            return lines
-        buffer += data
-        end = buffer.rfind(b"\n", self._searched)
-        if end < 0:
-            if len(buffer) > self._limit:
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        if lines and self._parts:
+            # Mostly one line in many reads: joined once, when its end is there.
+            self._parts.append(lines[0])
+            lines[0] = b"".join(self._parts)
+            self._parts.clear()
+            self.pending = 0
+        if rest:
+            self._parts.append(rest)
+            self.pending += len(rest)
+            if self.pending > self._limit:
                 raise FrameError(f"a line of more than {self._limit} bytes")
-            self._searched = len(buffer)
-            return []
-        lines = bytes(memoryview(buffer)[:end]).split(b"\n")
-        del buffer[: end + 1]
-        self._searched = len(buffer)
         return lines
 
     def rest(self) -> bytes:
         """Give what came after the last line end."""
-        return bytes(self._buffer)
+        return b"".join(self._parts)
 
 
 class PipeChannel(asyncio.Protocol):
@@ -81,6 +104,7 @@ class PipeChannel(asyncio.Protocol):
         self.fault: str | None = None
         """Why the line was closed from this side, where the server is to blame."""
         self._closing = False
+        self._wide_in = self._wide_out = False
         self._reader: asyncio.ReadTransport | None = None
         self._writer: asyncio.WriteTransport | None = None
         self._closed = asyncio.Event()
@@ -110,6 +134,9 @@ class PipeChannel(asyncio.Protocol):
             self._splitter = LineSplitter()
             self._line_lost()
             return
+        if not self._wide_in and self._splitter.pending >= NARROW_PIPE:
+            self._wide_in = True
+            widen(self._reader)
         for line in lines:
             if not line or line.isspace():
                 continue
@@ -173,7 +200,11 @@ class PipeChannel(asyncio.Protocol):
         writer = self._writer
         if writer is None or self._closed.is_set() or writer.is_closing():
             raise ChildGoneError(self._describe(), written=False)
-        writer.write(encode(message) + b"\n")
+        frame = encode(message)
+        if not self._wide_out and len(frame) >= NARROW_PIPE:
+            self._wide_out = True
+            widen(writer)
+        writer.write(frame + b"\n")
 
     @property
     def congested(self) -> bool:

@@ -107,7 +107,7 @@ class WebSocketChannel(_QueuedChannel):
         self._ours = True
 
     @classmethod
-    def over(cls, connection: Any, name: str) -> WebSocketChannel:
+    def accepted(cls, connection: Any, name: str) -> WebSocketChannel:
         """Take over a connection that the server has opened; closing it stays with whoever accepted it.
 
         Args:

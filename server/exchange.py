@@ -120,8 +120,8 @@ class Exchange:
 
     @property
     def on_progress(self) -> ProgressSink | None:
-        """Takes a server's progress; `None` where the client did not ask for it."""
-        return None if self.token is None else self.progress
+        """Takes a server's progress; `None` where the client cannot ask for it any more, as a modern one may."""
+        return None if self.token is None and not self.peer.modern else self.progress
 
     def passed_meta(self) -> dict[str, Any] | None:
         """Give what of the request's `_meta` is for the server: not the envelope or the token of this hop."""

@@ -197,7 +197,7 @@ class Gateway:
         return result
 
     def _input_schema(self, name: str) -> dict[str, Any] | None:
-        """Give the schema of a tool that is shown: HTTP clients repeat some arguments in headers, which are checked."""
+        """Give the schema of a tool that is shown: HTTP clients repeat arguments in headers, which are checked."""
         opened = self.front.open_now
         for tool in opened.shown.listed() if opened is not None else ():
             if tool.get("name") == name:

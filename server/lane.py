@@ -165,8 +165,11 @@ class ExpressLane:
         return False
 
     def opening(self, method: str, params: Any) -> None:
-        """Learn from the client's first request what it can do."""
-        if method == "initialize" and isinstance(params, dict):
+        """Learn from the client's first request what it can do, and the era: it may need input itself."""
+        params = params if isinstance(params, dict) else {}
+        meta = params.get("_meta")
+        self._peer.modern = method != "initialize" and isinstance(meta, dict) and _ENVELOPE in meta
+        if method == "initialize":
             capabilities = params.get("capabilities")
             self._peer.capabilities = capabilities if isinstance(capabilities, dict) else {}
 

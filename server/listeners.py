@@ -156,7 +156,7 @@ class Listeners:
         from ..tools.outcome import RefusalError
 
         toolset = (await self._desk.front.opened()).toolset
-        channel = WebSocketChannel.over(wire, f"/register?name={name}")
+        channel = WebSocketChannel.accepted(wire, f"/register?name={name}")
         try:
             await toolset.dialed_in(name, channel, visitor.identity.principal)
         except (RefusalError, RunnerError) as exc:

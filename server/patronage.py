@@ -103,6 +103,8 @@ class Patronage:
                 for peer in self._front.peers:
                     if peer.caller.principal in owners and not peer.modern:
                         peer.notify(method, params, droppable=True)
+            case "notifications/subscriptions/acknowledged":
+                pass  # of ToolScore's own listen stream
             case _:
                 if (exchange := _only(session)) is not None and not exchange.peer.modern:
                     exchange.peer.notify_within(exchange, method, params)

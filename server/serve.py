@@ -85,8 +85,10 @@ def serve(
         from ..runners.open_files import raise_limit
         from ..tools.errors import StoreError
         from ..tools.preflight import preflight
+        from .allocator import keep_some
 
         raise_limit()
+        keep_some()
         try:
             preflight(home.store_file)
             serving = _Serving(settings, home, background=background, endpoints=endpoints, no_token=no_token)

@@ -6,7 +6,7 @@ import asyncio
 from typing import cast
 
 from ..runners.codec import FrameError
-from ..runners.pipes import LineSplitter
+from ..runners.pipes import NARROW_PIPE, LineSplitter, widen
 from .connection import INVALID_REQUEST, MAX_FRAME, SLOW_TIMEOUT, WRITE_HIGH_WATER, Connection
 
 
@@ -26,6 +26,7 @@ class StreamConnection(Connection, asyncio.Protocol):
         self._writer = writer
         self._apart = writer is not None
         self._reading = True
+        self._wide_in = self._wide_out = False
         self._splitter = LineSplitter(MAX_FRAME)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -43,6 +44,9 @@ class StreamConnection(Connection, asyncio.Protocol):
             self._refuse(INVALID_REQUEST, f"{exc}; the connection is closed")
             self.close()
             return
+        if not self._wide_in and self._splitter.pending >= NARROW_PIPE:
+            self._wide_in = True
+            widen(self._transport)
         for line in lines:
             if line and not line.isspace():
                 self.take(line)
@@ -65,6 +69,9 @@ class StreamConnection(Connection, asyncio.Protocol):
 
     def _write_frame(self, frame: bytes) -> None:
         if self._writer is not None and not self._writer.is_closing():
+            if not self._wide_out and len(frame) >= NARROW_PIPE:
+                self._wide_out = True
+                widen(self._writer)
             self._writer.write(frame + b"\n")
 
     def _waiting(self) -> int:

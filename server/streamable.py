@@ -13,8 +13,10 @@ import uvicorn
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import RequestBodyLimitMiddleware
+from pydantic_core import from_json
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from .admission import TurnedAwayError
@@ -36,6 +38,8 @@ KEEP_ALIVE = 75
 
 CLOSE_TIMEOUT = 1
 """Seconds the last answers may take to leave."""
+
+PARSE_ERROR = -32700
 
 _SESSION = "mcp-session-id"
 _EXPOSED = "Mcp-Session-Id, WWW-Authenticate"
@@ -59,13 +63,14 @@ class HttpListener:
         self._network = network
         self._holder = holder
         self._door = network.door(endpoint)
-        settings = network.settings
+        limit = network.settings.max_message << 20
         self._manager = StreamableHTTPSessionManager(
             desk.gateway.server,
             session_idle_timeout=IDLE,
-            max_request_body_size=settings.max_message << 20,
-            max_sessions=settings.max_connections,
+            max_request_body_size=limit,
+            max_sessions=network.settings.max_connections,
         )
+        self._whole = RequestBodyLimitMiddleware(self._strict, limit)
         self._managing: asyncio.Task[None] | None = None
         self._uvicorn: _Uvicorn | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -227,7 +232,7 @@ class HttpListener:
             finished = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
 
-        task = asyncio.get_running_loop().create_task(self._manager.handle_request(scope, receive, watched))
+        task = asyncio.get_running_loop().create_task(self._whole(scope, receive, watched))
         self._holder.hold(task)
         try:
             await asyncio.wait([task])
@@ -239,6 +244,28 @@ class HttpListener:
             await _text(status, text)(scope, receive, send)
         elif not finished:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _strict(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Give the SDK a request, unless it holds what Python reads but JSON has not: NaN and infinity (RFC 8259)."""
+        first: Message | None = await receive()
+        body = first.get("body", b"") if first is not None else b""
+        if b"NaN" in body or b"Infinity" in body:
+            try:
+                from_json(body, allow_inf_nan=False)
+            except ValueError as exc:
+                error = {"code": PARSE_ERROR, "message": f"This is not valid JSON: {exc}."}
+                answer = {"jsonrpc": "2.0", "id": None, "error": error}
+                await JSONResponse(answer, status_code=400)(scope, receive, send)
+                return
+
+        async def again() -> Message:
+            nonlocal first
+            if first is not None:
+                message, first = first, None
+                return message
+            return await receive()
+
+        await self._manager.handle_request(scope, again, send)
 
 
 class _Uvicorn(uvicorn.Server):

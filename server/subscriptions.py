@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable
 
 from ..runners.errors import FaultError, RunnerError
@@ -35,6 +36,8 @@ class Subscriptions:
         self.on_update: Callable[[str], None] = lambda _uri: None
         """Called with the uri clients know, for those who listen in the modern era."""
         self._again: set[asyncio.Task[None]] = set()
+        # One step at a time with a server: whoever wants the same resource meanwhile waits for its answer too.
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def add(self, who: object, uri: str, server: str, inner: str) -> None:
         """Subscribe a client.
@@ -48,7 +51,11 @@ class Subscriptions:
         Raises:
             FaultError: If the server refuses, or cannot be reached.
         """
-        place = (server, inner)
+        async with self._turns[server]:
+            await self._add(who, uri, (server, inner))
+
+    async def _add(self, who: object, uri: str, place: Place) -> None:
+        server, inner = place
         first = place not in self._wanted
         self._wanted.setdefault(place, {})[who] = uri
         if not first or not server:
@@ -90,9 +97,10 @@ class Subscriptions:
             return
         del self._wanted[place]
         server, inner = place
-        unit = self._supervisor.units.get(server)
-        if unit is not None and unit.watch is not None:
-            await unit.watch.drop(inner)
+        async with self._turns[server]:
+            unit = self._supervisor.units.get(server)
+            if place not in self._wanted and unit is not None and unit.watch is not None:
+                await unit.watch.drop(inner)
 
     def came_up(self, unit: Unit) -> None:
         """Subscribe anew with a server that was started anew."""
@@ -110,15 +118,16 @@ class Subscriptions:
             logger.warning("server %s: subscribing anew to %s failed: %s", unit.name, inner, exc)
 
     def updated(self, server: str, inner: str) -> None:
-        """Tell everybody who wants to know that a resource changed."""
-        wanting = self._wanted.get((server, inner))
-        if wanting is None:
-            return
+        """Tell everybody who wants to know that a resource changed, or a part of it (MCP: a sub-resource)."""
         listeners = set()
-        for who, uri in list(wanting.items()):
-            if isinstance(who, Peer):
-                who.notify("notifications/resources/updated", {"uri": uri}, droppable=True)
-            else:
-                listeners.add(uri)
+        for (of, wanted), wanting in list(self._wanted.items()):
+            part = inner.removeprefix(wanted) if of == server and inner.startswith(wanted) else None
+            if part is None or not (not part or wanted.endswith("/") or part[0] in "/?#"):
+                continue
+            for who, uri in list(wanting.items()):
+                if isinstance(who, Peer):
+                    who.notify("notifications/resources/updated", {"uri": uri + part}, droppable=True)
+                else:
+                    listeners.add(uri)  # a listen stream takes only what it was opened for
         for uri in listeners:
             self.on_update(uri)

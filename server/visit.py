@@ -288,5 +288,5 @@ class Visit:
 
 
 def _connection(ctx: Context) -> Connection:
-    """Give the session of a handler. The SDK means its state and exit stack for handlers, yet does not hand it out."""
+    """Give the session of a handler: the SDK means its exit stack for handlers, but does not hand it out yet."""
     return ctx.session._connection

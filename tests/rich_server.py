@@ -205,6 +205,11 @@ class RichServer(FaultyServer):
         said = [one and one["structuredContent"] for one in replies]
         return {"content": [], "structuredContent": {"replies": said}}
 
+    def tool_question_and_hold(self, arguments: Params, request_id: Any, meta: Params) -> Message:
+        asked = self.tool_question(arguments, request_id, meta)
+        self.tool_hold(arguments, request_id, meta)
+        return asked or {}
+
     def tool_withdraw(self, arguments: Params, _id: Any, _meta: Params) -> Any:
         """Cancel an own request."""
         params = {"requestId": arguments["id"], "reason": "no need"}

@@ -93,6 +93,14 @@ class Line:
         result: Message = answer["result"]
         return result
 
+    async def until(self, condition: Callable[[Message], Any], tool: str, /, **arguments: Any) -> Message:
+        """Call a tool until its structured result is as wanted, for what nothing signals."""
+        async with asyncio.timeout(20):
+            while True:
+                result: Message = (await self.call(tool, **arguments))["structuredContent"]
+                if condition(result):
+                    return result
+
     async def settled(self) -> list[Message]:
         """Wait until everything that was on its way is here; give what nobody asked for, in order."""
         await self.request("tools/list")
@@ -122,16 +130,18 @@ class Serving:
 
     @asynccontextmanager
     async def line(
-        self, mode: Mode = "legacy", token: str | None = None, **capabilities: Any
+        self, mode: Mode = "legacy", token: str | None = None, first: bool = True, **capabilities: Any
     ) -> AsyncIterator[Line]:
+        """Connect a raw client; `first` tells whether a modern one begins by asking what there is."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         options: dict[str, Any] = {"subprotocols": [Subprotocol("mcp")], "additional_headers": headers}
         async with connect(self.url, proxy=None, max_size=None, **options) as socket:
             modern = {VERSION: "2026-07-28", CAPABILITIES: capabilities}
             line = Line(socket, modern if mode == "auto" else {})
-            if mode == "auto":
+            answer: Message = {"result": None}
+            if mode == "auto" and first:
                 answer = await line.request("server/discover")
-            else:
+            elif mode == "legacy":
                 answer = await line.request(
                     "initialize",
                     protocolVersion="2025-11-25",

@@ -124,7 +124,7 @@ class OfferIndex:
         """Give the server of a resource template, and the template there, for completion."""
         if template.startswith(WRAPPED):
             server, _, inner = template.removeprefix(WRAPPED).partition("/")
-            return server, inner
+            return (server, inner) if server in self.servers() else None
         for name in self.servers():
             if any(item["uriTemplate"] == template for item in self._library.offers[name].templates):
                 return name, template

@@ -114,8 +114,8 @@ async def test_a_client_of_the_handshake_era_is_told_of_what_it_subscribed_to_an
     uri = shown(server, "rich://note")
     async with toolscore.line() as line, toolscore.line() as other:
         assert (await line.request("resources/subscribe", uri=uri))["result"] == {}
-        while "rich://note" not in (await line.call(f"{server}__subscribed"))["structuredContent"]["uris"]:
-            pass  # a modern server takes it without an answer
+        # A modern server takes it without an answer.
+        await line.until(lambda now: "rich://note" in now["uris"], f"{server}__subscribed")
         await line.call(f"{server}__touch", uri="rich://note")
         assert await line.told("notifications/resources/updated") == {"uri": uri}
         # One that belongs to it may be named instead (MCP: a sub-resource).
@@ -125,8 +125,7 @@ async def test_a_client_of_the_handshake_era_is_told_of_what_it_subscribed_to_an
         await line.call(f"{server}__touch", uri="rich://note")
         assert await line.settled() == []
         assert await other.settled() == []
-        while (await line.call(f"{server}__subscribed"))["structuredContent"]["uris"]:
-            pass
+        await line.until(lambda now: not now["uris"], f"{server}__subscribed")
 
 
 @BEHIND
@@ -139,14 +138,12 @@ async def test_a_client_of_the_modern_era_hears_in_its_stream_of_what_it_listens
             "subscriptions/listen", notifications={"resourceSubscriptions": [uri, "nobodys://thing"]}
         )
         await line.told("notifications/subscriptions/acknowledged")
-        while "rich://note" not in (await line.call(f"{server}__subscribed"))["structuredContent"]["uris"]:
-            pass
+        await line.until(lambda now: "rich://note" in now["uris"], f"{server}__subscribed")
         await line.call(f"{server}__touch", uri="rich://note")
         told = await line.told("notifications/resources/updated")
         assert told == {"uri": uri, "_meta": {SUBSCRIPTION: stream}}
         await line.send(method="notifications/cancelled", params={"requestId": stream})
-        while (await line.call(f"{server}__subscribed"))["structuredContent"]["uris"]:
-            pass
+        await line.until(lambda now: not now["uris"], f"{server}__subscribed")
 
 
 async def test_a_subscription_that_the_server_refuses_is_refused_for_everybody(toolscore: Serving) -> None:
@@ -264,13 +261,12 @@ async def test_progress_comes_under_the_callers_own_token(
 async def test_a_server_is_told_when_its_client_cancels(toolscore: Serving, mode: Mode, server: str) -> None:
     async with toolscore.line(mode) as line:
         meta = {"progressToken": 1}
-        identity = await line.ask("tools/call", meta, name=f"{server}__hold", arguments={"key": "for ever"})
+        identity = await line.ask("tools/call", meta, name=f"{server}__hold", arguments={"key": mode})
         await line.told("notifications/progress")
         before = len((await line.call(f"{server}__cancelled"))["structuredContent"]["ids"])
         await line.send(method="notifications/cancelled", params={"requestId": identity, "reason": "enough"})
-        while len((await line.call(f"{server}__cancelled"))["structuredContent"]["ids"]) == before:
-            pass
-        await line.call(f"{server}__release", key="for ever")
+        await line.until(lambda now: len(now["ids"]) > before, f"{server}__cancelled")
+        await line.call(f"{server}__release", key=mode)
         assert all(message.get("id") != identity for message in await line.settled())
 
 
