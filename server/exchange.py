@@ -120,7 +120,7 @@ class Exchange:
 
     @property
     def on_progress(self) -> ProgressSink | None:
-        """Takes a server's progress; `None` where the client cannot ask for it any more, as a modern one may."""
+        """Takes a server's progress; `None` if nobody can want it. A modern client may once it comes back."""
         return None if self.token is None and not self.peer.modern else self.progress
 
     def passed_meta(self) -> dict[str, Any] | None:

@@ -2,7 +2,8 @@
 
     python rich_server.py [FAULT[=VALUE]]...
 
-The faults of `faulty_server.py`, and: many-resources=N (pages of 100), label=TEXT (what its resources say).
+The faults of `faulty_server.py`, and: many-resources=N (pages of 100), label=TEXT (what its resources say),
+late-tool (it gets a tool right after its tools were listed for the first time).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class RichServer(FaultyServer):
         self.subscribed: set[str] = set()
         self.resources: list[str] = []
         self.prompts: list[str] = []
+        self.descriptions: dict[str, str] = {}
         self.tasks: dict[str, str] = {}
         self.task_done = threading.Condition()
         self.numbers = itertools.count(1)
@@ -308,6 +310,27 @@ class RichServer(FaultyServer):
     def tool_finish(self, arguments: Params, _id: Any, _meta: Params) -> Any:
         self.settle(arguments["task"], "completed")
         return "finished"
+
+    def on_tools_list(self, request_id: Any, params: Params) -> Message | None:  # type: ignore[override]
+        page = super().on_tools_list(request_id, params)
+        for tool in page["tools"]:
+            if (description := self.descriptions.get(tool["name"])) is not None:
+                tool["description"] = description
+        if "late-tool" not in self.faults or self.added:
+            return page
+        self.send({"id": request_id, "result": page})
+        self.tool_change({"kind": "tools", "name": "late"}, None, {})
+        return None
+
+    def tool_describe(self, arguments: Params, _id: Any, _meta: Params) -> Any:
+        self.descriptions[arguments["name"]] = arguments["description"]
+        self.send({"method": "notifications/tools/list_changed"})
+        return "described"
+
+    def tool_undo(self, arguments: Params, _id: Any, _meta: Params) -> Any:
+        self.added.remove(arguments["name"])
+        self.send({"method": "notifications/tools/list_changed"})
+        return "undone"
 
     # --- names
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCRequest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.frames import OP_BINARY, OP_CONT, OP_TEXT
+from websockets.frames import Opcode
 
 from helpers import until
 from toolscore.runners.codec import FrameError
@@ -693,9 +693,9 @@ def unmasked(data: bytes) -> list[Message]:
     return messages
 
 
-WHOLE: Callable[[bytes], bytes] = lambda data: masked(OP_TEXT, data)  # noqa: E731
+WHOLE: Callable[[bytes], bytes] = lambda data: masked(Opcode.TEXT, data)  # noqa: E731
 IN_PARTS: Callable[[bytes], bytes] = lambda data: (  # noqa: E731
-    masked(OP_BINARY, data[:10], fin=False) + masked(OP_CONT, b"", fin=False) + masked(OP_CONT, data[10:])
+    masked(Opcode.BINARY, data[:10], fin=False) + masked(Opcode.CONT, b"", fin=False) + masked(Opcode.CONT, data[10:])
 )
 
 
