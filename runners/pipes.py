@@ -79,7 +79,7 @@ class LineSplitter:
         if rest:
             self._parts.append(rest)
             self.pending += len(rest)
-            if self.pending > self._limit:
+            if self.pending > self._limit and not lines:  # what was complete before it counts
                 raise FrameError(f"a line of more than {self._limit} bytes")
         return lines
 

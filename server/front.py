@@ -29,6 +29,9 @@ RESOURCE_NOT_FOUND = -32002
 REFUSED = -32010
 """JSON-RPC code of a refusal where the answer is no tool result; from the range that is left to implementations."""
 
+TASK_PATIENCE = 24 * 3600.0
+"""Seconds the result of a task is waited for, which by its nature takes long."""
+
 _CURSOR = {"cursor": str | None}
 
 EXPRESS: dict[str, dict[str, Any]] = {
@@ -279,6 +282,7 @@ class Front:
             exchange.peer.caller,
             on_progress=exchange.on_progress,
             asker=exchange,
+            timeout=TASK_PATIENCE if exchange.method == "tasks/result" else None,
         )
 
     def roots_changed(self, peer: Peer) -> None:

@@ -25,6 +25,7 @@ from ..runners.errors import FaultError
 from ..tools.caller import Caller
 from .announcer import Bus
 from .connection import Connection
+from .events import EVENTS_URI, is_events
 from .exchange import Exchange
 from .front import Front
 from .lane import ExpressLane, LinePeer
@@ -212,7 +213,7 @@ class Gateway:
         subscriptions = opened.subscriptions
         try:
             for uri in params.notifications.resource_subscriptions or ():
-                found = ("", uri) if uri.startswith("toolscore://events") else opened.index.find_resource(uri)
+                found = ("", EVENTS_URI) if is_events(uri) else opened.index.find_resource(uri)
                 if found is None:
                     continue
                 try:

@@ -128,7 +128,7 @@ class Listeners:
             if endpoint.scheme == "unix":
                 from .unix import UnixListener
 
-                return UnixListener(endpoint, self._serve)
+                return UnixListener(endpoint, self._serve, self._network.settings.max_message << 20)
             if endpoint.scheme in ("ws", "wss"):
                 from .websocket import WebSocketListener
 

@@ -235,7 +235,9 @@ class Parking:
         """Answer who waits for the outcome of a call that was cancelled: the one who cancelled it is another."""
         reply, exchange.reply = exchange.reply, None
         if reply is not None:
-            fault = FaultError(INTERNAL_ERROR, "The call was cancelled while its client's input was on the way.")
+            fault = FaultError(
+                INTERNAL_ERROR, "The call was cancelled while its client's input was on the way."
+            )
             reply.put("error", fault.as_error())
 
     def _forget(self, name: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -92,7 +93,8 @@ def serve(
         try:
             preflight(home.store_file)
             serving = _Serving(settings, home, background=background, endpoints=endpoints, no_token=no_token)
-            return asyncio.run(serving.run())
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                return runner.run(serving.run())
         except (StoreError, HomeError) as exc:
             print(f"toolscore: {exc}", file=sys.stderr)
             return UNUSABLE
@@ -170,6 +172,7 @@ class _Serving:
         self._opened = loop.create_future()
         from .desk import Desk
 
+        max_frame = self._settings.network.max_message << 20
         self._desk = desk = Desk(self._settings, self._toolset)
         async with AsyncExitStack() as closing:
             first: Connection | None = None
@@ -178,7 +181,7 @@ class _Serving:
                 from .stdio import open_stdio
 
                 try:
-                    first = await open_stdio()
+                    first = await open_stdio(max_frame)
                 except OSError as exc:
                     print(f"toolscore: standard input and output must both be open: {exc}", file=sys.stderr)
                     return UNUSABLE
@@ -189,7 +192,7 @@ class _Serving:
                 def accept(peer: Connection) -> None:
                     self._accept(peer, "unix")
 
-                unix = await listen(self._home.socket_path, accept)
+                unix = await listen(self._home.socket_path, accept, max_frame)
                 closing.callback(self._home.socket_path.unlink, missing_ok=True)
                 closing.callback(unix.close)
             listeners: Listeners | None = None
@@ -273,6 +276,16 @@ class _Serving:
             logger.error("a connection ended with a bug", exc_info=exc)
         if not self._clients and not self._stays:
             self._stop.set()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Give uvloop's event loop where it is installed (`toolscore[fast]`)."""
+    try:
+        uvloop = importlib.import_module("uvloop")
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 def _stdio_is_meant(endpoints: list[Endpoint]) -> bool:

@@ -15,7 +15,7 @@ from .connection import WRITE_HIGH_WATER, Connection
 from .stream import StreamConnection
 
 
-async def open_stdio() -> Connection:
+async def open_stdio(max_frame: int | None = None) -> Connection:
     """Take over descriptors 0 and 1 and read the client on them.
 
     From then on descriptor 0 is the null device and 1 is standard error, so that a stray `print`, here or in a
@@ -26,7 +26,7 @@ async def open_stdio() -> Connection:
     side = _WriteSide()
     writer, _ = await loop.connect_write_pipe(lambda: side, writing)
     writer.set_write_buffer_limits(high=WRITE_HIGH_WATER)
-    connection = StreamConnection(writer)
+    connection = StreamConnection(writer, max_frame=max_frame)
     side.connection = connection
     await loop.connect_read_pipe(lambda: connection, reading)
     return connection

@@ -7,7 +7,7 @@ from typing import cast
 
 from ..runners.codec import FrameError
 from ..runners.pipes import NARROW_PIPE, LineSplitter, widen
-from .connection import INVALID_REQUEST, MAX_FRAME, SLOW_TIMEOUT, WRITE_HIGH_WATER, Connection
+from .connection import INVALID_REQUEST, MAX_FRAME, WRITE_HIGH_WATER, Connection
 
 
 class StreamConnection(Connection, asyncio.Protocol):
@@ -15,19 +15,23 @@ class StreamConnection(Connection, asyncio.Protocol):
 
     Args:
         writer: The transport for the answers, where it is not the one that is read (standard streams).
-        slow_timeout: See `Connection`.
+        max_frame: Bytes of one message; `MAX_FRAME` when `None`.
     """
 
     def __init__(
-        self, writer: asyncio.WriteTransport | None = None, *, slow_timeout: float = SLOW_TIMEOUT
+        self,
+        writer: asyncio.WriteTransport | None = None,
+        *,
+        max_frame: int | None = None,
     ) -> None:
-        super().__init__(slow_timeout=slow_timeout)
+        # Whoever started this may be stopped for a while, in a debugger or asleep; it is the owner, not a stranger.
+        super().__init__(slow_timeout=0)
         self._transport: asyncio.ReadTransport | None = None
         self._writer = writer
         self._apart = writer is not None
         self._reading = True
         self._wide_in = self._wide_out = False
-        self._splitter = LineSplitter(MAX_FRAME)
+        self._splitter = LineSplitter(max_frame or MAX_FRAME)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport that is read, and written too unless another one was given."""

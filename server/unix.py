@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-async def listen(path: Path, accept: Callable[[Connection], None]) -> asyncio.Server:
+async def listen(
+    path: Path, accept: Callable[[Connection], None], max_frame: int | None = None
+) -> asyncio.Server:
     """Listen on the socket; whoever holds the home's lock may replace what a dead owner left there.
 
     Args:
         path: Where; its folder is the owner's alone.
         accept: Called with each new client of the same user.
+        max_frame: Bytes of one message.
     """
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -36,7 +39,9 @@ async def listen(path: Path, accept: Callable[[Connection], None]) -> asyncio.Se
         listener.bind(str(path))
     finally:
         os.umask(mask)
-    return await asyncio.get_running_loop().create_unix_server(lambda: _Peer(accept), sock=listener)
+    return await asyncio.get_running_loop().create_unix_server(
+        lambda: _Peer(accept, max_frame), sock=listener
+    )
 
 
 class UnixListener:
@@ -45,9 +50,13 @@ class UnixListener:
     Args:
         endpoint: The path.
         accept: Called with each new client of the same user.
+        max_frame: Bytes of one message.
     """
 
-    def __init__(self, endpoint: Endpoint, accept: Callable[[Connection], None]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, accept: Callable[[Connection], None], max_frame: int | None = None
+    ) -> None:
+        self._max_frame = max_frame
         self.endpoint = endpoint
         self.url = endpoint.text
         self._path = Path(endpoint.path)
@@ -65,7 +74,7 @@ class UnixListener:
             self._path.unlink()  # left by one that was killed
         elif self._path.exists():
             raise FileExistsError(errno.EADDRINUSE, "something is there already", str(self._path))
-        self._server = await listen(self._path, self._accept)
+        self._server = await listen(self._path, self._accept, self._max_frame)
         self._inode = self._path.stat().st_ino
 
     def stop_accepting(self) -> None:
@@ -94,8 +103,8 @@ def _answers(path: Path) -> bool:
 class _Peer(StreamConnection):
     """A connection that is closed at once unless the other side is this user."""
 
-    def __init__(self, accept: Callable[[Connection], None]) -> None:
-        super().__init__()
+    def __init__(self, accept: Callable[[Connection], None], max_frame: int | None) -> None:
+        super().__init__(max_frame=max_frame)
         self._accept = accept
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

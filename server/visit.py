@@ -252,9 +252,7 @@ class Visit:
         stream = RequestStream(ctx)
         try:
             yield stream
-        except asyncio.CancelledError:
-            raise
-        except BaseException:
+        except Exception:
             await stream.finish()
             raise
         else:

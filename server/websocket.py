@@ -111,21 +111,30 @@ class WebSocketConnection(Connection):
         self._active = True
         self._timers: dict[str, asyncio.TimerHandle] = {}
         wire.line = self
-        self._early = list(wire.recv_messages.frames.queue)
+        self._early: list[Frame] | None = list(wire.recv_messages.frames.queue)
         if settings.ping_interval:
             self._later("ping", settings.ping_interval, self._look)
         if settings.idle_timeout:
             self._later("idle", settings.idle_timeout, self._look_idle)
 
     def begin(self) -> None:
-        """Take what came in the same packet as the opening handshake, once there is somebody to take it."""
-        early, self._early = self._early, []
+        """Take what came with the opening handshake or right after it, once there is somebody to take it."""
+        early, self._early = self._early or [], None
         for frame in early:
             self.frame(frame)
+        if self._wire.recv_messages.paused:
+            # The library had enough of them in its queue, and nobody will take them out there.
+            self._wire.recv_messages.paused = False
+            if self._reading and not self._wire.transport.is_closing():
+                self._wire.transport.resume_reading()
+        self.throttle()
 
     def frame(self, frame: Frame) -> None:
         """Take one frame of a message; most are whole ones."""
         self._active = True
+        if self._early is not None:
+            self._early.append(frame)
+            return
         if frame.fin and self._begun is None:
             self.take(bytes(frame.data))
             return

@@ -139,12 +139,22 @@ class Router:
         params: dict[str, Any],
         caller: Caller,
         *,
+        timeout: float | None = None,
         on_progress: ProgressSink | None = None,
         asker: Asker | None = None,
     ) -> dict[str, Any]:
         """Pass on a request that is no tool call: reading a resource, getting a prompt, completing an argument.
 
         All of those only read, so they are made again when the server dies meanwhile.
+
+        Args:
+            server: The server.
+            method: The request's method.
+            params: Its parameters, as the server is to see them.
+            caller: In whose name.
+            timeout: Seconds without an answer or progress before it is cancelled; the usual ones when `None`.
+            on_progress: Told of the server's progress.
+            asker: The request this is done for, whose client may be asked for input.
 
         Raises:
             RefusalError: If it could not be made.
@@ -158,7 +168,7 @@ class Router:
             params,
             what=f"{method} of server '{server}'",
             asker=asker,
-            timeout=None,
+            timeout=timeout,
             on_progress=on_progress,
             replayable=True,
         )

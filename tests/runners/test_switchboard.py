@@ -23,7 +23,7 @@ IDS: list[str | int] = ["7", 7, "", 0, "0", -1, "ts-1", "ts-2", 1, "1", 2**70, "
 
 NO_IDS: list[Any] = [None, True, False, 7.0, 1.5, [], ["7"], {}, {"id": 7}]
 ODD = st.sampled_from([*NO_IDS, *IDS, "ts-0", "ts-99", "unknown"])
-PARAMS = st.one_of(st.none(), st.lists(st.integers()), st.just("text"), st.just({}))
+PARAMS: st.SearchStrategy[Any] = st.one_of(st.none(), st.lists(st.integers()), st.just("text"), st.just({}))
 
 
 def request(identity: Any, **params: Any) -> Message:
@@ -137,8 +137,8 @@ class Side:
         for entry in outgoing:
             entry.waiter.outcomes.append("closed")
         assert [entry.work for entry in incoming] == [work for work in self.at_work if not work.withdrawn]
-        for entry in incoming:
-            entry.work.withdrawn = True
+        for served in incoming:
+            served.work.withdrawn = True
 
     def check(self) -> None:
         assert [entry.waiter for entry in self.board.outgoing] == self.waiting
@@ -246,7 +246,9 @@ class ForeignPeer(RuleBasedStateMachine):
 
     @rule(identity=ODD)
     def cancel(self, identity: Any) -> None:
-        expected = self.open.pop((type(identity), identity), None) if isinstance(identity, str | int) else None
+        expected = (
+            self.open.pop((type(identity), identity), None) if isinstance(identity, str | int) else None
+        )
         assert self.board.cancelled({"requestId": identity}) is expected
         if expected is not None:
             self.over.append(expected)

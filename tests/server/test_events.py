@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -155,7 +156,8 @@ async def test_the_sdks_client_is_told_of_events_in_its_era(tmp_path: Path, mode
                 for uri in (EVENTS, f"{EVENTS}?after=x"):
                     async with client.listen(resource_subscriptions=[uri]) as changes:
                         await something(client)
-                        assert await anext(aiter(changes)) == ResourceUpdated(uri=uri)
+                        async with asyncio.timeout(20):
+                            assert await anext(aiter(changes)) == ResourceUpdated(uri=uri)
                         await call(client, "unregister_tool", name="r")
             else:
                 await client.subscribe_resource(EVENTS)
@@ -167,7 +169,8 @@ async def test_events_are_followed_over_standard_streams_too(tmp_path: Path) -> 
     async with connected(tmp_path / "home", mode="auto") as client:
         async with client.listen(resource_subscriptions=[EVENTS]) as changes:
             await call(client, "register_tool", name="r", command=sys.executable, args=["-S", RICH])
-            assert await anext(aiter(changes)) == ResourceUpdated(uri=EVENTS)
+            async with asyncio.timeout(20):
+                assert await anext(aiter(changes)) == ResourceUpdated(uri=EVENTS)
         body = json.loads((await client.read_resource(EVENTS)).contents[0].model_dump()["text"])
         assert "tool_installed" in [event["event"] for event in body["events"]]
 

@@ -97,14 +97,14 @@ class Desk:
         method: str = "tools/call",
         *,
         request: Params | None = None,
-        **responses: Params,
+        **responses: Any,
     ) -> Outcome:
         """The client comes back with the state it was given."""
         params = {**(CALL if request is None else request), "requestState": state}
         params["inputResponses"] = {key.replace("_", "-"): answer for key, answer in responses.items()}
         return await self.parking.resume(Exchange(client or Client(), method, params, Reply(), self.parking))
 
-    def resuming(self, state: str, client: Client | None = None, **responses: Params) -> asyncio.Task[Outcome]:
+    def resuming(self, state: str, client: Client | None = None, **responses: Any) -> asyncio.Task[Outcome]:
         return asyncio.get_running_loop().create_task(self.retry(state, client, **responses))
 
 
@@ -230,7 +230,11 @@ async def test_no_byte_of_a_state_can_be_changed(desk: Desk) -> None:
             forged = state[:place] + other + state[place + 1 :]
             with pytest.raises(FaultError, match="was changed"):
                 await desk.retry(forged, input_1={})
-        for forged in (state[:place], state[:place] + state[place + 1 :], state[:place] + "A" + state[place:]):
+        for forged in (
+            state[:place],
+            state[:place] + state[place + 1 :],
+            state[:place] + "A" + state[place:],
+        ):
             with pytest.raises(FaultError, match="was changed"):
                 await desk.retry(forged, input_1={})
     assert (await within(desk.retry(state, input_1={})))[0] == "result"
@@ -264,12 +268,13 @@ async def test_states_of_other_gateways_are_not_its_own(desk: Desk) -> None:
     _, elsewhere = await other.asked(ask())
     assert not desk.parking.is_own(elsewhere["requestState"])
     assert not other.parking.is_own(asked["requestState"])
-    for state in (None, 1, ["ts1."], {}, "", "ts1", "ts1.", b"ts1.", "opaque"):
+    states: list[Any] = [None, 1, ["ts1."], {}, "", "ts1", "ts1.", b"ts1.", "opaque"]
+    for state in states:
         assert not desk.parking.is_own(state)
     with pytest.raises(FaultError, match="not valid here"):
         await desk.retry(elsewhere["requestState"], input_1={})
-    for one, state in ((desk, asked["requestState"]), (other, elsewhere["requestState"])):
-        assert (await within(one.retry(state, input_1={})))[0] == "result"
+    for one, given in ((desk, asked["requestState"]), (other, elsewhere["requestState"])):
+        assert (await within(one.retry(given, input_1={})))[0] == "result"
     assert other.parking.parked == 0
 
 
@@ -330,9 +335,11 @@ async def test_two_questions_at_once_are_answered_in_any_order(desk: Desk, order
     await turns()
     state = asked["requestState"]
     first, last = order
-    left = questions(await within(desk.retry(state, **{first: {"of": first}})))
+    first_answer: dict[str, Any] = {first: {"of": first}}
+    left = questions(await within(desk.retry(state, **first_answer)))
     assert list(left["inputRequests"]) == [last.replace("_", "-")]
-    outcome = await within(desk.retry(left["requestState"], **{last: {"of": last}}))
+    last_answer: dict[str, Any] = {last: {"of": last}}
+    outcome = await within(desk.retry(left["requestState"], **last_answer))
     assert outcome == ("result", {"name": {"of": "input_1"}, "age": {"of": "input_2"}})
 
 
@@ -403,9 +410,9 @@ async def test_an_outcome_that_nobody_comes_back_for_is_dropped_in_time() -> Non
     gone = asyncio.get_running_loop().create_future()
 
     async def work(exchange: Exchange) -> Params:
-        asyncio.get_running_loop().create_task(exchange.parking.ask(exchange, ELICIT, NAME)).add_done_callback(
-            lambda task: gone.set_result(task.exception())
-        )
+        asyncio.get_running_loop().create_task(
+            exchange.parking.ask(exchange, ELICIT, NAME)
+        ).add_done_callback(lambda task: gone.set_result(task.exception()))
         await turns()
         return {}
 

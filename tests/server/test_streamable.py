@@ -382,6 +382,17 @@ async def test_a_page_of_an_origin_that_may_come_can_read_the_answers(guarded: S
         assert "access-control-allow-origin" not in evil.headers
 
 
+async def test_a_name_is_served_at_each_of_its_addresses(tmp_path: Path) -> None:
+    with serving(tmp_path / "home", "http://localhost:0/mcp") as one:
+        async with raw(one.url) as visitor:
+            assert visitor.headers["Mcp-Session-Id"]
+        for family, _type, _proto, _name, address in socket.getaddrinfo(
+            "localhost", int(one.url.split(":")[2].split("/")[0]), type=socket.SOCK_STREAM
+        ):
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.connect(address)
+
+
 @both_eras
 async def test_a_body_over_the_limit_is_refused(one: Serving, mode: Mode) -> None:
     async with raw(one.url, mode) as visitor:
@@ -441,7 +452,7 @@ async def test_it_ends_promptly_whatever_is_open(tmp_path: Path) -> None:
                 async for _line in stream.aiter_lines():
                     pass
                 assert await asyncio.to_thread(one.process.wait, 15) == 0
-                assert time.monotonic() - began < 5
+                assert time.monotonic() - began < 10  # 1.3 s where nothing else runs
         assert "Traceback" not in one.log.read_text()
 
 
@@ -461,7 +472,7 @@ async def test_it_speaks_tls(tmp_path: Path) -> None:
     ]
     words += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(words, check=True, capture_output=True, timeout=60)
-    settings = {"network__tls_cert": str(certificate), "network__tls_key": str(key)}
+    settings: dict[str, Any] = {"network__tls_cert": str(certificate), "network__tls_key": str(key)}
     with serving(tmp_path / "home", "https://127.0.0.1:0/mcp", **settings) as one:
         assert one.url.startswith("https://127.0.0.1:")
         async with http(verify=ssl.create_default_context(cafile=str(certificate))) as wire:
