@@ -285,12 +285,14 @@ class Unit:
         self.session = session
         session.open()
         await session.handshake(modern_first=self.era == MODERN_VERSION)
-        self.tools = await session.list_tools()
-        self.offers = await list_offers(session)
-        self.era = session.version
+        # Listened to before anything is listed: a server may change its lists as soon as it is initialized.
+        self._stale = False
         session.on_list_changed = self._list_again
         self.watch = Watch(session)
         self.watch.start()
+        self.tools = await session.list_tools()
+        self.offers = await list_offers(session)
+        self.era = session.version
 
     def _list_again(self, _kind: str = "") -> None:
         """Fetch the lists once more: the server says one changed. Changes meanwhile ask for another round."""

@@ -189,7 +189,8 @@ class Gateway:
             tasks: dict[str, Any] = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
             result = {**result, "capabilities": {**(result.get("capabilities") or {}), "tasks": tasks}}
         only = self.front.exposure.server
-        opened = self.front.open_now
+        # Only here the introduction waits for the library: the words of the server are in there.
+        opened = await self.front.opened() if only is not None else None
         row = opened.toolset.library.servers.get(only) if only is not None and opened is not None else None
         if row is not None:
             result = {key: value for key, value in result.items() if key != "instructions"}

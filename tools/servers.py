@@ -369,11 +369,14 @@ class Servers:
         if session is not None:
             row = replace(row, **said_by(session, unit.offers))
         try:
+            known = unit.tools, unit.offers
             tools = await completed(self.library.add(row, unit.tools))
         except LibraryError as exc:
             raise RefusalError(Outcome.INSTALL_FAILED, f"It was not kept: {exc}") from exc
         # From here on the server is there: a cancellation that comes now finds the work done.
         undo.pop_all()
+        if known != (unit.tools, unit.offers):
+            self.changed(unit)  # while it was being stored, and was not in the library yet
         unit.retries = True
         if not tools and session is not None:
             notes.append("it offers no tools; see its resources or prompts, or its settings")

@@ -31,9 +31,11 @@ from toolscore.runners.pipes import LineSplitter
 from toolscore.server.announcer import Bus
 from toolscore.server.connection import Connection
 from toolscore.server.endpoint import parse_endpoint
+from toolscore.server.exchange import Exchange
 from toolscore.server.front import EXPRESS, Front
 from toolscore.server.gateway import Gateway
 from toolscore.server.home import Home
+from toolscore.server.lane import LinePeer
 from toolscore.server.network import Network, Visitor
 from toolscore.server.pages import Pages, Status
 from toolscore.server.parking import Parking
@@ -492,6 +494,17 @@ def test_a_number_that_is_too_large_is_never_written_as_something_that_is_not_js
     refused, fine = pipe.messages
     assert (refused["id"], refused["error"]["code"]) == (1, -32603)
     assert fine["result"] == {"x": "Infinity", "NaN": 1.5}
+
+
+async def test_a_question_that_cannot_be_written_is_refused_to_the_server_that_asks_it() -> None:
+    connection, pipe = stream()
+    peer = LinePeer(OWNER, connection)
+    exchange = Exchange(peer, "tools/call", {}, None, Parking())
+    async with asyncio.timeout(5):
+        with pytest.raises(FaultError, match="the question is not representable"):
+            await peer.ask(exchange, "sampling/createMessage", {"x": float("inf")}, None)
+    assert peer.board.outgoing == []
+    assert pipe.output == b""
 
 
 # --- the whole gateway, but for a library

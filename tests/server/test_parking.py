@@ -273,8 +273,8 @@ async def test_states_of_other_gateways_are_not_its_own(desk: Desk) -> None:
         assert not desk.parking.is_own(state)
     with pytest.raises(FaultError, match="not valid here"):
         await desk.retry(elsewhere["requestState"], input_1={})
-    for one, given in ((desk, asked["requestState"]), (other, elsewhere["requestState"])):
-        assert (await within(one.retry(given, input_1={})))[0] == "result"
+    for one, own in ((desk, asked["requestState"]), (other, elsewhere["requestState"])):
+        assert (await within(one.retry(own, input_1={})))[0] == "result"
     assert other.parking.parked == 0
 
 
