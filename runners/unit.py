@@ -290,6 +290,7 @@ class Unit:
         session.on_list_changed = self._list_again
         self.watch = Watch(session)
         self.watch.start()
+        await asyncio.sleep(0)  # its request goes out first
         self.tools = await session.list_tools()
         self.offers = await list_offers(session)
         self.era = session.version

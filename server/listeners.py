@@ -109,16 +109,17 @@ class Listeners:
         try:
             for endpoint in endpoints:
                 listener = self._made(endpoint)
-                await listener.open()
+                try:
+                    await listener.open()
+                except OSError as exc:
+                    raise ListenError(
+                        f"{endpoint.text} cannot be listened on: {exc.strerror or exc}. Is another program there? "
+                        "Choose another port, or 0 for any that is free."
+                    ) from exc
                 self._listeners.append(listener)
                 logger.info("listening on %s", listener.url)
-        except BaseException as exc:
+        except BaseException:
             await self.close()
-            if isinstance(exc, OSError):
-                raise ListenError(
-                    f"{endpoint.text} cannot be listened on: {exc.strerror or exc}. Is another program there? "
-                    "Choose another port, or 0 for any that is free."
-                ) from exc
             raise
 
     def _made(self, endpoint: Endpoint) -> Listener:
