@@ -35,6 +35,8 @@ WIDE_PIPE = 1024 * 1024
 
 NARROW_PIPE = 64 * 1024
 
+_SMALL = 4096
+
 _F_SETPIPE_SZ = 1031
 
 
@@ -57,7 +59,7 @@ class LineSplitter:
     """Cuts a byte stream into lines, in time linear in its length, copying each byte once at the most."""
 
     def __init__(self, limit: int = MAX_LINE) -> None:
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | bytearray] = []
         self._limit = limit
         self.pending = 0
         """How many bytes of a line have come whose end has not."""
@@ -77,11 +79,19 @@ class LineSplitter:
             self._parts.clear()
             self.pending = 0
         if rest:
-            self._parts.append(rest)
+            self._keep(rest)
             self.pending += len(rest)
             if self.pending > self._limit and not lines:  # what was complete before it counts
                 raise FrameError(f"a line of more than {self._limit} bytes")
         return lines
+
+    def _keep(self, rest: bytes) -> None:
+        if len(rest) >= _SMALL:
+            self._parts.append(rest)
+        elif self._parts and isinstance(last := self._parts[-1], bytearray) and len(last) < NARROW_PIPE:
+            last += rest  # a line that comes in single bytes must not take a hundred bytes for each
+        else:
+            self._parts.append(bytearray(rest))
 
     def rest(self) -> bytes:
         """Give what came after the last line end."""

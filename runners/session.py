@@ -186,14 +186,13 @@ class ChildSession:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Message] = loop.create_future()
         deadline = Deadline(loop, method, timeout, future)
-        progressed: ProgressSink | None = None
-        if on_progress is not None:
 
-            def progressed(progress: float, total: float | None, message: str) -> None:
-                deadline.extend()
-                on_progress(progress, total, message)
+        def progressed(progress: float, total: float | None, message: str) -> None:
+            deadline.extend()
+            assert on_progress is not None
+            on_progress(progress, total, message)
 
-        board.send(identity, method, _Waiter(future, deadline, progressed), owner)
+        board.send(identity, method, _Waiter(future, deadline, progressed if on_progress else None), owner)
         try:
             self._channel.send({"jsonrpc": "2.0", "id": identity, "method": method, "params": params})
             deadline.extend()

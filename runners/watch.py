@@ -6,12 +6,15 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from .errors import ChildFaultError, ChildGoneError, RunnerError
+from .errors import ChildFaultError, ChildGoneError, ChildTimeoutError, RunnerError
 
 if TYPE_CHECKING:
     from .session import ChildSession
 
 logger = logging.getLogger(__name__)
+
+PATIENCE = 30.0
+"""Seconds a server has to take a subscription, or its end."""
 
 LISTEN_AGAIN = 1.0
 """Seconds before a listen stream that the server ended is opened anew."""
@@ -44,12 +47,13 @@ class Watch:
         Raises:
             ChildFaultError: If the server refuses.
             ChildGoneError: If its line is closed.
+            ChildTimeoutError: If it does not answer.
         """
         if self._session.modern:
             self._uris.add(uri)
             self._listen()
             return
-        await self._session.request("resources/subscribe", {"uri": uri})
+        await self._session.request("resources/subscribe", {"uri": uri}, timeout=PATIENCE)
         self._uris.add(uri)
 
     async def drop(self, uri: str) -> None:
@@ -59,8 +63,8 @@ class Watch:
             self._listen()
             return
         try:
-            await self._session.request("resources/unsubscribe", {"uri": uri})
-        except (ChildFaultError, ChildGoneError) as exc:
+            await self._session.request("resources/unsubscribe", {"uri": uri}, timeout=PATIENCE)
+        except (ChildFaultError, ChildGoneError, ChildTimeoutError) as exc:
             logger.debug("server %s: unsubscribing failed: %s", self._session.name, exc)
 
     def close(self) -> None:

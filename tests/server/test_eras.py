@@ -133,7 +133,9 @@ async def test_the_same_over_standard_streams(tmp_path: Path, mode: Mode) -> Non
 # --- a modern client and a server of the handshake era: its calls are parked while the client is asked
 
 
-async def park(line: Line, tool: str = "h__question", meta: Message | None = None, /, **arguments: Any) -> Message:
+async def park(
+    line: Line, tool: str = "h__question", meta: Message | None = None, /, **arguments: Any
+) -> Message:
     """Make a call that asks for input; give the result, which says so."""
     result = await line.call(tool, meta, **(arguments or FORM))
     assert result["resultType"] == "input_required", result
@@ -316,7 +318,11 @@ async def test_a_modern_connection_refuses_the_handshake_and_requests_without_en
     toolscore: Serving,
 ) -> None:
     async with toolscore.line("auto") as line:
-        hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+        hello = {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "x", "version": "1"},
+        }
         await line.send(id="hello", method="initialize", params=hello)
         error = (await line.answer("hello"))["error"]
         assert error["code"] == -32022

@@ -71,7 +71,9 @@ async def test_what_happens_to_tools_and_servers_is_told_and_can_be_read(tmp_pat
             event = await until(line, cursor, "tool_installed", server="s")
             assert {"number", "at", "event", "server", "tools"} == event.keys()
             await line.call("s__change", kind="tools", name="fresh")
-            assert (await until(line, event_cursor(cursor, event), "tool_installed", tools=["s__fresh"]))["at"]
+            assert (await until(line, event_cursor(cursor, event), "tool_installed", tools=["s__fresh"]))[
+                "at"
+            ]
             await line.call("s__describe", name="fresh", description="Another one")
             await until(line, cursor, "tool_updated", server="s", tools=["s__fresh"])
             await line.call("s__undo", name="fresh")

@@ -320,7 +320,9 @@ async def test_the_server_that_knows_a_clients_roots_is_told_when_they_change(to
     ann = able("ann")
     async with toolscore.client("legacy", **ann.options) as client, toolscore.line() as other:
         await client.call_tool("r__question", ROOTS)
-        before = (await other.call("r__heard", method="notifications/roots/list_changed"))["structuredContent"]
+        before = (await other.call("r__heard", method="notifications/roots/list_changed"))[
+            "structuredContent"
+        ]
         await other.send(method="notifications/roots/list_changed")
         await other.settled()
         with pytest.warns(MCPDeprecationWarning, match="roots"):
@@ -341,7 +343,9 @@ async def test_the_client_that_was_sent_to_a_page_is_told_when_that_is_done(tool
         toolscore.client("legacy", **bob.options) as other,
     ):
         await client.call_tool("r__question", URL)
-        done = '{"jsonrpc":"2.0","method":"notifications/elicitation/complete","params":{"elicitationId":"e1"}}'
+        done = (
+            '{"jsonrpc":"2.0","method":"notifications/elicitation/complete","params":{"elicitationId":"e1"}}'
+        )
         await other.call_tool("r__noise", {"line": done})
         await ann.until(lambda: ann.of(ElicitCompleteNotification))
         assert not bob.of(ElicitCompleteNotification)
