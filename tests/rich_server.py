@@ -73,7 +73,7 @@ class RichServer(FaultyServer):
         }
         return rich if self.modern else {**rich, "tasks": {"requests": {"tools": {"call": {}}}}}
 
-    def notify(self, method: str, params: Params, wanted: Callable[[Params], bool] | None = None) -> None:
+    def notify(self, method: str, params: Params, wanted: Callable[[Params], Any] | None = None) -> None:
         """Send a notification; in the modern era, into every listen stream that wants it."""
         if not self.modern or wanted is None:
             self.send({"method": method, "params": params})

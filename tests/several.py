@@ -64,13 +64,13 @@ class Line:
 
     async def receive(self, wanted: Callable[[Message], Any]) -> Message:
         """The first message that fits, also among those that came already."""
-        for message in self.inbox:
-            if wanted(message):
-                self.inbox.remove(message)
-                return message
+        for known in self.inbox:
+            if wanted(known):
+                self.inbox.remove(known)
+                return known
         async with asyncio.timeout(20):
             while True:
-                message = json.loads(await self.socket.recv())
+                message: Message = json.loads(await self.socket.recv())
                 if wanted(message):
                     return message
                 self.inbox.append(message)
@@ -196,7 +196,8 @@ class Callbacks:
 def structured(result: CallToolResult) -> dict[str, Any]:
     assert not result.is_error, text(result)
     assert result.structured_content is not None
-    return result.structured_content
+    content: dict[str, Any] = result.structured_content
+    return content
 
 
 @contextmanager

@@ -34,17 +34,18 @@ async def read(line: Line, cursor: str = "") -> Message:
 
 
 async def register(line: Line, name: str, *words: str) -> None:
-    arguments = {"name": name, "command": sys.executable, "args": ["-S", RICH, *words]}
+    arguments: Message = {"name": name, "command": sys.executable, "args": ["-S", RICH, *words]}
     result = await line.call("register_tool", **arguments)
     assert not result.get("isError"), result
 
 
-async def until(line: Line, cursor: str, kind: str, **members: Any) -> Message:
-    """Wait by the subscription until an event has come; give it."""
+async def until(line: Line, cursor: str, kind: str, tool: str | None = None, **members: Any) -> Message:
+    """Wait by the subscription until an event has come; give it. Several tools may be told of in one."""
     while True:
         body = await read(line, cursor)
         for event in body["events"]:
-            if event["event"] == kind and members.items() <= event.items():
+            told_of = tool is None or tool in event.get("tools", ())
+            if event["event"] == kind and told_of and members.items() <= event.items():
                 found: Message = event
                 return found
         assert await line.told("notifications/resources/updated") == {"uri": EVENTS}
@@ -71,13 +72,11 @@ async def test_what_happens_to_tools_and_servers_is_told_and_can_be_read(tmp_pat
             event = await until(line, cursor, "tool_installed", server="s")
             assert {"number", "at", "event", "server", "tools"} == event.keys()
             await line.call("s__change", kind="tools", name="fresh")
-            assert (await until(line, event_cursor(cursor, event), "tool_installed", tools=["s__fresh"]))[
-                "at"
-            ]
+            assert (await until(line, event_cursor(cursor, event), "tool_installed", tool="s__fresh"))["at"]
             await line.call("s__describe", name="fresh", description="Another one")
-            await until(line, cursor, "tool_updated", server="s", tools=["s__fresh"])
+            await until(line, cursor, "tool_updated", server="s", tool="s__fresh")
             await line.call("s__undo", name="fresh")
-            await until(line, cursor, "tool_removed", server="s", tools=["s__fresh"])
+            await until(line, cursor, "tool_removed", server="s", tool="s__fresh")
             await line.call("manage_server", name="s", action="stop")
             await until(line, cursor, "server_state", server="s", state="STOPPED")
             await line.call("manage_server", name="s", action="start")
@@ -104,7 +103,7 @@ async def test_whoever_comes_back_with_the_cursor_has_missed_nothing(tmp_path: P
             await other.call("r__change", kind="tools", name="one")
             await other.call("r__change", kind="tools", name="two")
         async with following(one) as line:
-            await until(line, cursor, "tool_installed", tools=["r__two"])
+            await until(line, cursor, "tool_installed", tool="r__two")
             body = await read(line, cursor)
             numbers = [event["number"] for event in body["events"]]
             assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))

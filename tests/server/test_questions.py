@@ -164,7 +164,8 @@ async def test_what_the_client_cannot_do_is_an_error_to_the_server_and_its_tool_
 async def test_only_the_kinds_of_elicitation_a_client_has_are_put_to_it(
     toolscore: Serving, mode: Mode
 ) -> None:
-    for declared, can_form, can_url in (({}, True, False), ({"url": {}}, False, True)):
+    both: list[tuple[Message, bool, bool]] = [({}, True, False), ({"url": {}}, False, True)]
+    for declared, can_form, can_url in both:
         async with toolscore.line(mode, elicitation=declared) as line:
             for question, can in ((FORM, can_form), (URL, can_url)):
                 identity = await line.ask("tools/call", name="r__question", arguments=question)
@@ -239,7 +240,7 @@ async def test_with_several_calls_of_one_client_in_flight_it_is_asked(toolscore:
         key = f"one-{mode}"
         held = asyncio.Event()
 
-        async def progress(*_: Any) -> None:
+        async def progress(_done: float, _total: float | None, _text: str | None) -> None:
             held.set()
 
         waiting = asyncio.create_task(client.call_tool("r__hold", {"key": key}, progress_callback=progress))

@@ -1,0 +1,85 @@
+"""A server reached over Streamable HTTP asks, logs and reports through ToolScore like one on a pipe."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+import pytest
+from mcp.client.client import Client
+from mcp_types import CreateMessageResult, ElicitResult, TextContent
+
+from listening import Serving, serving
+from toolscore.client import websocket
+from toolscore_client import TOOLSCORE, execute, text
+
+SERVER = Path(__file__).parent.parent / "conformance_server.py"
+
+
+def listens(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    folder = tmp_path_factory.mktemp("http-child")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, str(SERVER), "--http", str(port)]
+    with (folder / "child.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as child:
+        try:
+            deadline = time.monotonic() + 30
+            while not listens(port):
+                assert child.poll() is None, (folder / "child.log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.02)  # nothing signals it
+            words = [TOOLSCORE, "--home", str(folder / "home"), "register", "c", "--url"]
+            subprocess.run(
+                [*words, f"http://127.0.0.1:{port}/mcp"], check=True, capture_output=True, timeout=60
+            )
+            with serving(folder / "home") as one:
+                yield one
+        finally:
+            child.terminate()
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_questions_logs_and_progress_reach_the_client_that_called(
+    started: Serving, mode: Literal["legacy", "auto"]
+) -> None:
+    told: list[Any] = []
+    steps: list[float] = []
+
+    async def elicited(_context: Any, params: Any) -> ElicitResult:
+        told.append(params.message)
+        return ElicitResult(action="accept", content={"username": "u", "email": "e@x"})
+
+    async def sampled(_context: Any, _params: Any) -> CreateMessageResult:
+        content = TextContent(type="text", text="sampled")
+        return CreateMessageResult(role="assistant", content=content, model="m")
+
+    async def progressed(done: float, _total: float | None, _message: str | None) -> None:
+        steps.append(done)
+
+    with anyio.fail_after(60):
+        async with Client(
+            websocket(started.url), mode=mode, elicitation_callback=elicited, sampling_callback=sampled
+        ) as client:
+            assert "action=accept" in text(await execute(client, "c__test_elicitation", message="who?"))
+            assert told == ["who?"]
+            assert "sampled" in text(await execute(client, "c__test_sampling", prompt="p"))
+            asked: dict[str, Any] = {"tool": "c__test_tool_with_progress", "arguments": {}}
+            await client.call_tool("execute_tool", asked, progress_callback=progressed)
+            assert steps == [0, 50, 100]
+            content = (await client.read_resource("test://static-text")).contents[0]
+            assert "static" in str(content)
+            prompt = await client.get_prompt("c__test_simple_prompt")
+            assert prompt.messages
