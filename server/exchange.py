@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 OWN_META = ("io.modelcontextprotocol/", "toolscore/")
 """Beginnings of the members of a request's `_meta` that are for this hop only."""
 
+RELATED_TASK = "io.modelcontextprotocol/related-task"
+"""The one of those that is for the server: the task a request belongs to (MCP 2025-11-25)."""
+
 ASKABLE = ("sampling", "elicitation", "roots")
 """Client capabilities that ToolScore can hand on questions for."""
 
@@ -130,7 +133,7 @@ class Exchange:
         kept = {
             key: value
             for key, value in self.meta.items()
-            if key != "progressToken" and not key.startswith(OWN_META)
+            if key == RELATED_TASK or (key != "progressToken" and not key.startswith(OWN_META))
         }
         return kept or None
 

@@ -5,6 +5,7 @@ Both lanes come here: the express lane with its frames, and the SDK's handlers w
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ from .peer import LEVELS, Peer
 from .subscriptions import Subscriptions
 from .tasks import TaskBook
 from .toolset import ToolSet
+
+logger = logging.getLogger(__name__)
 
 INVALID_PARAMS = -32602
 METHOD_NOT_FOUND = -32601
@@ -256,8 +259,10 @@ class Front:
         for task, server in self.tasks.of(exchange.peer.caller):
             try:
                 tasks.append(await self._pass(opened, exchange, server, {"taskId": task}, method="tasks/get"))
-            except (FaultError, RefusalError):
+            except FaultError:
                 self.tasks.forget(exchange.peer.caller, task)
+            except RefusalError as exc:  # its server cannot be asked just now, and may know it later
+                logger.info("task %s is left out: %s", task, exc.message)
         return {"tasks": [{key: value for key, value in task.items() if key != "_meta"} for task in tasks]}
 
     # ---

@@ -58,16 +58,16 @@ async def test_questions_logs_and_progress_reach_the_client_that_called(
     told: list[Any] = []
     steps: list[float] = []
 
-    async def elicited(_context: Any, params: Any) -> ElicitResult:
+    async def elicited(context: Any, params: Any) -> ElicitResult:
         told.append(params.message)
         return ElicitResult(action="accept", content={"username": "u", "email": "e@x"})
 
-    async def sampled(_context: Any, _params: Any) -> CreateMessageResult:
+    async def sampled(context: Any, params: Any) -> CreateMessageResult:
         content = TextContent(type="text", text="sampled")
         return CreateMessageResult(role="assistant", content=content, model="m")
 
-    async def progressed(done: float, _total: float | None, _message: str | None) -> None:
-        steps.append(done)
+    async def progressed(progress: float, total: float | None, message: str | None) -> None:
+        steps.append(progress)
 
     with anyio.fail_after(60):
         async with Client(

@@ -285,7 +285,11 @@ async def test_each_side_is_answered_when_it_pings(toolscore: Serving, server: s
 @EVERY
 @BEHIND
 async def test_requests_and_results_keep_what_is_in_them(toolscore: Serving, mode: Mode, server: str) -> None:
-    trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b"}
+    trace: Message = {
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "tracestate": "a=b",
+    }
+    trace |= {"io.modelcontextprotocol/related-task": {"taskId": "t"}}
     meta = {**trace, "example.com/mine": {"deep": [1, None]}, "toolscore/principal": "root"}
     async with toolscore.line(mode) as line:
         for result in (

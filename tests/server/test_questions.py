@@ -240,7 +240,7 @@ async def test_with_several_calls_of_one_client_in_flight_it_is_asked(toolscore:
         key = f"one-{mode}"
         held = asyncio.Event()
 
-        async def progress(_done: float, _total: float | None, _text: str | None) -> None:
+        async def progress(progress: float, total: float | None, message: str | None) -> None:
             held.set()
 
         waiting = asyncio.create_task(client.call_tool("r__hold", {"key": key}, progress_callback=progress))
