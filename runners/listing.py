@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .codec import FrameError, encode
 from .errors import ChildFaultError, StartError
 
 if TYPE_CHECKING:
@@ -15,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 MAX_PAGES = 1000
 """Pages of one list; a server whose cursors go round in a circle must not be followed for ever."""
+
+PATIENCE = 8.0
+"""Seconds for each list but that of the tools, which is not to keep those from being used."""
 
 METHOD_NOT_FOUND = -32601
 
@@ -109,7 +114,11 @@ async def list_offers(session: ChildSession) -> Offers:
 
 async def _list_if_any(session: ChildSession, method: str, key: str) -> list[Item]:
     try:
-        return await list_all(session, method, key)
+        async with asyncio.timeout(PATIENCE):
+            return await list_all(session, method, key)
+    except TimeoutError:
+        logger.warning("server %s: %s took longer than %g s, and is not waited for", session.name, method, PATIENCE)
+        return []
     except (ChildFaultError, StartError) as exc:
         if not isinstance(exc, ChildFaultError) or exc.code != METHOD_NOT_FOUND:
             logger.warning("server %s: %s failed: %s", session.name, method, exc)
@@ -122,4 +131,14 @@ def _items(value: Any) -> list[Item]:
 
 def _named(items: list[Item], key: str) -> list[Item]:
     """Leave out what could not be asked for."""
-    return [item for item in items if isinstance(item.get(key), str)]
+    named = [item for item in items if isinstance(item.get(key), str)]
+    return named if _has_form(named) else [item for item in named if _has_form(item)]
+
+
+def _has_form(value: Any) -> bool:
+    """Tell whether it can be written again: one that cannot would spoil the lists of all servers (1e999)."""
+    try:
+        encode(value)
+    except FrameError:
+        return False
+    return True

@@ -130,7 +130,7 @@ class Connection(ABC):
             self._refuse(INVALID_REQUEST, "this is no JSON-RPC 2.0 request, notification or response", known)
             return
         if isinstance(message, JSONRPCRequest):
-            if self._first is None:
+            if self._first is None and message.method != "ping":  # which may come before anything else
                 self._first = (message.id, message.method)
                 if self.express is not None:
                     self.express.opening(message.method, message.params)

@@ -22,6 +22,9 @@ KEPT = 10_000
 PAGE = 500
 """Events of one reading."""
 
+LONGEST_URI = 200
+"""Characters of a uri in which a cursor is looked for; none that was given out makes it longer."""
+
 
 class Events:
     """The last events of this ToolScore."""
@@ -70,7 +73,8 @@ class Events:
         Its text is a JSON object: `events`, the `cursor` to go on from, `more` if there are further ones at once,
         and `missed` if some that came after the given cursor are not remembered any more.
         """
-        given = parse_qs(urlsplit(uri).query).get("after", [""])[0]
+        query = urlsplit(uri).query if len(uri) <= LONGEST_URI else "after=unknown"
+        given = parse_qs(query).get("after", [""])[0]
         run, _, text = given.rpartition("-")
         after = int(text) if run == self._run and text.isdecimal() else 0
         oldest = self._count - len(self._events)

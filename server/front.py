@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..runners.errors import FaultError
+from ..tools.caller import CALL, MANAGE
 from ..tools.exposure import Exposure, Shown
 from ..tools.offers import OfferIndex
 from ..tools.outcome import OUTCOME_KEY, Outcome, RefusalError
@@ -116,6 +117,8 @@ class Front:
         Raises:
             FaultError: The JSON-RPC error to answer with.
         """
+        if not exchange.peer.caller.rights & {CALL, MANAGE}:
+            raise FaultError(REFUSED, f"'{exchange.peer.caller.principal}' may dial in as a server only.")
         state = exchange.params.get("requestState")
         if state is not None and self.parking.is_own(state):
             member, value = await self.parking.resume(exchange)
@@ -157,7 +160,8 @@ class Front:
         )
         result = await opened.toolset.call(transparent or name, arguments, call)
         if extra is not None and "task" in extra:
-            self.tasks.remember(exchange.peer.caller, opened.toolset.server_of(params, transparent), result)
+            server = opened.toolset.server_of(params, transparent)
+            return self.tasks.remember(exchange.peer.caller, server, result)
         return result
 
     # --- resources
@@ -249,20 +253,28 @@ class Front:
         return {}
 
     async def _task(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
-        server = self.tasks.server(exchange.peer.caller, exchange.params["taskId"])
-        if server is None:
+        return await self._ask_task(opened, exchange, exchange.params["taskId"])
+
+    async def _ask_task(
+        self, opened: _Open, exchange: Exchange, shown: str, method: str | None = None
+    ) -> dict[str, Any]:
+        found = self.tasks.find(exchange.peer.caller, shown)
+        if found is None:
             raise FaultError(INVALID_PARAMS, "There is no task of that id that you started here.")
-        return await self._pass(opened, exchange, server, exchange.params)
+        server, identity = found
+        params = {**exchange.params, "taskId": identity}
+        result = await self._pass(opened, exchange, server, params, method=method)
+        return {**result, "taskId": shown} if result.get("taskId") == identity != shown else result
 
     async def _list_tasks(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         tasks = []
-        for task, server in self.tasks.of(exchange.peer.caller):
+        for shown in self.tasks.of(exchange.peer.caller):
             try:
-                tasks.append(await self._pass(opened, exchange, server, {"taskId": task}, method="tasks/get"))
+                tasks.append(await self._ask_task(opened, exchange, shown, "tasks/get"))
             except FaultError:
-                self.tasks.forget(exchange.peer.caller, task)
+                self.tasks.forget(exchange.peer.caller, shown)
             except RefusalError as exc:  # its server cannot be asked just now, and may know it later
-                logger.info("task %s is left out: %s", task, exc.message)
+                logger.info("task %s is left out: %s", shown, exc.message)
         return {"tasks": [{key: value for key, value in task.items() if key != "_meta"} for task in tasks]}
 
     # ---
@@ -303,8 +315,10 @@ class Front:
         """Let go of a client."""
         self.peers.discard(peer)
         if self._open is not None:
-            await self._open.subscriptions.left(peer)
+            for told in self._open.asked_roots.values():
+                told.discard(peer)
             self._open.spread_level()
+            await self._open.subscriptions.left(peer)
 
 
 class _Open:

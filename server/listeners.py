@@ -154,11 +154,14 @@ class Listeners:
     async def _register(self, wire: Any, name: str, visitor: Visitor) -> None:
         from ..runners.errors import RunnerError
         from ..runners.remote import WebSocketChannel
-        from ..tools.outcome import RefusalError
+        from ..tools.outcome import Outcome, RefusalError
 
         toolset = (await self._desk.front.opened()).toolset
         channel = WebSocketChannel.accepted(wire, f"/register?name={name}")
         try:
+            # Asked again: the library may not have been open at the door, and others may have come meanwhile.
+            if (taken := toolset.name_taken(name, visitor.identity.principal)) is not None:
+                raise RefusalError(Outcome.NAME_TAKEN, taken)
             await toolset.dialed_in(name, channel, visitor.identity.principal)
         except (RefusalError, RunnerError) as exc:
             logger.warning("server %s, which dialed in, is not taken: %s", name, exc.message)

@@ -37,7 +37,7 @@ class Patronage:
     def __init__(self, front: Front, roots: Sequence[dict[str, Any]] = ()) -> None:
         self._front = front
         self._roots = list(roots)
-        self._elicitations: dict[str, Peer] = {}
+        self._elicitations: dict[tuple[str, str], Peer] = {}
 
     @property
     def capabilities(self) -> dict[str, Any]:
@@ -69,13 +69,13 @@ class Patronage:
             if not offers(exchange.capabilities, ask.method, ask.params):
                 return self._own_answer(ask)
             opened = self._front.open_now
-            if opened is not None:
+            if opened is not None and not exchange.peer.modern:  # which tells nothing outside of requests
                 opened.asked_roots.setdefault(session.name, set()).add(exchange.peer)
         identity = ask.params.get("elicitationId")
         if ask.method == "elicitation/create" and isinstance(identity, str):
             if len(self._elicitations) >= ELICITATIONS:
                 del self._elicitations[next(iter(self._elicitations))]
-            self._elicitations[identity] = exchange.peer
+            self._elicitations[session.name, identity] = exchange.peer
         return await exchange.ask(ask.method, ask.params, ask.on_progress)
 
     def _own_answer(self, ask: Ask) -> dict[str, Any]:
@@ -95,14 +95,14 @@ class Patronage:
                 if isinstance(uri, str) and opened is not None:
                     opened.subscriptions.updated(session.name, uri)
             case "notifications/elicitation/complete":
-                peer = self._elicitations.pop(str(params.get("elicitationId")), None)
+                peer = self._elicitations.pop((session.name, str(params.get("elicitationId"))), None)
                 if peer is not None and not peer.modern:
                     peer.notify(method, params)
             case "notifications/tasks/status":
-                owners = self._front.tasks.owners(session.name, str(params.get("taskId")))
-                for peer in self._front.peers:
-                    if peer.caller.principal in owners and not peer.modern:
-                        peer.notify(method, params, droppable=True)
+                for principal, shown in self._front.tasks.owners(session.name, str(params.get("taskId"))):
+                    for peer in list(self._front.peers):
+                        if peer.caller.principal == principal and not peer.modern:
+                            peer.notify(method, {**params, "taskId": shown}, droppable=True)
             case "notifications/subscriptions/acknowledged":
                 pass  # of ToolScore's own listen stream
             case _:

@@ -307,6 +307,9 @@ async def _bound(host: str, port: int) -> list[socket.socket]:
         try:
             where = (str(address[0]), port or (sockets[0].getsockname()[1] if sockets else 0))
             sockets.append(socket.create_server(where, family=family, backlog=2048))
+            # Connections inherit it. asyncio sets it itself only on sockets that name their protocol; without it
+            # an answer in two writes waits for the client's delayed acknowledgement, 40 ms.
+            sockets[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as exc:
             # A name may mean an address that this machine has not, as localhost does ::1 without IPv6.
             missing = exc

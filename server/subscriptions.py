@@ -17,6 +17,12 @@ logger = logging.getLogger(__name__)
 METHOD_NOT_FOUND = -32601
 UNAVAILABLE = -32010
 
+LIMIT = 10_000
+"""Resources that are subscribed to at the most, by all clients together."""
+
+LONGEST_URI = 8192
+"""Characters of a uri that can be subscribed to: it is kept as long as its client is there."""
+
 Place = tuple[str, str]
 """A server's name and the uri there; the name is empty for ToolScore's own."""
 
@@ -57,6 +63,8 @@ class Subscriptions:
     async def _add(self, who: object, uri: str, place: Place) -> None:
         server, inner = place
         first = place not in self._wanted
+        if first and (len(self._wanted) >= LIMIT or len(inner) > LONGEST_URI):
+            raise FaultError(UNAVAILABLE, "there are too many subscriptions already, or the uri is too long")
         self._wanted.setdefault(place, {})[who] = uri
         if not first or not server:
             return
@@ -86,16 +94,24 @@ class Subscriptions:
 
     async def left(self, who: object) -> None:
         """Forget a client that is gone."""
-        for place, wanting in list(self._wanted.items()):
-            if who in wanting:
-                await self._leave(place, who)
+        # All of them at once: whoever waits for slow servers below may be out of time before the last one.
+        over = [place for place in list(self._wanted) if self._forget(place, who)]
+        for place in over:
+            await self._unsubscribe(place)
 
     async def _leave(self, place: Place, who: object) -> None:
+        if self._forget(place, who):
+            await self._unsubscribe(place)
+
+    def _forget(self, place: Place, who: object) -> bool:
+        """Note that a client does not want a resource; tell whether it did, and nobody does any more."""
         wanting = self._wanted.get(place, {})
-        wanting.pop(who, None)
-        if wanting or place not in self._wanted:
-            return
+        if wanting.pop(who, None) is None or wanting:
+            return False
         del self._wanted[place]
+        return True
+
+    async def _unsubscribe(self, place: Place) -> None:
         server, inner = place
         async with self._turns[server]:
             unit = self._supervisor.units.get(server)

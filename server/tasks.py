@@ -11,39 +11,46 @@ LIMIT = 10_000
 
 
 class TaskBook:
-    """The tasks that were begun here, each by the caller that began it, who alone may ask for it."""
+    """The tasks that were begun here, each by the caller that began it, who alone may ask for it.
+
+    A task keeps its server's id, unless another server of the same caller uses that id too: then it is shown to the
+    client as `SERVER:ID`.
+    """
 
     def __init__(self) -> None:
-        self._servers: dict[tuple[str, str], str] = {}
+        self._tasks: dict[tuple[str, str], tuple[str, str]] = {}
 
-    def remember(self, caller: Caller, server: str | None, result: dict[str, Any]) -> None:
-        """Note the task a server began, if the result of a call says that it did (MCP `CreateTaskResult`)."""
+    def remember(self, caller: Caller, server: str | None, result: dict[str, Any]) -> dict[str, Any]:
+        """Note the task a server began, if the result of a call says that it did (MCP `CreateTaskResult`).
+
+        Returns:
+            The result, as the client is to see it.
+        """
         task = result.get("task")
         identity = task.get("taskId") if isinstance(task, dict) else None
-        if server is None or not isinstance(identity, str):
-            return
-        if len(self._servers) >= LIMIT:
-            del self._servers[next(iter(self._servers))]
-        self._servers[caller.principal, identity] = server
+        if server is None or not isinstance(task, dict) or not isinstance(identity, str):
+            return result
+        shown = identity
+        if self._tasks.get((caller.principal, identity), (server,))[0] != server:
+            shown = f"{server}:{identity}"
+            result = {**result, "task": {**task, "taskId": shown}}
+        if len(self._tasks) >= LIMIT:
+            del self._tasks[next(iter(self._tasks))]
+        self._tasks[caller.principal, shown] = (server, identity)
+        return result
 
-    def server(self, caller: Caller, task: str) -> str | None:
-        """Give the server of a caller's task."""
-        return self._servers.get((caller.principal, task))
+    def find(self, caller: Caller, shown: str) -> tuple[str, str] | None:
+        """Give the server of a caller's task, and its id there."""
+        return self._tasks.get((caller.principal, shown))
 
-    def forget(self, caller: Caller, task: str) -> None:
+    def forget(self, caller: Caller, shown: str) -> None:
         """Forget a task its server does not know any more."""
-        self._servers.pop((caller.principal, task), None)
+        self._tasks.pop((caller.principal, shown), None)
 
-    def of(self, caller: Caller) -> list[tuple[str, str]]:
-        """Give a caller's tasks with their servers, oldest first."""
-        return [
-            (task, server)
-            for (principal, task), server in self._servers.items()
-            if principal == caller.principal
-        ]
+    def of(self, caller: Caller) -> list[str]:
+        """Give a caller's tasks, oldest first, by the ids it knows."""
+        return [shown for principal, shown in self._tasks if principal == caller.principal]
 
-    def owners(self, server: str, task: str) -> list[str]:
-        """Give the principals that began a task of a server."""
-        return [
-            principal for (principal, known), of in self._servers.items() if known == task and of == server
-        ]
+    def owners(self, server: str, identity: str) -> list[tuple[str, str]]:
+        """Give the principals that began a task of a server, with the id each knows it by."""
+        return [key for key, place in self._tasks.items() if place == (server, identity)]

@@ -290,7 +290,11 @@ class WebSocketListener:
     def _look_at(self, wire: ServerConnection, request: Request) -> Response | None:
         """Look at a request before it becomes a connection: a page, a client, a server, or nobody."""
         assert isinstance(wire, Wire)
-        path = urlsplit(request.path).path
+        try:
+            path = urlsplit(request.path).path
+        except ValueError:  # such as //[x
+            self._network.turned_away()
+            return _response(400, "The address is malformed.\n")
         header = partial(_values, request.headers)
         try:
             if self._network.pages.is_open(path):

@@ -14,6 +14,9 @@ from .rows import Said, ServerRow, ToolRow, tool_rows
 if TYPE_CHECKING:
     from .store import Store
 
+LONGEST_GUESS = 256
+"""Characters of a name that the nearest ones are looked for; comparing takes long, and holds all others up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tool:
@@ -200,6 +203,8 @@ class Library:
 
     def nearest(self, name: str, count: int = 3) -> list[str]:
         """Give the tools whose names are most like `name`, best first."""
+        if len(name) > LONGEST_GUESS:
+            return []
         wanted = name.lower()
         exact = [tool.name for tool in self.tools.values() if tool.original.lower() == wanted]
         close = difflib.get_close_matches(wanted, list(self.tools), n=count, cutoff=0.65)

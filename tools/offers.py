@@ -17,6 +17,9 @@ WRAPPED = "toolscore://resource/"
 SEEN_LIMIT = 10_000
 """Uris in tool results that are remembered with the server they came from."""
 
+LONGEST_SEEN = 8192
+"""Characters of a uri that is remembered."""
+
 Item = dict[str, Any]
 
 
@@ -90,7 +93,7 @@ class OfferIndex:
                 uri = embedded.get("uri") if isinstance(embedded, dict) else None
             else:
                 continue
-            if isinstance(uri, str) and self._seen.get(uri) != server:
+            if isinstance(uri, str) and len(uri) <= LONGEST_SEEN and self._seen.get(uri) != server:
                 if len(self._seen) >= SEEN_LIMIT:
                     del self._seen[next(iter(self._seen))]
                 self._seen[uri] = server

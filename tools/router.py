@@ -185,7 +185,10 @@ class Router:
         on_progress: ProgressSink | None,
         replayable: bool,
     ) -> dict[str, Any]:
-        if not self._library.servers[server].enabled:
+        row = self._library.servers.get(server)
+        if row is None:  # a task outlives the server that began it
+            raise RefusalError(Outcome.UNAVAILABLE, f"Server '{server}' was removed.")
+        if not row.enabled:
             raise RefusalError(
                 Outcome.UNAVAILABLE,
                 f"Server '{server}' is disabled. Enable it with manage_server(name='{server}', "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from faulty_server import FaultyServer
@@ -27,22 +28,32 @@ async def dialed(
     url = serving_.url.rpartition("/")[0] + f"/register?name={name}{query}"
     loop = asyncio.get_running_loop()
     async with connect(url, proxy=None, subprotocols=[Subprotocol("mcp")], close_timeout=1) as line:
+        said: asyncio.Queue[str] = asyncio.Queue()
 
         def write(text: str) -> None:
-            asyncio.run_coroutine_threadsafe(line.send(text), loop)
+            with contextlib.suppress(RuntimeError):  # it answers from threads, which may outlive the loop
+                loop.call_soon_threadsafe(said.put_nowait, text)
 
         server = FaultyServer(faults or {}, write)
 
-        async def serve() -> None:
+        async def hear() -> None:
             async for frame in line:
                 server.take(frame)
 
-        task = asyncio.create_task(serve())
+        async def say() -> None:
+            while True:
+                await line.send(await said.get())
+
+        tasks = [asyncio.create_task(hear()), asyncio.create_task(say())]
         try:
             yield line
         finally:
-            task.cancel()
-            await asyncio.wait([task])
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            for task in tasks:
+                if not task.cancelled() and task.exception() is not None:
+                    assert isinstance(task.exception(), ConnectionClosed)
 
 
 async def state(client: Raw, name: str) -> str | None:
@@ -160,5 +171,3 @@ async def test_the_url_of_one_that_dials_in_cannot_be_registered_by_hand(tmp_pat
         async with raw(started.url) as client:
             result = await called(client, "register_tool", name="x", url="register:owner")
             assert result["_meta"]["toolscore/outcome"] == "invalid_arguments"
-
-
