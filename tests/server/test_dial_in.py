@@ -1,4 +1,4 @@
-"""Servers that dial in at `/register?name=N`: listed, called, unavailable while they are away, back when they return."""
+"""Servers that dial in at `/register?name=N`: listed, called, unavailable while away, and back when they return."""
 
 from __future__ import annotations
 

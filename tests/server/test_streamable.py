@@ -21,6 +21,7 @@ import pytest
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from certificate import self_signed
 from listening import Serving, register, serving
 from toolscore_client import TOOLSCORE, Mode, execute, text
 
@@ -457,21 +458,7 @@ async def test_it_ends_promptly_whatever_is_open(tmp_path: Path) -> None:
 
 
 async def test_it_speaks_tls(tmp_path: Path) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    words = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-    ]
-    words += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(words, check=True, capture_output=True, timeout=60)
+    certificate, key = self_signed(tmp_path)
     settings: dict[str, Any] = {"network__tls_cert": str(certificate), "network__tls_key": str(key)}
     with serving(tmp_path / "home", "https://127.0.0.1:0/mcp", **settings) as one:
         assert one.url.startswith("https://127.0.0.1:")

@@ -34,7 +34,8 @@ def test_the_same_id_of_another_server_is_shown_as_another() -> None:
 
 def test_a_result_that_began_no_task_is_left_alone() -> None:
     book = TaskBook()
-    for result in ({}, {"task": None}, begun(7), {"content": []}):
+    results: list[dict[str, object]] = [{}, {"task": None}, begun(7), {"content": []}]
+    for result in results:
         assert book.remember(OWNER, "a", result) is result
     assert book.remember(OWNER, None, begun("1")) == begun("1")
     assert book.of(OWNER) == []
