@@ -117,7 +117,7 @@ async def _list_if_any(session: ChildSession, method: str, key: str) -> list[Ite
         async with asyncio.timeout(PATIENCE):
             return await list_all(session, method, key)
     except TimeoutError:
-        logger.warning("server %s: %s took longer than %g s, and is not waited for", session.name, method, PATIENCE)
+        logger.warning("server %s: %s is not waited for longer than %g s", session.name, method, PATIENCE)
         return []
     except (ChildFaultError, StartError) as exc:
         if not isinstance(exc, ChildFaultError) or exc.code != METHOD_NOT_FOUND:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import anyio
 
 from .base import BaseRunner
-from .spec import Installation
 from .options import NotReadyError, SupervisorOptions
+from .spec import Installation
 from .unit import Unit
 
 __all__ = ["NotReadyError", "Supervisor", "SupervisorOptions", "Unit"]

@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 PATIENCE = 1.0
 """Seconds of a back-off that a caller waits out instead of being refused."""
 
+LONGEST_PAUSE = 1.0
+"""Seconds between two fetchings of the lists of a server that says without end that they changed."""
+
 MEMORY_INTERVAL = 1.0
 """Seconds between two looks at a server's memory, where it has a limit."""
 
@@ -83,6 +86,7 @@ class Unit:
         self._stops = 0
         self._stale = False
         self._listing: asyncio.Task[None] | None = None
+        self._listed_at = self._pause = 0.0
         self._grace: float | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -302,8 +306,14 @@ class Unit:
             self._listing = asyncio.get_running_loop().create_task(self._follow_tools())
 
     async def _follow_tools(self) -> None:
-        while self._stale and (session := self.session) is not None and self.life.state is State.READY:
-            self._stale = False
+        while self._stale and self.session is not None and self.life.state is State.READY:
+            # At once, but for a server that says so without end.
+            often = time.monotonic() - self._listed_at < LONGEST_PAUSE
+            self._pause = min(2 * self._pause + 0.01, LONGEST_PAUSE) if often else 0.0
+            await asyncio.sleep(self._pause)
+            if (session := self.session) is None:
+                return
+            self._stale, self._listed_at = False, time.monotonic()
             try:
                 async with asyncio.timeout(self._options.start_timeout):
                     self.tools = await session.list_tools()

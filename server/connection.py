@@ -69,6 +69,7 @@ class Connection(ABC):
         self.express: ExpressLane | None = None
         """Takes out what is only passed on, before the SDK sees it."""
         self._first: tuple[Any, str] | None = None
+        self._opening: JSONRPCRequest | None = None
         self._slow_timeout = slow_timeout
         self._slow: asyncio.TimerHandle | None = None
         self._backlog: deque[SessionMessage] = deque()
@@ -105,8 +106,10 @@ class Connection(ABC):
     def _close_line(self, reason: str | None) -> None:
         """Close the line; say why, where the transport has words for it."""
 
-    def begin(self) -> None:  # noqa: B027 - most lines hand on nothing before there is somebody
-        """Take what arrived before there was somebody to take it."""
+    def begin(self) -> None:
+        """Take what arrived before there was somebody to take it: on standard input the first request, mostly."""
+        if self.express is not None and self._opening is not None:
+            self.express.opening(self._opening.method, self._opening.params)
 
     # --- frames from the client
 
@@ -132,7 +135,9 @@ class Connection(ABC):
         if isinstance(message, JSONRPCRequest):
             if self._first is None and message.method != "ping":  # which may come before anything else
                 self._first = (message.id, message.method)
-                if self.express is not None:
+                if self.express is None:
+                    self._opening = message
+                else:
                     self.express.opening(message.method, message.params)
             self._outstanding.add(message.id)
         elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":

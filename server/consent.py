@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import Any
 
@@ -42,9 +43,15 @@ async def consented(tool: str, arguments: dict[str, Any], call: Call) -> Call:
     caller = call.caller
     if tool not in _WHAT or MANAGE in caller.rights or CALL not in caller.rights:
         return call
-    how = " ".join([str(arguments.get("command") or ""), *map(str, arguments.get("args") or ())]).strip()
-    how = how or str(arguments.get("url") or "")
+    given = [arguments.get("command"), *(arguments.get("args") or ()), arguments.get("url")]
+    how = shlex.join(str(word) for word in given if word)
     what = _WHAT[tool].format_map({**arguments, "how": how})
+    if tool == "install_server" and how:
+        what += f", with the arguments {how}"
+    if names := [*(arguments.get("env") or ()), *(arguments.get("headers") or ())]:
+        what += f", with values for {', '.join(names)}"  # a variable can change what a program does
+    # On one line: nothing in it may push the question out of sight.
+    what = " ".join("".join(one if one.isprintable() else " " for one in what).split())
     grant = (
         "To allow it without asking, give it a token that may: `toolscore token create NAME --allow call,manage`, "
         "or the setting network.rights."

@@ -18,6 +18,7 @@ from pydantic_core import from_json
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .admission import TurnedAwayError
 from .tokens import Identity
@@ -35,6 +36,9 @@ IDLE = 1800.0
 
 KEEP_ALIVE = 75
 """Seconds a connection without a request is kept."""
+
+OPENING = 10.0
+"""Seconds a request's head may take; twice that at the most."""
 
 CLOSE_TIMEOUT = 1
 """Seconds the last answers may take to leave."""
@@ -88,7 +92,7 @@ class HttpListener:
         config = uvicorn.Config(
             self._answer,
             interface="asgi3",
-            http="h11",
+            http=_Http,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -266,6 +270,23 @@ class HttpListener:
             return await receive()
 
         await self._manager.handle_request(scope, again, send)
+
+
+class _Http(H11Protocol):
+    """One connection, which is closed if a request does not become whole: nobody was let in yet who may wait."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to look."""
+        super().connection_made(transport)
+        self.loop.call_later(OPENING, self._look, self.cycle)
+
+    def _look(self, before: object) -> None:
+        waiting = self.cycle is None or self.cycle.response_complete
+        # Between two requests, uvicorn has a timer of its own, which the first byte of the next one ends.
+        if waiting and self.cycle is before and self.timeout_keep_alive_task is None:
+            self.transport.close()
+        if not self.transport.is_closing():
+            self.loop.call_later(OPENING, self._look, self.cycle)
 
 
 class _Uvicorn(uvicorn.Server):

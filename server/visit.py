@@ -20,6 +20,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ServerMessageMetadata
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, RootModel, ValidationError
+from pydantic_core import to_json
 
 from ..runners.errors import FaultError
 from ..runners.patron import ProgressSink
@@ -40,6 +41,9 @@ SCOPE_KEY = "toolscore.visit"
 
 WAITING = 1000
 """Notifications that wait for a client to read at the most; what comes then is dropped."""
+
+WAITING_BYTES = 4 * 1024 * 1024
+"""Bytes of them at the most, the first one aside."""
 
 INVALID_REQUEST = -32600
 INTERNAL_ERROR = -32603
@@ -67,22 +71,27 @@ class Outbox:
 
     def __init__(self, send: Callable[[_Message], Awaitable[None]]) -> None:
         self._send = send
-        self._waiting: deque[_Message] = deque()
+        self._waiting: deque[tuple[_Message, int]] = deque()
+        self._size = 0
         self._sending: asyncio.Task[None] | None = None
         self._closed = False
 
     def put(self, method: str, params: dict[str, Any] | None) -> None:
         """Send a notification as soon as the client has read those before."""
-        if self._closed or len(self._waiting) >= WAITING:
+        # Weighed only while others wait: most find nobody before them.
+        size = len(to_json(params)) if self._waiting else 0
+        if self._closed or len(self._waiting) >= WAITING or self._size + size > WAITING_BYTES:
             logger.debug("dropped %s: the client does not read", method)
             return
-        self._waiting.append(_Message(method=method, params=params))
+        self._size += size
+        self._waiting.append((_Message(method=method, params=params), size))
         if self._sending is None or self._sending.done():
             self._sending = asyncio.get_running_loop().create_task(self._send_all())
 
     async def _send_all(self) -> None:
         while self._waiting:
-            message = self._waiting.popleft()
+            message, size = self._waiting.popleft()
+            self._size -= size
             try:
                 await self._send(message)
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -96,6 +105,7 @@ class Outbox:
     def close(self) -> None:
         """Send nothing more."""
         self._closed = True
+        self._size = 0
         self._waiting.clear()
         if self._sending is not None:
             self._sending.cancel()

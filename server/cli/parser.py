@@ -48,6 +48,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         commands[command].error(problem)
     options.rest = rest
     options.set = dict(options.set)
+    if getattr(options, "expose", None):
+        options.set["tools.expose"] = ",".join(options.expose)
     return options
 
 
@@ -55,7 +57,7 @@ def _command_at(words: list[str]) -> int:
     """Find the first word that is neither a global option nor the value of one."""
     at = 0
     while at < len(words) and words[at].startswith("-"):
-        at += 2 if words[at] in {"--home", "--config", "--set", "--listen"} else 1
+        at += 2 if words[at] in {"--home", "--config", "--set", "--listen", "--expose"} else 1
     return min(at, len(words))
 
 
@@ -243,6 +245,13 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
 
 
 def _listening(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--expose",
+        metavar="WHAT",
+        action="append",
+        default=[],
+        help="what clients are shown: own, all, server:NAME or a pattern such as time__* (tools.expose; repeatable)",
+    )
     parser.add_argument(
         "--listen",
         metavar="ADDRESS",

@@ -141,3 +141,8 @@ def test_the_version_is_shown_both_ways(capsys: pytest.CaptureFixture[str]) -> N
     assert run(["version"]) == 0
     assert capsys.readouterr().out == first
     assert first.startswith("toolscore 0")
+
+
+def test_what_is_exposed_is_a_setting_of_its_own_name() -> None:
+    assert parse(["serve", "--expose", "all", "--expose", "x__*"]).set == {"tools.expose": "all,x__*"}
+    assert parse(["--expose", "server:x"]).set == {"tools.expose": "server:x"}
