@@ -14,6 +14,7 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import RequestBodyLimitMiddleware
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic_core import from_json
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
@@ -201,7 +202,7 @@ class HttpListener:
         # A session is only found by whom it belongs to: the SDK compares this. Other rights are another client.
         client = f"{identity.principal} {','.join(sorted(identity.rights))}"
         scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=client, scopes=[]))
-        if _SESSION in headers:
+        if _in_session(headers):
             await self._managed(scope, receive, send)
             return
         with self._network.counted(self.endpoint.text):  # in the modern era, a client is there while it asks
@@ -221,7 +222,7 @@ class HttpListener:
         if self._stopping:
             return _text(503, "ToolScore is ending.", {"Retry-After": "1"})
         limit = network.settings.max_connections
-        if _SESSION not in headers and network.connected(self.endpoint.text) >= limit:
+        if not _in_session(headers) and network.connected(self.endpoint.text) >= limit:
             network.turned_away()
             return _text(503, f"This listener has its {limit} clients (network.max_connections).")
         return None
@@ -341,6 +342,12 @@ async def _bound(host: str, port: int) -> list[socket.socket]:
     if not sockets:
         raise missing or OSError(f"{host} has no address")
     return sockets
+
+
+def _in_session(headers: Headers) -> bool:
+    """Tell whether a request belongs to a session, which is counted already. The modern era has none."""
+    version = headers.get("mcp-protocol-version")
+    return _SESSION in headers and (version is None or version in HANDSHAKE_PROTOCOL_VERSIONS)
 
 
 def _target(scope: Scope) -> str:

@@ -299,12 +299,12 @@ class WebSocketListener:
         try:
             if self._network.pages.is_open(path):
                 self._door.check_origin(header)
-                return _as_response(self._network.pages.answer(path))
+                return _as_response(self._network.pages.answer(path, _method(request)))
             identity = self._door.admit(request.path, header)
         except TurnedAwayError as exc:
             self._network.turned_away()
             return _response(exc.status, exc.message + "\n", headers=exc.headers)
-        page = self._network.pages.answer(path)
+        page = self._network.pages.answer(path, _method(request))
         if page is not None:
             return _as_response(page)
         if path not in (self._endpoint.path, REGISTER_PATH):
@@ -348,6 +348,11 @@ class WebSocketListener:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT):
                     await wire.wait_closed()
+
+
+def _method(request: Request) -> str:
+    method: str = getattr(request, "method", "GET")  # older versions of the library take no other
+    return method
 
 
 def _values(headers: Headers, name: str) -> list[str]:

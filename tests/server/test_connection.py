@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -21,6 +21,7 @@ from helpers import until
 from toolscore.server import connection as module
 from toolscore.server import stream
 from toolscore.server.connection import BACKLOG, Connection
+from toolscore.server.lane import ExpressLane
 from toolscore.server.stream import StreamConnection
 from toolscore.server.unix import listen
 
@@ -349,3 +350,21 @@ async def test_standard_streams_of_any_kind_carry_the_frames_and_nothing_else(
     assert process.returncode == 0
     output = (tmp_path / "out").read_text()
     assert output == ("" if kind == "null" else json.dumps(pong(7), separators=(",", ":")) + "\n")
+
+
+async def test_a_first_request_that_comes_before_its_lane_is_told_to_it() -> None:
+    """As on standard input, where a client has sent `initialize` long before there is anybody."""
+    connection = StreamConnection()
+    told: list[tuple[str, Any]] = []
+
+    class Lane:
+        def opening(self, method: str, params: Any) -> None:
+            told.append((method, params))
+
+    params = {"protocolVersion": "2025-11-25", "capabilities": {"sampling": {}}, "clientInfo": {}}
+    frame = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
+    connection.data_received(json.dumps(frame).encode() + b"\n")
+    assert told == []
+    connection.express = cast(ExpressLane, Lane())
+    connection.begin()
+    assert told == [("initialize", params)]
