@@ -100,22 +100,24 @@ async def list_tools(session: ChildSession) -> list[Item]:
 
 async def list_offers(session: ChildSession) -> Offers:
     """Fetch what else the server offers. A list that cannot be had is empty: its tools work all the same."""
-    resources: list[Item] = []
-    templates: list[Item] = []
-    prompts: list[Item] = []
-    if "resources" in session.capabilities:
-        resources = _named(await _list_if_any(session, "resources/list", "resources"), "uri")
-        listed = await _list_if_any(session, "resources/templates/list", "resourceTemplates")
-        templates = _named(listed, "uriTemplate")
-    if "prompts" in session.capabilities:
-        prompts = _named(await _list_if_any(session, "prompts/list", "prompts"), "name")
-    return Offers(session.capabilities, resources, templates, prompts)
+    offered = session.capabilities
+    # At once: a server that hangs in all of them costs the patience for one.
+    resources, templates, prompts = await asyncio.gather(
+        _list_if_any(session, "resources" in offered, "resources/list", "resources", "uri"),
+        _list_if_any(
+            session, "resources" in offered, "resources/templates/list", "resourceTemplates", "uriTemplate"
+        ),
+        _list_if_any(session, "prompts" in offered, "prompts/list", "prompts", "name"),
+    )
+    return Offers(offered, resources, templates, prompts)
 
 
-async def _list_if_any(session: ChildSession, method: str, key: str) -> list[Item]:
+async def _list_if_any(session: ChildSession, offered: bool, method: str, key: str, name: str) -> list[Item]:
+    if not offered:
+        return []
     try:
         async with asyncio.timeout(PATIENCE):
-            return await list_all(session, method, key)
+            return _named(await list_all(session, method, key), name)
     except TimeoutError:
         logger.warning("server %s: %s is not waited for longer than %g s", session.name, method, PATIENCE)
         return []

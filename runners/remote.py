@@ -212,6 +212,8 @@ class HttpChannel(_QueuedChannel):
             auth.on_failure = self._unauthorized
         self._version: str | None = None
         self._unknown = False
+        self.unheard = False
+        """Whether the connection ended because none could be made for the last request, which nobody heard then."""
 
     def use_version(self, version: str) -> None:
         """Name the negotiated protocol version in a header of every later request, as the transport asks."""
@@ -249,6 +251,7 @@ class HttpChannel(_QueuedChannel):
                     await self._write(streams[1])
                     group.cancel_scope.cancel()
         except Exception as exc:
+            self.unheard = _is_refused(exc)
             self._close(_innermost(exc))
         finally:
             self._close("")
@@ -345,6 +348,14 @@ class RemoteChild:
     async def stop(self, grace: float) -> None:
         """Close the connection."""
         await self.line.aclose()
+
+
+def _is_refused(exc: BaseException) -> bool:
+    import httpx2
+
+    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]
+    return isinstance(exc, httpx2.ConnectError)
 
 
 def _innermost(exc: BaseException) -> str:

@@ -114,11 +114,13 @@ class ChildSession:
         finally:
             self.closed.set()
             outgoing, incoming = self._board.close()
+            # With several in flight it cannot be told which of them it was.
+            written = not (len(outgoing) == 1 and getattr(self._channel, "unheard", False))
             for asked in incoming:
                 asked.work.cancel()
             for entry in outgoing:
                 if not entry.waiter.future.done():
-                    entry.waiter.future.set_exception(ChildGoneError(self._epitaph(), written=True))
+                    entry.waiter.future.set_exception(ChildGoneError(self._epitaph(), written=written))
 
     async def aclose(self) -> None:
         """Stop reading. The channel is closed by whoever opened it."""

@@ -146,7 +146,7 @@ class Unit:
         if (self.installation.spec.url or "").startswith("register:") and life.state is State.FAILED:
             # It did not fail to start: it is away, and comes back by itself.
             return NotReadyError(f"server '{self.name}' is away: {reason}", state=State.STOPPED)
-        text = f"server '{self.name}' is {life.state}: {reason}"
+        text = f"server '{self.name}' is {life.state}: {reason.rstrip('.')}."
         if retry_after is not None:
             text += f" It is started again in {retry_after:.1f} s."
         elif life.state is State.FAILED:

@@ -80,6 +80,9 @@ class Announcer:
         opened = await self._front.opened()
         opened.subscriptions.on_update = lambda uri: self._bus.tell(ResourceUpdated(uri=uri))
         opened.toolset.library.on_change = self.changed
+        only = self._front.exposure.server
+        if only is not None and only not in opened.toolset.library.servers:
+            logger.warning("tools.expose shows server '%s' alone, and there is none of that name yet", only)
 
     def changed(self, change: Change) -> None:
         """Take note of a change of one server's tools, resources or prompts."""

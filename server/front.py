@@ -147,7 +147,11 @@ class Front:
         extra = None
         if len(params) > 2:
             extra = {key: value for key, value in params.items() if key not in ("name", "arguments", "_meta")}
-        transparent = opened.shown.full_name(name) if self.exposure.server is not None else None
+        transparent = None
+        if self.exposure.server is not None:
+            transparent = opened.shown.full_name(name)
+            if transparent is None and not opened.toolset.knows(name):
+                raise FaultError(INVALID_PARAMS, f"Unknown tool: {name}")
         call = Call(
             caller=exchange.peer.caller,
             report=exchange.report,

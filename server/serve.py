@@ -138,6 +138,8 @@ def _log_to_stderr(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("mcp", "asyncio", "alembic", "sqlalchemy", "httpx2", "httpcore2", "websockets", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+    # It warns of each request it could not answer any more because the client is gone or all is ending.
+    logging.getLogger("mcp.shared.jsonrpc_dispatcher").setLevel(logging.ERROR)
 
 
 class _Serving:
@@ -175,6 +177,7 @@ class _Serving:
         max_frame = self._settings.network.max_message << 20
         self._desk = desk = Desk(self._settings, self._toolset)
         async with AsyncExitStack() as closing:
+            closing.push_async_callback(self._end_clients)  # those who came before something went wrong
             first: Connection | None = None
             unix: asyncio.Server | None = None
             if not self._background and _stdio_is_meant(self._endpoints):
@@ -224,12 +227,15 @@ class _Serving:
                 unix.close()
             if listeners is not None:
                 listeners.stop_accepting()
-            for client in self._clients:
-                client.cancel()
-            if self._clients:
-                await asyncio.wait(self._clients, timeout=CLIENTS_GRACE)
+            await self._end_clients()
             desk.close()
         return INTERRUPTED if self._signal is signal.SIGINT else 0
+
+    async def _end_clients(self) -> None:
+        for client in self._clients:
+            client.cancel()
+        if self._clients:
+            await asyncio.wait(self._clients, timeout=CLIENTS_GRACE)
 
     def _signalled(self, number: signal.Signals) -> None:
         self._signal = number

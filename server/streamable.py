@@ -218,7 +218,8 @@ class HttpListener:
         """Say why a request of somebody who was let in is not served; `None` if it is."""
         network = self._network
         if path != self.endpoint.path:
-            return _text(404, f"There is nothing at {path}. Clients connect to {self.endpoint.path}.")
+            hint = " Servers dial in at a ws:// listener." if path == "/register" else ""
+            return _text(404, f"There is nothing at {path}. Clients connect to {self.endpoint.path}.{hint}")
         if self._stopping:
             return _text(503, "ToolScore is ending.", {"Retry-After": "1"})
         limit = network.settings.max_connections

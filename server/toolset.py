@@ -84,6 +84,10 @@ class ToolSet:
         """What is live."""
         return self._servers.supervisor
 
+    def knows(self, name: str) -> bool:
+        """Tell whether a name is that of an own tool, or the full name of a server's."""
+        return name.removeprefix(f"{OWN_SERVER}__") in self.tools or name in self.library.tools
+
     def name_taken(self, name: str, principal: str) -> str | None:
         """Tell why a server cannot dial in under a name; see `dialed.name_taken`."""
         return name_taken(self._servers, name, principal)

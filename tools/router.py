@@ -18,6 +18,9 @@ from .outcome import OUTCOME_KEY, Outcome, RefusalError
 
 INVALID_PARAMS = -32602
 
+URL_ELICITATION_REQUIRED = -32042
+"""A server's error that means: let the user visit these pages first. Clients look for it as an error."""
+
 
 class Router:
     """Routes calls.
@@ -120,7 +123,7 @@ class Router:
                 )
             except ChildFaultError as exc:
                 outcome = "invalid_arguments" if exc.code == INVALID_PARAMS else "server_error"
-                if faults:
+                if faults or exc.code == URL_ELICITATION_REQUIRED:
                     raise
                 return _fault(tool, exc)
             outcome = "error" if result.get("isError") is True else "ok"

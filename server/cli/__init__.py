@@ -58,7 +58,7 @@ def _run(options: Namespace) -> int:
     if options.command == "serve" and not (options.standalone or options.background or options.listen):
         from .join import join
 
-        if (status := join(options.home)) is not None:
+        if (status := join(options.home, settings=bool(options.set))) is not None:
             return status
 
     from ..settings import SettingsError, load

@@ -6,17 +6,20 @@ Settings are an owner's matter: a file that is wrong by now does not keep a clie
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 
 from .. import settings_home
 from ..home import Home, HomeError, current_owner
 from ..relay import carry, connect
 
 
-def join(home: str | None) -> int | None:
+def join(home: str | None, *, settings: bool = False) -> int | None:
     """Relay standard input and output to the owner of the home, where one answers.
 
     Args:
         home: `--home` of the command line.
+        settings: Whether there are settings on it, which have no effect here.
 
     Returns:
         The exit status; `None` if there is nobody to join now. Why, and whether to wait, `serve` tells.
@@ -36,4 +39,12 @@ def join(home: str | None) -> int | None:
         line = connect(owner.socket)
     except OSError:
         return None
+    if settings:
+        with suppress(OSError):
+            print(
+                f"toolscore: joined the ToolScore of this home, process {owner.pid}: what is set on this command "
+                "line has no effect on it. Restart that one to change it, or use --standalone with another --home.",
+                file=sys.stderr,
+                flush=True,
+            )
     return carry(line)

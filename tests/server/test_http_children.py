@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ import pytest
 from mcp.client.client import Client
 from mcp_types import CreateMessageResult, ElicitResult, TextContent
 
-from listening import Serving, serving
+from listening import Serving, raw, serving
 from toolscore.client import websocket
 from toolscore_client import TOOLSCORE, execute, text
 
@@ -28,11 +29,15 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    folder = tmp_path_factory.mktemp("http-child")
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+        port: int = free.getsockname()[1]
+    return port
+
+
+@contextmanager
+def child_at(port: int, folder: Path) -> Iterator[None]:
+    """The fixture server over Streamable HTTP, listening."""
     command = [sys.executable, str(SERVER), "--http", str(port)]
     with (folder / "child.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as child:
         try:
@@ -41,14 +46,47 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
                 assert child.poll() is None, (folder / "child.log").read_text()
                 assert time.monotonic() < deadline
                 time.sleep(0.02)  # nothing signals it
-            words = [TOOLSCORE, "--home", str(folder / "home"), "register", "c", "--url"]
-            subprocess.run(
-                [*words, f"http://127.0.0.1:{port}/mcp"], check=True, capture_output=True, timeout=60
-            )
-            with serving(folder / "home") as one:
-                yield one
+            yield
         finally:
-            child.terminate()
+            child.kill()
+
+
+def registered(port: int, folder: Path) -> Path:
+    """Register it in a home of its own."""
+    words = [
+        TOOLSCORE,
+        "--home",
+        str(folder / "home"),
+        "register",
+        "c",
+        "--url",
+        f"http://127.0.0.1:{port}/mcp",
+    ]
+    subprocess.run(words, check=True, capture_output=True, timeout=60)
+    return folder / "home"
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    folder, port = tmp_path_factory.mktemp("http-child"), free_port()
+    with child_at(port, folder), serving(registered(port, folder)) as one:
+        yield one
+
+
+async def test_one_that_is_gone_was_surely_not_called_and_is_back_when_it_returns(tmp_path: Path) -> None:
+    port = free_port()
+    call: dict[str, Any] = {"name": "c__test_simple_text", "arguments": {}}
+    async with AsyncExitStack() as stack:
+        with child_at(port, tmp_path):
+            one = stack.enter_context(serving(registered(port, tmp_path)))
+            client = await stack.enter_async_context(raw(one.url))
+            assert not (await client.request("tools/call", **call))["result"].get("isError")
+        gone = (await client.request("tools/call", **call))["result"]
+        assert gone["_meta"]["toolscore/outcome"] == "unavailable", gone
+        with child_at(port, tmp_path):
+            async with asyncio.timeout(30):
+                while (await client.request("tools/call", **call))["result"].get("isError"):
+                    await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
