@@ -11,8 +11,9 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, cast
@@ -159,6 +160,7 @@ class Owner:
         mode: How it was started.
         socket: Path of its Unix socket. Read it here rather than from `Home`: a client may have started this
             process without the XDG_RUNTIME_DIR or TMPDIR that the owner saw.
+        listening: Further addresses it listens on.
     """
 
     pid: int
@@ -166,6 +168,7 @@ class Owner:
     version: str
     mode: Mode
     socket: str = ""
+    listening: tuple[str, ...] = ()
 
 
 class HomeBusyError(HomeError):
@@ -227,6 +230,15 @@ class HomeLock:
                 time.sleep(0.01)
         except OSError as error:
             raise explained(home.path, error) from error
+
+    def note(self, listening: Iterable[str]) -> None:
+        """Tell whoever looks which addresses are listened on."""
+        self.owner = replace(self.owner, listening=tuple(listening))
+        if self._descriptor is not None:
+            data = json.dumps(asdict(self.owner)).encode()
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            os.write(self._descriptor, data)  # in one piece, and longer than what was there
+            os.ftruncate(self._descriptor, len(data))
 
     def release(self) -> None:
         """Give the home up. Idempotent."""
@@ -322,6 +334,7 @@ def _read_owner(descriptor: int) -> Owner:
             str(found["version"]),
             cast(Mode, str(found["mode"])),
             str(found.get("socket", "")),
+            tuple(map(str, found.get("listening", ()))),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return Owner(0, 0.0, "", "command")

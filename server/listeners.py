@@ -122,6 +122,11 @@ class Listeners:
             await self.close()
             raise
 
+    @property
+    def urls(self) -> list[str]:
+        """The addresses that are really listened on."""
+        return [listener.url for listener in self._listeners]
+
     def _made(self, endpoint: Endpoint) -> Listener:
         from .admission import OpenDoorError
 

@@ -92,7 +92,9 @@ def serve(
         keep_some()
         try:
             preflight(home.store_file)
-            serving = _Serving(settings, home, background=background, endpoints=endpoints, no_token=no_token)
+            serving = _Serving(
+                settings, home, lock, background=background, endpoints=endpoints, no_token=no_token
+            )
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 return runner.run(serving.run())
         except (StoreError, HomeError) as exc:
@@ -149,6 +151,7 @@ class _Serving:
         self,
         settings: Settings,
         home: Home,
+        lock: HomeLock,
         *,
         background: bool,
         endpoints: list[Endpoint],
@@ -156,6 +159,7 @@ class _Serving:
     ) -> None:
         self._settings = settings
         self._home = home
+        self._lock = lock
         self._background = background
         self._endpoints = endpoints
         self._no_token = no_token
@@ -189,6 +193,15 @@ class _Serving:
                     print(f"toolscore: standard input and output must both be open: {exc}", file=sys.stderr)
                     return UNUSABLE
                 self._accept(first, "stdio").add_done_callback(partial(self._first_gone, first))
+            listeners: Listeners | None = None
+            if self._endpoints:
+                from .listeners import Listeners
+
+                listeners = Listeners(desk, self._settings.network, self._home, self, no_token=self._no_token)
+                await listeners.open(self._endpoints, announce=not self._background)
+                closing.push_async_callback(listeners.close)
+                self._lock.note(listeners.urls)
+            # After the listeners: whoever waits for an answer here may count on them.
             if hasattr(socket, "AF_UNIX"):
                 from .unix import listen
 
@@ -198,13 +211,6 @@ class _Serving:
                 unix = await listen(self._home.socket_path, accept, max_frame)
                 closing.callback(self._home.socket_path.unlink, missing_ok=True)
                 closing.callback(unix.close)
-            listeners: Listeners | None = None
-            if self._endpoints:
-                from .listeners import Listeners
-
-                listeners = Listeners(desk, self._settings.network, self._home, self, no_token=self._no_token)
-                await listeners.open(self._endpoints, announce=not self._background)
-                closing.push_async_callback(listeners.close)
             if first is not None:
                 await _within(first.answered, FIRST_ANSWER)
             library = closing.push_async_exit(_Library(self._settings, self._home, desk))

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import uvicorn
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -19,9 +16,9 @@ from pydantic_core import from_json
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .admission import TurnedAwayError
+from .http_server import HttpConfig, HttpConnection, HttpServer, bound
 from .tokens import Identity
 from .visit import SCOPE_KEY, Visit
 
@@ -37,9 +34,6 @@ IDLE = 1800.0
 
 KEEP_ALIVE = 75
 """Seconds a connection without a request is kept."""
-
-OPENING = 10.0
-"""Seconds a request's head may take; twice that at the most."""
 
 CLOSE_TIMEOUT = 1
 """Seconds the last answers may take to leave."""
@@ -77,7 +71,7 @@ class HttpListener:
         )
         self._whole = RequestBodyLimitMiddleware(self._strict, limit)
         self._managing: asyncio.Task[None] | None = None
-        self._uvicorn: _Uvicorn | None = None
+        self._uvicorn: HttpServer | None = None
         self._serving: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -89,11 +83,11 @@ class HttpListener:
             ListenError: If there is no certificate for it, or it cannot be used.
         """
         tls = self._network.tls(self.endpoint)
-        sockets = await _bound(self.endpoint.host, self.endpoint.port)
-        config = uvicorn.Config(
+        sockets = await bound(self.endpoint.host, self.endpoint.port)
+        config = HttpConfig(
             self._answer,
             interface="asgi3",
-            http=_Http,
+            http=HttpConnection,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -106,7 +100,8 @@ class HttpListener:
         )
         config.load()
         config.ssl = tls  # a context that is made already cannot be given to every version of uvicorn
-        self._uvicorn = _Uvicorn(config)
+        config.slow_timeout = self._network.settings.slow_timeout
+        self._uvicorn = HttpServer(config)
         loop = asyncio.get_running_loop()
         managed = asyncio.Event()
         self._managing = loop.create_task(self._manage(managed))
@@ -272,77 +267,6 @@ class HttpListener:
             return await receive()
 
         await self._manager.handle_request(scope, again, send)
-
-
-class _Http(H11Protocol):
-    """One connection, which is closed if a request does not become whole: nobody was let in yet who may wait."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to look."""
-        super().connection_made(transport)
-        self.loop.call_later(OPENING, self._look, self.cycle)
-
-    def _look(self, before: object) -> None:
-        waiting = self.cycle is None or self.cycle.response_complete
-        # Between two requests, uvicorn has a timer of its own, which the first byte of the next one ends.
-        if waiting and self.cycle is before and self.timeout_keep_alive_task is None:
-            self.transport.close()
-        if not self.transport.is_closing():
-            self.loop.call_later(OPENING, self._look, self.cycle)
-
-
-class _Uvicorn(uvicorn.Server):
-    """Uvicorn as a part of this process: signals and the clock are not its business."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.servers = []
-        self.up = asyncio.Event()
-        self.ending = asyncio.Event()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
-        await super().startup(sockets)
-        self.up.set()
-
-    async def main_loop(self) -> None:
-        """Wait for the end, without looking ten times a second whether it has come."""
-        await self.on_tick(0)
-        await self.ending.wait()
-
-
-async def _bound(host: str, port: int) -> list[socket.socket]:
-    """Listen on every address of a host, all with one port.
-
-    Raises:
-        OSError: If the address cannot be had.
-    """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    sockets: list[socket.socket] = []
-    missing: OSError | None = None
-    for family, _type, _proto, _name, address in dict.fromkeys(found):
-        try:
-            where = (str(address[0]), port or (sockets[0].getsockname()[1] if sockets else 0))
-            sockets.append(socket.create_server(where, family=family, backlog=2048))
-            # Connections inherit it. asyncio sets it itself only on sockets that name their protocol; without it
-            # an answer in two writes waits for the client's delayed acknowledgement, 40 ms.
-            sockets[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as exc:
-            # A name may mean an address that this machine has not, as localhost does ::1 without IPv6.
-            missing = exc
-            if exc.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                for one in sockets:
-                    one.close()
-                raise
-    if not sockets:
-        raise missing or OSError(f"{host} has no address")
-    return sockets
 
 
 def _in_session(headers: Headers) -> bool:

@@ -53,6 +53,10 @@ def _start(home: Home, options: Namespace, loaded: Loaded, out: Output) -> int:
     owner, fresh = background.start(home, passed)
     if fresh:
         out.line(f"started: process {owner.pid}, home {home.path}")
+        for address in owner.listening:
+            out.line(f"listening: {address}")
+        if any(not address.startswith("unix:") for address in owner.listening) and not options.no_token:
+            out.remark("clients of the network need a token: `toolscore token show`")
         out.remark(f"log: {home.logs_dir / 'toolscore.log'}")
     else:
         out.line(f"already running: process {owner.pid}, mode {owner.mode}")

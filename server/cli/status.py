@@ -41,6 +41,8 @@ async def status(settings: Settings, out: Output) -> int:
         out.line("not running")
     elif serving:
         out.line(f"running: ToolScore {owner.version}, process {owner.pid}, mode {owner.mode}")
+        for address in owner.listening:
+            out.line(f"listening: {address}")
     else:
         out.line(f"not running; a command (process {owner.pid}) is at work")
     out.line(f"home: {home.path}")
