@@ -140,3 +140,19 @@ def test_a_command_that_owns_the_home_is_not_joined(tmp_path: Path) -> None:
     shell = shell_in(tmp_path)
     with owned(shell, "command", listening=True):
         assert shell(*BAD).returncode == 3
+
+
+def test_who_joins_is_told_that_what_it_sets_has_no_effect(running: Shell) -> None:
+    for words in (["serve", "--expose", "all"], ["--set", "tools.expose=all", "serve"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "toolscore", *words],
+            env=running.environ,
+            cwd=running.cwd,
+            input=json.dumps(HELLO) + "\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert "has no effect" in done.stderr
+        assert json.loads(done.stdout)["result"]["serverInfo"]["name"] == "toolscore"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -154,3 +155,24 @@ def test_serve_imports_nothing_that_only_other_commands_need() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_where_it_listens_is_shown_with_the_port_that_was_free(shell: Shell) -> None:
+    started = shell("start", "--listen", "ws://127.0.0.1:0/mcp", "--listen", "http://127.0.0.1:0/mcp")
+    assert started.returncode == 0, started.stderr
+    assert "toolscore token show" in started.stderr
+    addresses = shell.document("status")["owner"]["listening"]
+    assert [address.split(":")[0] for address in addresses] == ["ws", "http"]
+    assert ":0/" not in "".join(addresses)
+    for address in addresses:
+        assert f"listening: {address}\n" in started.stdout
+        assert f"listening: {address}\n" in shell("status").stdout
+
+
+def test_a_port_that_is_taken_is_said_and_nothing_is_left(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        failed = shell("start", "--listen", f"ws://127.0.0.1:{taken.getsockname()[1]}/mcp")
+    assert failed.returncode == 1
+    assert "cannot be listened on" in failed.stderr
+    assert "never awaited" not in failed.stderr
+    assert shell.document("status")["running"] is False

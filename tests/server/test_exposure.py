@@ -145,6 +145,8 @@ async def test_its_errors_are_handed_on_as_they_are(alone: Serving, mode: Mode) 
         assert failed["isError"] is True
         error = (await line.request("resources/read", uri="rich://missing"))["error"]
         assert error["message"] == "no such page"
+        error = (await line.request("tools/call", name="no_such_tool", arguments={}))["error"]
+        assert error == {"code": -32602, "message": "Unknown tool: no_such_tool"}
 
 
 @EVERY

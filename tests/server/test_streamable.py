@@ -22,6 +22,7 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from certificate import self_signed
+from helpers import until
 from listening import Serving, register, serving
 from toolscore_client import TOOLSCORE, Mode, execute, text
 
@@ -465,3 +466,19 @@ async def test_it_speaks_tls(tmp_path: Path) -> None:
         async with http(verify=ssl.create_default_context(cafile=str(certificate))) as wire:
             answer = await Raw(wire, one.url, "legacy").begin()
             assert answer.status_code == 200
+
+
+async def test_a_client_that_does_not_read_its_answer_is_closed(tmp_path: Path) -> None:
+    register(tmp_path / "home", "f")
+    with serving(tmp_path / "home", ANY_PORT, network__slow_timeout=0.5) as started:
+        host, port = started.url.split("/")[2].split(":")
+        params = {"name": "f__echo", "arguments": {"text": "x" * 20_000_000}, "_meta": ENVELOPE}
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+        head = (
+            f"POST /mcp HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+            f"Accept: {ACCEPT['Accept']}\r\nMCP-Protocol-Version: {MODERN}\r\nMcp-Method: tools/call\r\n"
+            f"Mcp-Name: f__echo\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.create_connection((host, int(port))) as slow:
+            await asyncio.to_thread(slow.sendall, head.encode() + body)
+            await until(lambda: "does not read its answer" in started.log.read_text(), within=20)
