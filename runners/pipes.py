@@ -70,6 +70,12 @@ class LineSplitter:
         Raises:
             FrameError: If a line grows over the limit.
         """
+        if b"\n" not in data:
+            self._keep(data)  # as it is: splitting would copy it
+            self.pending += len(data)
+            if self.pending > self._limit:
+                raise FrameError(f"a line of more than {self._limit} bytes")
+            return []
         lines = data.split(b"\n")
         rest = lines.pop()
         if lines and self._parts:
@@ -211,10 +217,14 @@ class PipeChannel(asyncio.Protocol):
         if writer is None or self._closed.is_set() or writer.is_closing():
             raise ChildGoneError(self._describe(), written=False)
         frame = encode(message)
-        if not self._wide_out and len(frame) >= NARROW_PIPE:
+        if len(frame) < NARROW_PIPE:
+            writer.write(frame + b"\n")
+            return
+        if not self._wide_out:
             self._wide_out = True
             widen(writer)
-        writer.write(frame + b"\n")
+        writer.write(frame)
+        writer.write(b"\n")  # by itself: to join it would copy the frame
 
     @property
     def congested(self) -> bool:

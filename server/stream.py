@@ -73,10 +73,14 @@ class StreamConnection(Connection, asyncio.Protocol):
 
     def _write_frame(self, frame: bytes) -> None:
         if self._writer is not None and not self._writer.is_closing():
-            if not self._wide_out and len(frame) >= NARROW_PIPE:
+            if len(frame) < NARROW_PIPE:
+                self._writer.write(frame + b"\n")
+                return
+            if not self._wide_out:
                 self._wide_out = True
                 widen(self._writer)
-            self._writer.write(frame + b"\n")
+            self._writer.write(frame)
+            self._writer.write(b"\n")  # by itself: to join it would copy the frame
 
     def _waiting(self) -> int:
         return self._writer.get_write_buffer_size() if self._writer is not None else 0
