@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 SEVERAL = -32010
 """JSON-RPC code of a question that cannot be taken to anybody, as several clients are being served."""
+
+WARN_AGAIN = 60.0
+"""Seconds between two warnings of one server."""
 
 ELICITATIONS = 1000
 """Elicitations by url whose completion may still be told."""
@@ -37,6 +41,7 @@ class Patronage:
     def __init__(self, front: Front, roots: Sequence[dict[str, Any]] = ()) -> None:
         self._front = front
         self._roots = list(roots)
+        self._warned: dict[str, float] = {}
         self._elicitations: dict[tuple[str, str], Peer] = {}
 
     @property
@@ -49,13 +54,7 @@ class Patronage:
         exchanges = [owner for owner in ask.owners if isinstance(owner, Exchange)]
         peers = {exchange.peer for exchange in exchanges}
         if len(peers) > 1:
-            logger.warning(
-                "server %s asked for %s while it served %d clients; that was refused, because it cannot be known "
-                "for whom it asked",
-                session.name,
-                ask.method,
-                len(peers),
-            )
+            self._warn(session.name, ask.method, len(peers))
             raise FaultError(
                 SEVERAL,
                 f"{ask.method} cannot be passed on: this server is serving several clients at once, and it cannot "
@@ -77,6 +76,20 @@ class Patronage:
                 del self._elicitations[next(iter(self._elicitations))]
             self._elicitations[session.name, identity] = exchange.peer
         return await exchange.ask(ask.method, ask.params, ask.on_progress)
+
+    def _warn(self, server: str, method: str, clients: int) -> None:
+        """Tell the operator, but not each time: the server may ask in every call."""
+        now = time.monotonic()
+        if now - self._warned.get(server, -WARN_AGAIN) < WARN_AGAIN:
+            return
+        self._warned[server] = now
+        logger.warning(
+            "server %s asked for %s while it served %d clients; that was refused, because it cannot be known for "
+            "whom it asked",
+            server,
+            method,
+            clients,
+        )
 
     def _own_answer(self, ask: Ask) -> dict[str, Any]:
         if ask.method == "roots/list":

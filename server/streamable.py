@@ -39,6 +39,7 @@ CLOSE_TIMEOUT = 1
 """Seconds the last answers may take to leave."""
 
 PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
 
 _SESSION = "mcp-session-id"
 _EXPOSED = "Mcp-Session-Id, WWW-Authenticate"
@@ -247,17 +248,27 @@ class HttpListener:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _strict(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Give the SDK a request, unless it holds what Python reads but JSON has not: NaN and infinity (RFC 8259)."""
+        """Give the SDK a request, unless it is one it takes for something else.
+
+        A batch it calls wrong parameters, and it reads what Python does but JSON has not: NaN, infinity (RFC 8259).
+        """
         first: Message | None = await receive()
         body = first.get("body", b"") if first is not None else b""
-        if b"NaN" in body or b"Infinity" in body:
+        error: dict[str, object] | None = None
+        if body[:64].lstrip()[:1] == b"[":
+            error = {
+                "code": INVALID_REQUEST,
+                "message": "Batches are not part of MCP: send one message a request.",
+            }
+        elif b"NaN" in body or b"Infinity" in body:
             try:
                 from_json(body, allow_inf_nan=False)
             except ValueError as exc:
                 error = {"code": PARSE_ERROR, "message": f"This is not valid JSON: {exc}."}
-                answer = {"jsonrpc": "2.0", "id": None, "error": error}
-                await JSONResponse(answer, status_code=400)(scope, receive, send)
-                return
+        if error is not None:
+            answer = {"jsonrpc": "2.0", "id": None, "error": error}
+            await JSONResponse(answer, status_code=400)(scope, receive, send)
+            return
 
         async def again() -> Message:
             nonlocal first

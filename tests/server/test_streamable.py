@@ -417,6 +417,17 @@ async def test_what_is_no_json_is_a_parse_error(one: Serving, mode: Mode, number
         }
 
 
+@both_eras
+async def test_a_batch_is_refused_as_one(one: Serving, mode: Mode) -> None:
+    async with raw(one.url, mode) as visitor:
+        message = {"jsonrpc": "2.0", **visitor.call("f__echo")}
+        headers = {**visitor.headers_for(message), "Content-Type": "application/json"}
+        for body in (f"[{json.dumps(message)}]", " []"):
+            answer = await visitor.wire.post(visitor.url, content=body, headers=headers)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32600)
+        assert (await visitor.called("f__add", a=1, b=2))["content"][0]["text"] == "3"
+
+
 # --- beginning and ending
 
 
