@@ -95,6 +95,11 @@ class Parking:
         """How many calls are parked, or were and still run."""
         return len(self._parked)
 
+    def questions(self, exchange: Exchange) -> int:
+        """Give how many questions were asked in the course of a request so far."""
+        name = self._names.get(id(exchange))
+        return self._parked[name].numbers if name is not None else 0
+
     def is_own(self, state: Any) -> bool:
         """Tell whether a `requestState` is one of this ToolScore; the others are for the servers that made them."""
         return isinstance(state, str) and state.startswith(f"{_PREFIX}.{self._gateway}.")
@@ -176,11 +181,12 @@ class Parking:
             if question is not None and not question.answer.done() and isinstance(answer, dict):
                 question.answer.set_result(answer)
                 del parked.questions[key]
-        if parked.outcome is not None:
-            self._forget(name)
-            return parked.outcome
+        # First the questions: they may be those of another call of this client, which goes on.
         if parked.questions:
             self._put_questions(name, parked)
+        elif parked.outcome is not None:
+            self._forget(name)
+            return parked.outcome
         try:
             return await reply.future
         except asyncio.CancelledError:
@@ -197,9 +203,8 @@ class Parking:
             if name is not None:
                 self._forget(name)
         elif name is not None:
-            parked = self._parked[name]
-            parked.outcome = (member, value)
-            parked.give_up()
+            # The client comes back for it, with the answers it was asked for, or its time runs out.
+            self._parked[name].outcome = (member, value)
 
     def abandoned(self, exchange: Exchange) -> None:
         """Forget a request that was cancelled. Whoever came back and waits for its outcome is told."""

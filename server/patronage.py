@@ -62,8 +62,7 @@ class Patronage:
             )
         if not exchanges:
             return self._own_answer(ask)
-        # One that waits for its client's input already has it answer this, too; otherwise the newest is likely meant.
-        exchange = next((one for one in exchanges if one.reply is None), exchanges[-1])
+        exchange = self._asked_through(exchanges)
         if ask.method == "roots/list":
             if not offers(exchange.capabilities, ask.method, ask.params):
                 return self._own_answer(ask)
@@ -76,6 +75,15 @@ class Patronage:
                 del self._elicitations[next(iter(self._elicitations))]
             self._elicitations[session.name, identity] = exchange.peer
         return await exchange.ask(ask.method, ask.params, ask.on_progress)
+
+    def _asked_through(self, exchanges: list[Exchange]) -> Exchange:
+        """Choose in which of one client's requests it is asked; whichever it is, the server gets its answer.
+
+        A modern client repeats a request for each round of questions, a few times at the most, so they are spread:
+        over the requests that can be answered now, then those that had the fewest, the newest of them.
+        """
+        parking = self._front.parking
+        return min(reversed(exchanges), key=lambda one: (one.reply is None, parking.questions(one)))
 
     def _warn(self, server: str, method: str, clients: int) -> None:
         """Tell the operator, but not each time: the server may ask in every call."""
