@@ -73,7 +73,6 @@ class Announcer:
         self._pending: set[str] = set()
         self._events_pending = False
         self._timer: asyncio.TimerHandle | None = None
-        self._states: dict[str, str] = {}
 
     async def attach(self) -> None:
         """Begin to follow the library and the servers, which must be open."""
@@ -112,7 +111,7 @@ class Announcer:
             return
         if life.state is State.READY:
             opened.subscriptions.came_up(unit)
-            opened.tell_level(unit.name)
+            opened.tell_level(unit)
         else:
             opened.asked_roots.pop(unit.name, None)
 

@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..runners.errors import FaultError
+from ..runners.supervisor import Unit
 from ..tools.caller import CALL, MANAGE
 from ..tools.exposure import Exposure, Shown
 from ..tools.offers import OfferIndex
-from ..tools.outcome import OUTCOME_KEY, Outcome, RefusalError
+from ..tools.outcome import OUTCOME_KEY, RefusalError
 from ..tools.rows import Origin
 from .call import Call
 from .events import EVENTS_URI, Events, is_events
@@ -28,7 +29,6 @@ from .toolset import ToolSet
 logger = logging.getLogger(__name__)
 
 INVALID_PARAMS = -32602
-METHOD_NOT_FOUND = -32601
 RESOURCE_NOT_FOUND = -32002
 REFUSED = -32010
 """JSON-RPC code of a refusal where the answer is no tool result; from the range that is left to implementations."""
@@ -337,20 +337,26 @@ class _Open:
         self.subscriptions = Subscriptions(toolset.supervisor, self.index)
         self.asked_roots: dict[str, set[Peer]] = {}
         """Which clients' roots a server was told."""
+        self._level: str | None = None
+        """The least important log messages that any client wants to hear."""
         toolset.router.on_result = self.index.saw
 
     def spread_level(self) -> None:
-        """Let servers log as much as the client that wants to hear most."""
-        for unit in self.toolset.supervisor.units.values():
-            self.tell_level(unit.name)
-
-    def tell_level(self, server: str) -> None:
-        """Tell one server; see `spread_level`."""
+        """Let servers log as much as the client that wants to hear most, where that is another level than before."""
         levels = [LEVELS.index(peer.log_level) for peer in self._front.peers if peer.log_level in LEVELS]
-        unit = self.toolset.supervisor.units.get(server)
-        session = unit.session if unit is not None else None
-        if levels and session is not None and not session.modern and "logging" in session.capabilities:
-            session.ask("logging/setLevel", {"level": LEVELS[min(levels)]})
+        level = LEVELS[min(levels)] if levels else None
+        if level == self._level:
+            return
+        self._level = level
+        for unit in self.toolset.supervisor.units.values():
+            self.tell_level(unit)
+
+    def tell_level(self, unit: Unit) -> None:
+        """Tell one server, which may have just come up; see `spread_level`."""
+        session = unit.session
+        if self._level is None or session is None or session.modern or "logging" not in session.capabilities:
+            return
+        session.ask("logging/setLevel", {"level": self._level})
 
     def roots_changed(self, peer: Peer) -> None:
         """Tell every server that asked for this client's roots."""
@@ -387,6 +393,3 @@ def _renamed(result: dict[str, Any], inner: str, shown: str) -> dict[str, Any]:
             for item in contents
         ],
     }
-
-
-__all__ = ["EXPRESS", "Front", "Outcome", "origin_of"]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from ..tools.replace import next_step, replace_file
 from .home import HomeError
 
 _SETTLED = 100_000_000
@@ -69,20 +69,8 @@ class PrivateFile(Generic[_T]):
         Raises:
             PrivateFileError: If it cannot be written; it is then as it was.
         """
-        new = self.path.with_name(f".{self.path.name}.new")
         try:
-            new.unlink(missing_ok=True)
-            try:
-                with open(new, "xb", opener=_private) as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                new.replace(self.path)
-                _settle(self.path.parent)
-            except BaseException:
-                with suppress(OSError):
-                    new.unlink(missing_ok=True)
-                raise
+            replace_file(self.path, content)
         except OSError as error:
             raise _failed(self.path, "written", error) from error
 
@@ -134,29 +122,8 @@ def _not_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe in its place must not hold us up
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 def _failed(path: Path, done: str, error: OSError) -> PrivateFileError:
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
-            step = "Free some space and try again; nothing was changed."
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            step = "Make it and its folder readable and writable for this user alone."
-        case _:
-            step = "Check the file and its folder."
-    return PrivateFileError(f"The file {path} cannot be {done}: {error.strerror}. {step}")
-
-
-def _settle(folder: Path) -> None:
-    """Make a rename outlast a power cut, where a folder can be synced."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    return PrivateFileError(f"The file {path} cannot be {done}: {error.strerror}. {next_step(error)}")
 
 
 if sys.platform == "win32":

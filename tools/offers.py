@@ -133,11 +133,6 @@ class OfferIndex:
                 return name, template
         return self.find_resource(template)
 
-    def shown_uri(self, server: str, uri: str) -> str:
-        """Give the uri under which clients know a server's resource."""
-        owner = self._current().uris.get(uri)
-        return uri if owner is None or owner[0] == server else f"{WRAPPED}{server}/{uri}"
-
     def _current(self) -> _Index:
         if self._index.version != self._library.version:
             self._index = self._made()

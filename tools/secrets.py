@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import stat
@@ -13,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import SecretsError
+from .replace import next_step, replace_file
 
 _Stamp = tuple[int, int, int]
 
@@ -127,41 +127,18 @@ class Secrets:
         )
 
     def _write(self, values: dict[str, str]) -> None:
-        # One name for every attempt: one that was killed leaves at most one such file, until the next.
-        new = self._path.with_name(f".{self._path.name}.new")
         content = json.dumps(values, indent=2, sort_keys=True).encode() + b"\n"
         try:
-            new.unlink(missing_ok=True)
-            try:
-                with open(new, "xb", opener=_private) as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                    status = os.fstat(file.fileno())
-                new.replace(self._path)
-            except BaseException:
-                with suppress(OSError):
-                    new.unlink(missing_ok=True)
-                raise
-            _settle(self._path.parent)
+            status = replace_file(self._path, content)
         except OSError as error:
             raise self._failed("written", error) from error
         self._values = values
         self._stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
 
     def _failed(self, done: str, error: OSError) -> SecretsError:
-        match error.errno:
-            case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
-                step = "Free some space and try again; nothing was changed."
-            case errno.EACCES | errno.EPERM | errno.EROFS:
-                step = "Make it and its folder readable and writable for this user alone."
-            case _:
-                step = "Check the file and its folder."
-        return SecretsError(f"The secrets file {self._path} cannot be {done}: {error.strerror}. {step}")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+        return SecretsError(
+            f"The secrets file {self._path} cannot be {done}: {error.strerror}. {next_step(error)}"
+        )
 
 
 if sys.platform == "win32":
@@ -186,13 +163,3 @@ else:
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
-
-
-def _settle(folder: Path) -> None:
-    """Make a rename outlast a power cut, where a folder can be synced."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
