@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .keeping import Keeping
+
 Report = Callable[[float, float | None, str], Awaitable[None]]
 """Receives progress: how far, out of how much (`None` where unknown), and what is being done."""
 
@@ -97,6 +99,7 @@ class Installation(BaseModel):
         version: The version really installed.
         constraints: Version constraints its environment was made with, kept for every later rebuild.
         candidates: Other entry points that were found, for the error that offers them.
+        keeping: What is set for this server alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -111,3 +114,4 @@ class Installation(BaseModel):
     version: str | None = None
     constraints: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
+    keeping: Keeping = Keeping()

@@ -331,7 +331,7 @@ class _Open:
     def __init__(self, front: Front, toolset: ToolSet) -> None:
         self._front = front
         self.toolset = toolset
-        own = [tool.definition for tool in OWN_TOOLS]
+        own = [tool.definition for tool in OWN_TOOLS if tool.listed]
         self.shown = Shown(toolset.library, front.exposure, own)
         self.index = OfferIndex(toolset.library, front.exposure.server)
         self.subscriptions = Subscriptions(toolset.supervisor, self.index)

@@ -26,6 +26,7 @@ class OwnTool:
         result: Model of its structured result; `None` where it passes a server's result through, because
             clients reject a result that does not fit a declared schema.
         hints: Its annotations (MCP `ToolAnnotations`).
+        listed: Whether clients are shown it by default; any other is found and called like a server's tool.
     """
 
     name: str
@@ -34,6 +35,7 @@ class OwnTool:
     arguments: type[m.Arguments]
     result: type[BaseModel] | None
     hints: dict[str, bool] = field(default_factory=dict)
+    listed: bool = True
 
     @cached_property
     def definition(self) -> dict[str, Any]:
