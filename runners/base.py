@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .errors import AuthorizationNeededError, StartError
+from .log_read import LogFolder
 from .spec import Candidate, Installation, Report, silent
 
 Message = dict[str, Any]
@@ -192,9 +194,16 @@ class BaseRunner(ABC):
     async def health_check(self, server_id: str) -> Health:
         """Tell whether a server is alive. Never disturbs one that is busy."""
 
+    @property
     @abstractmethod
+    def log_folder(self) -> LogFolder:
+        """What reads the servers' logs, also after they ended."""
+
     async def logs(self, server_id: str, lines: int = 100) -> list[str]:
-        """Give the last lines of a server's standard error, also after it ended."""
+        """Give the last lines of a server's standard error, with time and level, also after it ended."""
+        name = server_id.partition("#")[0]
+        found, _place = await asyncio.to_thread(self.log_folder.tail, name, lines)
+        return [str(line) for line in found]
 
     @abstractmethod
     async def diagnose(self, server_id: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from .base import Child, Diagnosis
-from .spec import Installation
+from .spec import Installation, ServerSpec
 
 SDK_TWO = re.compile(
     r"No module named 'mcp\.server\.fastmcp'"
@@ -25,13 +26,54 @@ TRANSPORT = re.compile(r"(?<![\w-])(--transport|--stdio|stdio)(?![\w-])")
 LISTENING = re.compile(r"Uvicorn running on|listening on (?:port|http)|Running on http", re.IGNORECASE)
 
 
-def diagnose(installation: Installation, child: Child | None, problem: str) -> Diagnosis:
+TAKEN = re.compile(
+    r"EADDRINUSE|AddrInUse|address already in use|only one usage of each socket address"
+    r"|port:? \d+ (?:is|was) (?:already )?in use|java\.net\.BindException",
+    re.IGNORECASE,
+)
+"""How Python, Node, Rust, Go and Java say that somebody else listens on a port already."""
+
+PORT = re.compile(
+    r"""
+    \('[^'\n]*',\s*(?P<pair>\d{1,5})\b       # Python: on address ('127.0.0.1', 8123)
+    | (?:\d+\.\d+\.\d+\.\d+|localhost|[]*\s]|::):(?P<colon>\d{1,5})(?![\d.])  # Node :::8123, Go :8123, 127.0.0.1:8123
+    | \bport[ :=]+(?P<word>\d{1,5})\b          # Java: Port 8123 was already in use; Node: port: 8123
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Where those sentences name it."""
+
+
+def taken_port(text: str, spec: ServerSpec) -> int | None:
+    """Find the port that a server could not listen on, in what it wrote; 0 where it does not say which."""
+    if (said := TAKEN.search(text)) is None:
+        return None
+    # Its own line first, then those around it: Node names the port a few lines below.
+    begin, end = text.rfind("\n", 0, said.start()) + 1, text.find("\n", said.end())
+    line = text[begin : end if end >= 0 else None]
+    for part in (line, text[begin : said.end() + 600], text[max(0, begin - 300) : begin]):
+        for found in PORT.finditer(part):
+            port = int(found["pair"] or found["colon"] or found["word"])
+            if 0 < port < 65536:
+                return port
+    url = spec.url or ""
+    fixed = re.search(r":(\d{1,5})(?:/|$)", url)
+    return int(fixed[1]) if fixed else 0
+
+
+def diagnose(
+    installation: Installation,
+    child: Child | None,
+    problem: str,
+    port_owner: Callable[[int], str] | None = None,
+) -> Diagnosis:
     """Explain a failed start.
 
     Args:
         installation: What was started.
         child: What is left of it; `None` if it was never started.
         problem: What the one who started it saw.
+        port_owner: Says who has a port.
     """
     if child is None or child.pid is None:
         return Diagnosis(problem, "")
@@ -49,13 +91,18 @@ def diagnose(installation: Installation, child: Child | None, problem: str) -> D
         hints.append(
             "It was written for version 1 of the MCP SDK; its own environment needs the constraint mcp<2."
         )
-    if offered := TRANSPORT.search(said):
+    port = taken_port(said, installation.spec)
+    if port is not None:
+        which = f"Port {port}" if port else "The port it listens on"
+        by = f" by {port_owner(port)}" if port and port_owner is not None else " by somebody else"
+        hints.append(f"{which} is taken{by}: stop that, or give this server another port in its args or env.")
+    elif offered := TRANSPORT.search(said):
         if USAGE.search(said):
             extra = {"--transport": '["--transport", "stdio"]'}.get(offered[1], f'["{offered[1]}"]')
             hints.append(f"It names an argument for its transport: try again with args {extra}.")
     elif USAGE.search(said):
         hints.append("It printed its usage: it may need arguments; give them in args.")
-    if LISTENING.search(said):
+    if port is None and LISTENING.search(said):
         hints.append(
             "It seems to listen on a port instead of its standard input: start it in its stdio mode, or register "
             "it with both a command and a url."

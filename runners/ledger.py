@@ -9,11 +9,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import psutil
 
 from .environment import MARKER
+
+LOOKS = 3
+"""How often a process without any environment is looked at."""
+
+PASSES = 50
+"""How often new processes are looked at, so that those that start each other come to an end."""
 
 
 class Ledger:
@@ -27,13 +36,21 @@ class Ledger:
         self._path = path
         self._me = {"owner": os.getpid(), "owner_started": psutil.Process().create_time()}
 
-    def add(self, server_id: str, pid: int, marker: str) -> None:
-        """Write down a child that was just started."""
+    def add(self, server_id: str, pid: int, marker: str, guardian: int | None = None) -> None:
+        """Write down a child that was just started.
+
+        Args:
+            server_id: The server it is.
+            pid: Its process id.
+            marker: The value of `environment.MARKER` in its environment.
+            guardian: Process id of the guardian that started it, for whoever looks for it.
+        """
         try:
             started = psutil.Process(pid).create_time()
         except psutil.NoSuchProcess:
             return
-        row = {**self._me, "server": server_id, "pid": pid, "started": started, "marker": marker}
+        row = {**self._me, "guardian": guardian, "server": server_id}
+        row |= {"pid": pid, "started": started, "marker": marker}
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "ab") as file:
             file.write(json.dumps(row).encode() + b"\n")
@@ -58,7 +75,7 @@ class Ledger:
                 rows.append(line)
             else:
                 left[marker] = server
-        ended = {left[marker] for marker in _kill(marked(*left))} if left else set()
+        ended = {left[marker] for marker in end_marked(left)} if left else set()
         self._write(rows)
         return sorted(ended)
 
@@ -76,45 +93,80 @@ class Ledger:
         temporary.replace(self._path)
 
 
-def kill_marked(marker: str) -> int:
-    """End every process that carries a marker in its environment, wherever it moved to.
+def kill_marked(*markers: str) -> int:
+    """End every process that carries one of some markers in its environment, wherever it moved to.
+
+    Looks at all processes of the machine: not for the event loop.
 
     Returns:
         How many were ended.
     """
-    return len(_kill(marked(marker)))
+    return len(end_marked(markers))
 
 
-def _kill(found: list[tuple[str, psutil.Process]]) -> list[str]:
-    killed = []
-    for marker, process in found:
-        try:
-            process.kill()
-            killed.append(marker)
-        except psutil.Error:
-            continue
-    return killed
-
-
-def marked(*markers: str) -> list[tuple[str, psutil.Process]]:
-    """Give the living processes that carry one of some markers, in one look at all processes."""
-    found = []
+def end_marked(markers: Collection[str]) -> list[str]:
+    """Do the same, and give the marker of each that was ended."""
     proofs = {f"{MARKER}={marker}".encode(): marker for marker in markers}
-    proc = Path("/proc/self").is_dir()
-    for pid in psutil.pids():
-        try:
-            if proc:
-                variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            else:
-                variables = [f"{MARKER}={psutil.Process(pid).environ().get(MARKER)}".encode()]
-            marker = next((proofs[variable] for variable in variables if variable in proofs), None)
-            if marker is not None and pid != os.getpid():
-                process = psutil.Process(pid)
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    found.append((marker, process))
-        except (OSError, psutil.Error):
-            continue
-    return found
+    ended: list[str] = []
+    seen = {os.getpid()}
+    blank: Counter[int] = Counter()
+    for _ in range(PASSES):
+        # One that starts another and ends is a new process in each pass, and a pass over the new ones is short.
+        fresh = [pid for pid in psutil.pids() if pid not in seen]
+        missed = False
+        for pid in fresh:
+            try:
+                found = _end_if_marked(pid, proofs)
+            except (OSError, psutil.Error):
+                missed = missed or not psutil.pid_exists(pid)
+                continue
+            if found == "":  # it has just ended, or becomes another program, or is one of the kernel's
+                blank[pid] += 1
+                missed = True
+                if blank[pid] < LOOKS:
+                    continue
+            elif found is not None:
+                ended.append(found)
+                missed = True
+            seen.add(pid)
+        if not missed:
+            break
+    return ended
+
+
+def _end_if_marked(pid: int, proofs: Mapping[bytes, str]) -> str | None:
+    """Kill a process if it carries one of some markers, without ever hitting a later one of the same id.
+
+    Returns:
+        The marker, or nothing; an empty text where the environment cannot be seen now.
+
+    Raises:
+        OSError: If it has gone, or is none of this user's.
+        psutil.Error: For the same reasons.
+    """
+    if not (hasattr(os, "pidfd_open") and Path("/proc/self").is_dir()):
+        process = psutil.Process(pid)
+        marker = proofs.get(f"{MARKER}={process.environ().get(MARKER)}".encode())
+        if marker is not None and process.status() != psutil.STATUS_ZOMBIE:
+            process.kill()
+            return marker
+        return None
+    environment = Path(f"/proc/{pid}/environ")
+    variables = environment.read_bytes()
+    if not _marker_in(variables, proofs):
+        return None if variables else ""
+    held = os.pidfd_open(pid)
+    try:
+        marker = _marker_in(environment.read_bytes(), proofs)  # once more: now it cannot be another
+        if marker is not None:
+            signal.pidfd_send_signal(held, signal.SIGKILL)
+    finally:
+        os.close(held)
+    return marker
+
+
+def _marker_in(environment: bytes, proofs: Mapping[bytes, str]) -> str | None:
+    return next((proofs[variable] for variable in environment.split(b"\0") if variable in proofs), None)
 
 
 def _is(pid: int, started: float) -> psutil.Process | None:

@@ -16,7 +16,7 @@ class State(StrEnum):
     """Where a server is in its life."""
 
     STOPPED = "STOPPED"
-    INSTALLING = "INSTALLING"
+    INSTALLING = "INSTALLING"  # a launcher such as npx or uvx downloads what it is to start
     STARTING = "STARTING"
     READY = "READY"
     BACKOFF = "BACKOFF"
@@ -27,9 +27,9 @@ class State(StrEnum):
 class Event(StrEnum):
     """What can happen to it."""
 
-    INSTALL = "install"
-    INSTALLED = "installed"
     START = "start"
+    FETCHING = "fetching"
+    FETCHED = "fetched"
     STARTED = "started"
     START_FAILED = "start failed"
     START_REFUSED = "start refused"
@@ -40,10 +40,6 @@ class Event(StrEnum):
 
 
 TABLE: dict[tuple[State, Event], State] = {
-    (State.STOPPED, Event.INSTALL): State.INSTALLING,
-    (State.FAILED, Event.INSTALL): State.INSTALLING,
-    (State.INSTALLING, Event.INSTALLED): State.STOPPED,
-    (State.INSTALLING, Event.START_REFUSED): State.FAILED,
     (State.STOPPED, Event.START): State.STARTING,
     (State.FAILED, Event.START): State.STARTING,
     (State.BACKOFF, Event.START): State.STARTING,
@@ -51,6 +47,12 @@ TABLE: dict[tuple[State, Event], State] = {
     (State.STARTING, Event.STARTED): State.READY,
     (State.STARTING, Event.START_FAILED): State.BACKOFF,
     (State.STARTING, Event.START_REFUSED): State.FAILED,
+    (State.STARTING, Event.FETCHING): State.INSTALLING,
+    (State.INSTALLING, Event.FETCHED): State.STARTING,
+    (State.INSTALLING, Event.STARTED): State.READY,
+    (State.INSTALLING, Event.START_FAILED): State.BACKOFF,
+    (State.INSTALLING, Event.START_REFUSED): State.FAILED,
+    (State.INSTALLING, Event.STOP): State.STOPPING,
     (State.READY, Event.EXITED): State.BACKOFF,
     (State.STARTING, Event.STOP): State.STOPPING,
     (State.READY, Event.STOP): State.STOPPING,
@@ -59,6 +61,9 @@ TABLE: dict[tuple[State, Event], State] = {
     (State.STOPPING, Event.STOPPED): State.STOPPED,
 }
 """What follows from what. A pair that is not here changes nothing: the event came too late, or says nothing new."""
+
+UP_TO_LIMIT = frozenset({Event.START_FAILED, Event.EXITED})
+"""Events after which a server is FAILED instead, once they were more than the policy allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +124,7 @@ class Lifecycle:
         following = TABLE.get((self.state, event))
         if following is None:
             return self.state
-        if event in (Event.START_FAILED, Event.EXITED):
+        if event in UP_TO_LIMIT:
             if self.state is State.READY and now - self.since >= self.policy.stable_after:
                 self.failures = 0
             self.failures += 1
@@ -127,7 +132,7 @@ class Lifecycle:
                 following = State.FAILED
         if following is State.STARTING and self.state is State.BACKOFF:
             self.restarts += 1
-        if event in (Event.STOP, Event.INSTALL) or (event is Event.START and self.state is not State.BACKOFF):
+        if event is Event.STOP or (event is Event.START and self.state is not State.BACKOFF):
             self.failures = self.restarts = 0
         self.retry_at = now + self._delay() if following is State.BACKOFF else None
         if reason is not None:
@@ -144,3 +149,17 @@ class Lifecycle:
         )  # more would overflow, and is over max_delay anyway
         delay = min(policy.first_delay * growth, policy.max_delay)
         return delay * (1 + policy.jitter * (2 * self.random() - 1))
+
+
+def diagram() -> str:
+    """Draw the table, as a Mermaid state diagram; `docs/lifecycle.md` holds it."""
+    lines = ["stateDiagram-v2", "    [*] --> STOPPED"]
+    for (state, event), following in TABLE.items():
+        lines.append(f"    {state} --> {following}: {event}")
+        if event in UP_TO_LIMIT:
+            lines.append(f"    {state} --> {State.FAILED}: {event}, too often")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(diagram())

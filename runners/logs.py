@@ -1,58 +1,55 @@
-"""A server's standard error on disk: lines with their time, in two files of bounded size."""
+"""What servers write on standard error: lines with time and level, in rotating files of bounded size."""
 
 from __future__ import annotations
 
-import os
-import time
 from collections import deque
-from io import BufferedWriter
 from pathlib import Path
 
-MAX_BYTES = 4 * 1024 * 1024
-"""Size at which a log moves to `NAME.log.1`, replacing the one before."""
+from .log_file import FILES, MAX_BYTES, LogFile, files_of
+from .log_level import level_of
+from .log_line import stamp
+from .log_mask import Mask
 
 TAIL_LINES = 60
 """Lines kept in memory to explain a failure without reading the file."""
 
+LONGEST_LOG_LINE = 64 * 1024
+"""Bytes of one line; the rest of a longer one is dropped."""
+
 
 class ServerLog:
-    """What one server wrote on standard error. Losing the disk loses lines, never the server.
+    """What one server wrote in one life, or in several. Losing the disk loses lines, never the server.
 
     Args:
         path: The file; its folder must exist.
+        file: The same, where several instances of one server write into it.
+        instance: Which of them this is, such as `#2`; it is put into its lines.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, file: LogFile | None = None, instance: str = "") -> None:
         self.path = path
+        self.masks = Mask()
+        """Takes the values of the server's secrets out of all that is written and told."""
+        self._file = file or LogFile(path)
+        self._instance = instance
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
-        self._file: BufferedWriter | None = None
-        self._size = 0
+        self._level = "INFO"
 
     def write(self, line: str) -> None:
-        """Add one line."""
+        """Add one line. It has the level it shows, or as a continuation that of the line before."""
+        line = self.masks(line)
+        if len(line) > LONGEST_LOG_LINE // 4:
+            line = _shortened(line)
         self._tail.append(line)
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
-        data = f"{stamp}Z {line}\n".encode("utf-8", "replace")
-        try:
-            if self._file is None:
-                descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-                self._file = os.fdopen(descriptor, "ab")
-                self._size = self.path.stat().st_size
-            if self._size + len(data) > MAX_BYTES:
-                self._rotate()
-            self._file.write(data)
-            self._file.flush()
-            self._size += len(data)
-        except OSError:
-            self.close()
+        self._level = level_of(line) or self._level
+        self._put(self._level, line)
 
-    def _rotate(self) -> None:
-        assert self._file is not None
-        self._file.close()
-        self.path.replace(self.path.with_name(self.path.name + ".1"))
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._file = os.fdopen(descriptor, "ab")
-        self._size = 0
+    def note(self, level: str, text: str) -> None:
+        """Add a line of ToolScore's own about this server; it is not in the tail, which explains failures."""
+        self._put(level, f"[toolscore] {self.masks(text)}")
+
+    def _put(self, level: str, text: str) -> None:
+        self._file.write(f"{stamp()} {level}{self._instance} {text}\n".encode("utf-8", "replace"))
 
     def tail(self, limit: int = 4096) -> str:
         """Give the end of what was written since the last `mark`, at most `limit` characters."""
@@ -62,23 +59,62 @@ class ServerLog:
     def mark(self) -> None:
         """Forget the tail: a new life of the server begins."""
         self._tail.clear()
+        self._level = "INFO"
 
     def close(self) -> None:
-        """Close the file; a later `write` opens it again."""
-        file, self._file = self._file, None
-        if file is not None:
-            try:
-                file.close()
-            except OSError:
-                # A full disk shows at the flush of a close too; there is nothing left to save.
-                return
+        """Write what waits and close the file; a later `write` opens it again."""
+        self._file.close()
 
 
-def read_lines(path: Path, lines: int) -> list[str]:
-    """Give the last `lines` lines of a log and of the file it was rotated to."""
-    found: list[str] = []
-    for file in (path, path.with_name(path.name + ".1")):
-        if len(found) < lines and file.exists():
-            text = file.read_bytes().decode("utf-8", "replace").splitlines()
-            found = text[-(lines - len(found)) :] + found
-    return found
+class Logs:
+    """The logs of all servers: one for each, into which all instances of it write.
+
+    Args:
+        folder: Where they are.
+        max_bytes: Bytes of one file.
+        files: Files of one log, the newest included.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int = MAX_BYTES, files: int = FILES) -> None:
+        self.folder = folder
+        self._max_bytes = max_bytes
+        self._files = files
+        self._open: dict[str, LogFile] = {}
+
+    def of(self, server_id: str) -> ServerLog:
+        """Give a log to write into.
+
+        Args:
+            server_id: A server's name, or `NAME#NUMBER` for one of its instances.
+        """
+        name, mark, instance = server_id.partition("#")
+        path = log_path(self.folder, name)
+        file = self._open.get(name)
+        if file is None:
+            file = self._open[name] = LogFile(path, self._max_bytes, self._files)
+        return ServerLog(path, file, f"{mark}{instance}")
+
+    def remove(self, server_id: str) -> None:
+        """Delete a server's log, the older files too."""
+        name = server_id.partition("#")[0]
+        if (file := self._open.pop(name, None)) is not None:
+            file.close()
+        for path in files_of(log_path(self.folder, name)):
+            path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Write what waits and close all files."""
+        for file in self._open.values():
+            file.close()
+
+
+def log_path(folder: Path, name: str) -> Path:
+    """Give the newest file of a log."""
+    return folder / f"{name}.log"
+
+
+def _shortened(line: str) -> str:
+    data = line.encode("utf-8", "replace")
+    if len(data) <= LONGEST_LOG_LINE:
+        return line
+    return data[: LONGEST_LOG_LINE - 3].decode("utf-8", "ignore") + "…"

@@ -25,11 +25,10 @@ def raise_limit() -> None:
             _before = (soft, hard)
 
 
-def restore_limit(pid: int) -> None:
-    """Give a process that was just started the limit this one had at first."""
+def child_limits() -> dict[int, tuple[int, int]]:
+    """Give the limits a child is to have because they are not this process's own."""
     if sys.platform != "linux" or _before is None:
-        return
+        return {}
     import resource
 
-    with suppress(OSError, ValueError):  # it may be gone
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, _before)
+    return {resource.RLIMIT_NOFILE: _before}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import RunnerError
+from .keeping import Kept
 from .lifecycle import RestartPolicy, State
 from .patron import Patron
 from .spec import Installation
@@ -18,17 +19,17 @@ class SupervisorOptions:
 
     Attributes:
         client_info: Name and version ToolScore introduces itself with.
-        start_timeout: Seconds from the start of a server to its tool list.
-        start_concurrency: Servers started at the same time.
-        max_memory: Bytes a server may use with all it started; 0 for no limit.
+        kept: What holds for every server that has nothing else set for itself.
+        start_concurrency: Servers that are hard at work on their start at the same time.
+        fetch_timeout: Seconds a launcher such as npx or uvx may take to download what it starts.
         policy: When to restart.
         patron: Takes what servers ask and tell by themselves.
     """
 
     client_info: dict[str, Any]
-    start_timeout: float = 30.0
+    kept: Kept = field(default_factory=Kept)
     start_concurrency: int = 8
-    max_memory: int = 0
+    fetch_timeout: float = 900.0
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     patron: Patron | None = None
 
@@ -48,8 +49,14 @@ class NotReadyError(RunnerError):
 
 
 def policy_for(installation: Installation, policy: RestartPolicy) -> RestartPolicy:
-    """Never give up on an endpoint: nothing is started there, and it may be away for as long as it likes."""
-    return replace(policy, limit=sys.maxsize) if installation.spec.command is None else policy
+    """Give the policy of one server.
+
+    An endpoint is never given up: nothing is started there, and it may be away for as long as it likes.
+    """
+    if installation.spec.command is None:
+        return replace(policy, limit=sys.maxsize)
+    limit = installation.keeping.restart_limit
+    return policy if limit is None else replace(policy, limit=limit)
 
 
 def with_tail(text: str, stderr: str, limit: int = 1500) -> str:

@@ -16,6 +16,7 @@ from typing import IO, cast
 from .base import Message
 from .codec import FrameError, decode, encode, refused_answer
 from .errors import ChildGoneError
+from .log_budget import LINES_PER_TURN, Throttle
 
 MAX_LINE = 128 * 1024 * 1024
 """Bytes of one message; a server that writes more without a line end is cut off, not a reason to grow."""
@@ -23,8 +24,12 @@ MAX_LINE = 128 * 1024 * 1024
 NOISE_LINES = 40
 """How many lines that are no JSON-RPC are kept to explain a failed start."""
 
-LONGEST_LOG_LINE = 64 * 1024
-"""Bytes of one line of standard error; the rest of a longer one is dropped."""
+LONGEST_STDERR_LINE = 68 * 1024
+"""Bytes of one line of standard error; the rest of a longer one is dropped. A log keeps a little less of it, so that
+no secret is cut in two before it is masked."""
+
+NOISE_LENGTH = 500
+"""Characters that are kept of a line of noise."""
 
 WRITE_HIGH_WATER = 4 * 1024 * 1024
 """Bytes waiting for a server that does not read, from where on its writers wait too."""
@@ -108,12 +113,18 @@ class PipeChannel(asyncio.Protocol):
     """The line to a server over its standard streams.
 
     Lines on its standard output that are no JSON objects are kept apart as noise: banners there are common and
-    must not end the session.
+    must not end the session. A server that floods with them is read slowly.
     """
 
     def __init__(self, describe: Callable[[], str] = lambda: "the server closed its output") -> None:
         self._splitter = LineSplitter()
         self._describe = describe
+        self.mask: Callable[[str], str] = lambda text: text
+        """Takes secrets out of the noise."""
+        self.note: Callable[[str], None] = lambda _text: None
+        """Told when the server floods."""
+        self._throttle = Throttle(self._flooded, "standard output")
+        self._held: list[bytes] = []
         self._receive: Callable[[Message], None] | None = None
         self._early: list[Message] = []
         self._noise: deque[str] = deque(maxlen=NOISE_LINES)
@@ -140,6 +151,7 @@ class PipeChannel(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the reading side."""
         self._reader = cast(asyncio.ReadTransport, transport)
+        self._throttle.attach(transport)
 
     def data_received(self, data: bytes) -> None:
         """Split what arrived and hand on the messages."""
@@ -153,27 +165,67 @@ class PipeChannel(asyncio.Protocol):
         if not self._wide_in and self._splitter.pending >= NARROW_PIPE:
             self._wide_in = True
             widen(self._reader)
-        for line in lines:
+        if self._held:
+            self._held += lines
+        else:
+            self._take(lines, LINES_PER_TURN)
+
+    def _take(self, lines: list[bytes], most: int) -> None:
+        """Hand on messages; after so many lines of noise, hold the rest back until everybody had a turn."""
+        noise = size = 0
+        rest = iter(lines)
+        for line in rest:
             if not line or line.isspace():
-                continue
-            try:
-                message = decode(line)
-            except FrameError as exc:
-                refused = refused_answer(line, str(exc))
-                if refused is None:
-                    self._noise.append(line[:500].decode("utf-8", "replace"))
-                    continue
-                message = refused
-            if self._receive is None:
-                self._early.append(message)
+                noise += 1
+                size += len(line)
             else:
-                self._receive(message)
+                try:
+                    message = decode(line)
+                except FrameError as exc:
+                    refused = refused_answer(line, str(exc))
+                    if refused is None:
+                        noise += 1
+                        size += len(line)
+                        self._keep_noise(line)
+                        if noise >= most:
+                            self._held = list(rest)
+                            break
+                        continue
+                    message = refused
+                if self._receive is None:
+                    self._early.append(message)
+                else:
+                    self._receive(message)
+        if noise:
+            self._throttle.charge(size, noise)
+            if self._held:
+                self._throttle.yield_to_others(self._go_on)
+            else:
+                self._throttle.settle()
+
+    def _go_on(self) -> None:
+        lines, self._held = self._held, []
+        self._take(lines, LINES_PER_TURN)
+
+    def _keep_noise(self, line: bytes) -> None:
+        text = line[:LONGEST_STDERR_LINE].decode("utf-8", "replace")
+        self._noise.append(self.mask(text)[:NOISE_LENGTH])
+
+    def _flooded(self, text: str) -> None:
+        self.note(text)
+
+    def hurry(self) -> None:
+        """Hold nothing back any more: the server has ended."""
+        self._throttle.lift()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that nothing more will come."""
+        self._throttle.stop()
+        lines, self._held = self._held, []
+        self._take(lines, len(lines) + 1)
         rest = self._splitter.rest()
         if rest and not rest.isspace():
-            self._noise.append(rest[:500].decode("utf-8", "replace"))
+            self._keep_noise(rest)
         self._line_lost()
 
     def _input_lost(self, exc: Exception | None) -> None:
@@ -271,36 +323,77 @@ class _WriteSide(asyncio.BaseProtocol):
 
 
 class StderrReader(asyncio.Protocol):
-    """Reads a server's standard error, always: 64 KiB left in that pipe would stop the server."""
+    """Reads a server's standard error, always: 64 KiB left in that pipe would stop the server.
 
-    def __init__(self, line: Callable[[str], None]) -> None:
+    One that floods is read slowly.
+
+    Args:
+        line: Takes each line.
+        note: Told when the server floods; by default that is a line like any other.
+    """
+
+    def __init__(self, line: Callable[[str], None], note: Callable[[str], None] | None = None) -> None:
         self._line = line
-        self._splitter = LineSplitter(LONGEST_LOG_LINE)
+        self._splitter = LineSplitter(LONGEST_STDERR_LINE)
+        self._skipping = False
         self._transport: asyncio.BaseTransport | None = None
+        self._throttle = Throttle(
+            note or (lambda text: line(f"[toolscore] WARNING: {text}")), "standard error"
+        )
+        self._held: deque[bytes] = deque()
         self.closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = transport
+        self._throttle.attach(transport)
 
     def abandon(self) -> None:
         """Read no further: what still holds the other end may live on for ever."""
         if self._transport is not None:
             self._transport.close()
 
+    def hurry(self) -> None:
+        """Hold nothing back any more: the server has ended."""
+        self._throttle.lift()
+
     def data_received(self, data: bytes) -> None:
         """Hand on whole lines."""
+        lines = self._split(data)
+        self._throttle.charge(len(data), len(lines))
+        self._held += lines
+        self._work()
+
+    def _split(self, data: bytes) -> list[bytes]:
+        if self._skipping:  # the end of a line whose beginning was long enough
+            _dropped, end, data = data.partition(b"\n")
+            self._skipping = not end
         try:
-            lines = self._splitter.feed(data)
+            return self._splitter.feed(data)
         except FrameError:
-            lines = [self._splitter.rest()]
-            self._splitter = LineSplitter(LONGEST_LOG_LINE)
-        for line in lines:
-            self._line(line[:LONGEST_LOG_LINE].decode("utf-8", "replace").rstrip("\r"))
+            line = self._splitter.rest()
+            self._splitter = LineSplitter(LONGEST_STDERR_LINE)
+            self._skipping = True
+            return [line]
+
+    def _work(self) -> None:
+        """Hand on some lines now and the rest in the next turns, so that nobody waits for a flood."""
+        for _ in range(min(len(self._held), LINES_PER_TURN)):
+            self._hand_on(self._held.popleft())
+        if self._held:
+            self._throttle.yield_to_others(self._work)
+        else:
+            self._throttle.settle()
+
+    def _hand_on(self, line: bytes) -> None:
+        self._line(line[:LONGEST_STDERR_LINE].decode("utf-8", "replace").rstrip("\r"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hand on the last words."""
+        self._throttle.stop()
+        while self._held:
+            self._hand_on(self._held.popleft())
         rest = self._splitter.rest()
         if rest:
-            self._line(rest.decode("utf-8", "replace"))
+            self._hand_on(rest)
         self.closed.set()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
+import sys
 
 from .errors import StartError
 
@@ -49,10 +51,26 @@ class PortRange:
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
     """Tell whether a TCP server could listen on `port` now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    return _refusal(port, host) is None
+
+
+def is_taken(port: int, host: str = "127.0.0.1") -> bool:
+    """Tell whether somebody else has `port` now. One that may not be listened on at all is not taken."""
+    return _refusal(port, host) == errno.EADDRINUSE
+
+
+def _refusal(port: int, host: str) -> int | None:
+    """Try to bind, as a server would; give the error's number."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            if sys.platform == "win32":  # where SO_REUSEADDR means to take a port away from its owner
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+            else:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+    except OSError as exc:
+        return exc.errno or errno.EINVAL
+    return None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -16,14 +18,19 @@ from .base import BaseRunner, Channel, Child, Diagnosis, Health
 from .diagnosis import diagnose
 from .environment import child_environment
 from .errors import AuthorizationNeededError, SpecError, StartError
+from .guard import Guard
 from .ledger import Ledger
-from .logs import ServerLog, read_lines
+from .log_file import FILES, MAX_BYTES
+from .log_mask import Mask, SeenValues
+from .log_read import LogFolder
+from .logs import Logs
+from .port_owner import local_port, owner, stranger, taken
 from .ports import PortRange
 from .process_child import ProcessChild
 from .programs import find_program
 from .remote import HttpChannel, RemoteChild, WebSocketChannel, is_sse, shown
 from .spec import Candidate, Installation, Report, ServerSpec, silent
-from .template import expand_spec
+from .template import expand_spec, variables
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class ProcessOptions:
         node: Node program; found when `None`.
         secret: Looks up `${secret:KEY}`.
         vault: Keeps what OAuth grants for servers over HTTP; without one there is no OAuth.
+        log_bytes: Bytes of one file of a log.
+        log_files: Files of one log, the newest included.
         environ: ToolScore's environment.
     """
 
@@ -58,7 +67,17 @@ class ProcessOptions:
     node: str | None = None
     secret: Callable[[str], str | None] = lambda _key: None
     vault: TokenVault | None = None
+    log_bytes: int = MAX_BYTES
+    log_files: int = FILES
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+
+Lend = Callable[[str, frozenset[str]], Awaitable[Mapping[str, str]]]
+"""Gives the values of environment variables that a server wants and ToolScore has not, as far as somebody has them."""
+
+
+async def _nobody_lends(_server: str, _names: frozenset[str]) -> Mapping[str, str]:
+    return {}
 
 
 class ProcessRunner(BaseRunner):
@@ -68,18 +87,32 @@ class ProcessRunner(BaseRunner):
         self._options = options
         self._ports = PortRange(*options.ports)
         self._ledger = Ledger(options.run / "processes.jsonl")
+        self._guard = None if sys.platform == "win32" else Guard()
         self._children: dict[str, Child] = {}
         self._dialed: dict[str, WebSocketChannel] = {}
+        self._logs = Logs(options.logs, options.log_bytes, options.log_files)
+        self._masks: dict[str, Mask] = {}
+        self.lend: Lend = _nobody_lends
         self._known: dict[str, Installation] = {}
         self._problems: dict[str, str] = {}
+
+    def configure(self, options: ProcessOptions) -> None:
+        """Work with other options from now on, but for folders, the range of ports and the sizes of logs."""
+        self._options = options
 
     def sweep(self) -> list[str]:
         """End what a ToolScore that was killed left running in this home."""
         return self._ledger.sweep()
 
+    async def aclose(self) -> None:
+        """End the guardian, and with it whatever was not stopped."""
+        if self._guard is not None:
+            await self._guard.close()
+
     def close(self) -> None:
         """Clear the ledger; every child has ended."""
         self._ledger.close()
+        self._logs.close()
 
     async def install_server(self, candidate: Candidate, report: Report = silent) -> Installation:
         """Fetch and build a server in its own folder."""
@@ -92,6 +125,7 @@ class ProcessRunner(BaseRunner):
             timeout=self._options.install_timeout,
             python=self._options.python,
             node=self._options.node,
+            guard=self._guard,
         )
 
     async def remove_server(self, installation: Installation) -> None:
@@ -99,9 +133,8 @@ class ProcessRunner(BaseRunner):
         from .installers.install import remove
 
         await remove(installation, servers=self._options.servers)
-        log = self._log_path(installation.server_id)
-        for path in (log, log.with_name(log.name + ".1")):
-            path.unlink(missing_ok=True)
+        self._logs.remove(installation.server_id)
+        self._masks.pop(installation.name, None)
 
     async def start_server(self, installation: Installation) -> Child:
         """Start the process, or connect, or both."""
@@ -124,12 +157,22 @@ class ProcessRunner(BaseRunner):
 
         def own_secret(key: str) -> str | None:
             # A server sees what was given for it, never another server's.
-            return options.secret(key) if key.startswith(f"{name}/") else None
+            return options.secret(key) if key.startswith(f"{installation.name}/") else None
 
-        spec = expand_spec(installation.spec, lookup=options.environ.get, secrets=own_secret, extra=extra)
+        lent: Mapping[str, str] = {}
+        if wanting := variables(installation.spec) - options.environ.keys() - extra.keys():
+            lent = await self.lend(installation.name, wanting)
+        seen = SeenValues(lambda key: options.environ.get(key, lent.get(key)), own_secret)
+        spec = expand_spec(installation.spec, lookup=seen.variable, secrets=seen.secret, extra=extra)
+        mask = self._masks[installation.name] = Mask(seen.values)
         if spec.command is None:
             return await self._connect(name, spec)
-        child = ProcessChild(name, ServerLog(self._log_path(name)))
+        if spec.url is not None and "PORT" not in extra:
+            await self._refuse_taken_port(name, spec.url)
+        log = self._logs.of(name)
+        log.masks = mask
+        child = ProcessChild(name, log, self._guard)
+        child.pipes.mask, child.pipes.note = mask, partial(log.note, "WARNING")
         environment = child_environment(
             options.environ, spec_env=spec.env, program=spec.command, pass_env=options.pass_env
         )
@@ -143,6 +186,19 @@ class ProcessRunner(BaseRunner):
         child.pipes.discard()
         remote = await self._connect_when_up(spec, child)
         return ServedChild(child, remote)
+
+    async def _refuse_taken_port(self, name: str, url: str) -> None:
+        """Refuse a start that would end with the server unable to listen, or with somebody else's answers."""
+        if (place := local_port(url)) is None:
+            return
+        if (who := await asyncio.to_thread(taken, *place, self._pids())) is not None:
+            raise StartError(
+                f"port {place[1]} is taken by {who}. Stop that, or give server '{name}' another port: ${{PORT}} in "
+                "its command and its url is a free one."
+            )
+
+    def _pids(self) -> dict[str, int]:
+        return {name: child.pid for name, child in list(self._children.items()) if child.pid is not None}
 
     def dialed_in(self, server_id: str, channel: Channel) -> None:
         """Keep the line for the start that follows."""
@@ -164,7 +220,8 @@ class ProcessRunner(BaseRunner):
             return RemoteChild(channel)
         auth = None
         if self._options.vault is not None and applies(spec.url, spec.headers):
-            auth = provider_for(name, spec.url, self._options.vault, headers=spec.headers)
+            owner = name.partition("#")[0]  # instances are authorized together
+            auth = provider_for(owner, spec.url, self._options.vault, headers=spec.headers)
         return RemoteChild(HttpChannel(spec.url, spec.headers, sse=is_sse(spec.url), auth=auth))
 
     async def _connect_when_up(self, spec: ServerSpec, child: ProcessChild) -> RemoteChild:
@@ -189,6 +246,7 @@ class ProcessRunner(BaseRunner):
                         await anyio.sleep(0.05)  # nothing tells when a port is opened
                         continue
                     writer.close()
+                    await self._refuse_stranger(spec.url, child)
                     return await self._connect(child.server_id, spec)
             problem = child.epitaph() + " before it listened"
         except TimeoutError:
@@ -200,13 +258,18 @@ class ProcessRunner(BaseRunner):
             f"server '{child.server_id}' cannot be reached: {problem}.", stderr=child.stderr_tail()
         )
 
+    async def _refuse_stranger(self, url: str, child: ProcessChild) -> None:
+        """Refuse to speak to somebody else who listens where the server was to."""
+        place = local_port(url)
+        if place is None or child.pid is None:
+            return
+        if (who := await asyncio.to_thread(stranger, *place, child.pid, self._pids())) is not None:
+            raise StartError(f"its port {place[1]} is taken by {who}, which answers in its stead")
+
     def _cwd(self, installation: Installation, spec: ServerSpec) -> Path:
         if spec.cwd is not None:
             return Path(spec.cwd).expanduser()
         return Path(installation.directory) if installation.directory else Path.home()
-
-    def _log_path(self, server_id: str) -> Path:
-        return self._options.logs / f"{server_id}.log"
 
     async def stop_server(self, server_id: str, grace: float | None = None) -> bool:
         """End it and give its port back."""
@@ -227,7 +290,9 @@ class ProcessRunner(BaseRunner):
         if isinstance(line, HttpChannel) and isinstance(line.failure, AuthorizationNeededError):
             diagnosis = Diagnosis(line.failure.message, "", unauthorized=line.failure)
         else:
-            diagnosis = diagnose(installation, child, problem)
+            diagnosis = diagnose(
+                installation, child, problem, lambda port: owner("localhost", port, self._pids())
+            )
         self._problems[installation.server_id] = diagnosis.message
         return diagnosis
 
@@ -243,9 +308,16 @@ class ProcessRunner(BaseRunner):
         memory, cpu = await asyncio.to_thread(measure, child.pid)
         return Health(alive=True, reason="its process runs", pid=child.pid, memory=memory, cpu=cpu)
 
-    async def logs(self, server_id: str, lines: int = 100) -> list[str]:
-        """Read the end of its log file."""
-        return await asyncio.to_thread(read_lines, self._log_path(server_id), lines)
+    def masked(self, text: str) -> str:
+        """Give a text without the secrets of any server that was started."""
+        for mask in list(self._masks.values()):
+            text = mask(text)
+        return text
+
+    @property
+    def log_folder(self) -> LogFolder:
+        """Reads all logs of this home."""
+        return LogFolder(self._options.logs)
 
     async def diagnose(self, server_id: str) -> str:
         """Explain the last failure from what the server left."""

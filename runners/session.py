@@ -55,6 +55,7 @@ class ChildSession:
         ended: Waits up to some seconds for the end of what is behind the line.
         patron: Takes what the server asks and tells by itself; without one, it is offered nothing to ask for.
         name: The server's name.
+        key: What the runner knows its process by; the name when empty.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class ChildSession:
         ended: Callable[[float], Awaitable[bool]] | None = None,
         patron: Patron | None = None,
         name: str = "",
+        key: str = "",
     ) -> None:
         self.name = name
+        self.key = key or name
         self.client_info = client_info
         self.patron = patron
         self._channel = channel

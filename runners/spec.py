@@ -115,3 +115,12 @@ class Installation(BaseModel):
     constraints: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
     keeping: Keeping = Keeping()
+
+    @property
+    def name(self) -> str:
+        """The server's name, which several instances of it share: their ids are `NAME#NUMBER`."""
+        return self.server_id.partition("#")[0]
+
+    def instance(self, number: int) -> Installation:
+        """Give the same for a further instance, whose process is its own."""
+        return self.model_copy(update={"server_id": f"{self.name}#{number}"})

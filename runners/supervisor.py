@@ -9,7 +9,12 @@ from collections.abc import Callable
 import anyio
 
 from .base import BaseRunner
+from .errors import SpecError, StartError
+from .instances import Instances
+from .lifecycle import State
 from .options import NotReadyError, SupervisorOptions
+from .sampler import Sampler
+from .shared import Shared
 from .spec import Installation
 from .unit import Unit
 
@@ -34,13 +39,17 @@ class Supervisor:
         *,
         stop_grace: float | None = None,
     ) -> None:
-        self._runner = runner
-        self._options = options
         self._stop_grace = stop_grace
         self.on_change: Callable[[Unit], None] = lambda _unit: None
         """Called with a unit after every change of its state."""
-        self._slots = asyncio.Semaphore(options.start_concurrency)
+        self.sampler = Sampler()
+        """Measures what servers use."""
+        slots = asyncio.Semaphore(options.start_concurrency)
+        self._shared = Shared(runner, options, slots, self.sampler, self._changed)
         self.units: dict[str, Unit] = {}
+        """The servers by name; of one that is not shared, the instance that nobody in particular uses."""
+        self._instances: dict[str, Instances] = {}
+        self._blocked: dict[str, set[str]] = {}
 
     async def __aenter__(self) -> Supervisor:
         """Begin."""
@@ -49,26 +58,130 @@ class Supervisor:
     async def __aexit__(self, *_exc: object) -> None:
         """End every server, all at once."""
         with anyio.CancelScope(shield=True):
-            await asyncio.gather(*(unit.close(self._stop_grace) for unit in self.units.values()))
+            closing = [unit.close(self._stop_grace) for unit in self.units.values()]
+            closing += [instances.close(self._stop_grace) for instances in self._instances.values()]
+            await asyncio.gather(*closing)
+            await self.sampler.aclose()
         self.units.clear()
+        self._instances.clear()
+
+    @property
+    def options(self) -> SupervisorOptions:
+        """How servers are kept."""
+        return self._shared.options
+
+    def configure(self, options: SupervisorOptions) -> None:
+        """Keep all servers another way from now on; what only matters to a start holds for the next one."""
+        self._shared.options = options
+        for unit in self.units.values():
+            unit.configure(unit.installation)
+        for instances in self._instances.values():
+            instances.configure()
 
     def _changed(self, unit: Unit) -> None:
+        if unit.life.state is State.READY:
+            for name in self._blocked.pop(unit.name, set()):
+                blocked = self.units.get(name)
+                if blocked is not None and blocked.life.state in (State.FAILED, State.BACKOFF):
+                    blocked.start()
         self.on_change(unit)
 
     def add(self, installation: Installation, *, era: str | None = None) -> Unit:
         """Take a server under supervision, STOPPED."""
         if installation.server_id in self.units:
             raise RuntimeError(f"server {installation.server_id} is under supervision already")
-        unit = Unit(installation, self._runner, self._options, self._slots, era, self._changed)
+        unit = self._made(installation, era)
         self.units[unit.name] = unit
+        return unit
+
+    def boot(self, unit: Unit) -> None:
+        """Start what of a server is to run before anybody calls it."""
+        if unit.kept.isolation != "shared":
+            instances = self.instances(unit.name)
+            instances.paused = False
+            instances.refill()
+        elif unit.kept.start == "boot":
+            unit.start()
+
+    def _made(self, installation: Installation, era: str | None) -> Unit:
+        unit = Unit(installation, self._shared, era)
+
+        async def prerequisites() -> None:
+            await self._prerequisites(unit)
+
+        unit.prerequisites = prerequisites
         unit.task = asyncio.get_running_loop().create_task(unit.own())
         return unit
+
+    async def _prerequisites(self, unit: Unit) -> None:
+        """Have the servers ready that one needs.
+
+        Raises:
+            StartError: If one of them is not; the one in need is started again as soon as it is.
+        """
+        if unit.kept.depends_on:
+            await asyncio.gather(*(self._needed(unit, name) for name in unit.kept.depends_on))
+
+    async def _needed(self, unit: Unit, name: str) -> None:
+        self._blocked.setdefault(name, set()).add(unit.name)
+        needed = self.units.get(name)
+        if needed is None:
+            raise SpecError(f"It needs server '{name}', and there is none of that name.")
+        if not needed.enabled:
+            raise SpecError(
+                f"It needs server '{name}', which is disabled. Enable it with manage_server(name='{name}', "
+                "action='enable')."
+            )
+        try:
+            await needed.ready()
+        except NotReadyError as exc:
+            raise StartError(f"it needs another server, and {exc.message}") from exc
+        self._blocked.get(name, set()).discard(unit.name)
+
+    def instances(self, name: str) -> Instances:
+        """Give the instances of a server that is not shared.
+
+        Raises:
+            KeyError: If there is no server of that name.
+        """
+        unit = self.units[name]
+        if name not in self._instances:
+            self._instances[name] = Instances(unit, self._made)
+        return self._instances[name]
+
+    def instances_now(self, name: str) -> list[Unit]:
+        """Give the instances there are; none, of a server that is shared."""
+        instances = self._instances.get(name)
+        return list(instances.units.values()) if instances is not None else []
+
+    def find(self, key: str) -> Unit | None:
+        """Give a unit by what the runner knows it by: a server's name, or `NAME#NUMBER`."""
+        name, _, number = key.partition("#")
+        instances = self._instances.get(name)
+        if number:
+            return instances.units.get(int(number)) if instances is not None else None
+        return self.units.get(name)
+
+    def all_units(self) -> list[Unit]:
+        """Give every unit, further instances among them."""
+        return [
+            *self.units.values(),
+            *(unit for name in self._instances for unit in self.instances_now(name)),
+        ]
+
+    def left(self, holder: object) -> None:
+        """Let go of what a client that is gone had for itself."""
+        for instances in self._instances.values():
+            instances.let_go(holder)
 
     async def remove(self, name: str) -> bool:
         """End a server and let go of it."""
         unit = self.units.get(name)
         if unit is None:
             return False
+        instances = self._instances.pop(name, None)
+        if instances is not None:
+            await instances.close()
         await unit.close()
         self.units.pop(name, None)
         return True

@@ -63,6 +63,13 @@ def split(text: str) -> Iterator[tuple[str, bool]]:
         yield text[end:], False
 
 
+def variables(spec: ServerSpec) -> frozenset[str]:
+    """Give the names of the environment variables that a spec is expanded with."""
+    texts = [spec.command, spec.cwd, spec.url, *spec.args, *spec.env.values(), *spec.headers.values()]
+    forms = (form for text in texts if text is not None for form in _forms(text))
+    return frozenset(form["name"] for form in forms if form["name"] is not None)
+
+
 def expand(text: str, where: str, lookup: Lookup, secrets: Lookup, extra: Mapping[str, str]) -> str:
     """Replace every `${NAME}`, `${NAME:-default}`, `${env:NAME}`, `${env:NAME:-default}` and `${secret:KEY}`.
 

@@ -5,26 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
 
-from .base import BaseRunner
-from .errors import (
-    AuthorizationNeededError,
-    ChildFaultError,
-    ChildGoneError,
-    ChildTimeoutError,
-    RunnerError,
-    SpecError,
-    StartError,
-)
+from .attempt import Attempt
+from .breaker import Breaker, Circuit
+from .errors import AuthorizationNeededError, RunnerError, SpecError, StartError
+from .health import Health
 from .lifecycle import Event, Lifecycle, State
-from .listing import Offers, list_offers
-from .options import NotReadyError, SupervisorOptions, policy_for, with_tail
-from .session import MODERN_VERSION, ChildSession
+from .listing import Offers
+from .options import NotReadyError, policy_for, with_tail
+from .refusal import refusal
+from .relisting import Relisting
+from .sampler import Limits
+from .session import ChildSession
+from .shared import Shared
 from .spec import Installation
+from .turnstile import Turnstile
 from .watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -32,36 +31,37 @@ logger = logging.getLogger(__name__)
 PATIENCE = 1.0
 """Seconds of a back-off that a caller waits out instead of being refused."""
 
-LONGEST_PAUSE = 1.0
-"""Seconds between two fetchings of the lists of a server that says without end that they changed."""
+START_PATIENCE = 10.0
+"""Seconds a caller waits for a start beyond what the server itself may take for it: others may be before it."""
 
-MEMORY_INTERVAL = 1.0
-"""Seconds between two looks at a server's memory, where it has a limit."""
+UNSHARED_IDLE = 30.0
+"""Seconds after which the process of a server that is not shared is stopped, as nobody in particular uses it."""
+
+BUSY = (State.STARTING, State.INSTALLING, State.STOPPING)
+
+
+async def _nothing() -> None:
+    """Wait for no other server."""
 
 
 class Unit:
-    """One server under supervision.
+    """One server under supervision, or one instance of it.
 
     Args:
-        installation: What to start.
-        runner: What starts it.
-        options: How it is kept.
-        slots: Bounds the starts that run at the same time.
+        installation: What to start. Its `server_id` names the process, its `name` the server.
+        shared: What it shares with all others.
         era: Protocol version it spoke last time, so that it is not asked the wrong way first.
-        on_change: Called after every change of state.
     """
 
-    def __init__(
-        self,
-        installation: Installation,
-        runner: BaseRunner,
-        options: SupervisorOptions,
-        slots: asyncio.Semaphore,
-        era: str | None,
-        on_change: Callable[[Unit], None],
-    ) -> None:
+    def __init__(self, installation: Installation, shared: Shared, era: str | None) -> None:
+        options = shared.options
         self.installation = installation
+        self.kept = options.kept.under(installation.keeping)
         self.life = Lifecycle(policy=policy_for(installation, options.policy), since=time.monotonic())
+        self.gate = Turnstile(self.kept.max_parallel, self.kept.max_queue)
+        """Where calls wait for their turn."""
+        self.breaker = Breaker()
+        """Refuses calls at once while the server gives no answers."""
         self.session: ChildSession | None = None
         self.watch: Watch | None = None
         """Subscriptions of the present session."""
@@ -74,26 +74,67 @@ class Unit:
         """Whether the last start failed because a person must authorize the server first."""
         self.retries = True
         """Whether a failed start is tried again; not while the server is being installed."""
-        self._runner = runner
-        self._options = options
-        self._slots = slots
-        self._on_change = on_change
+        self.enabled = True
+        """Whether others that need it may start it."""
+        self.last_exit: tuple[float, str] | None = None
+        """When it ended or failed to start last (seconds since 1970), and why."""
+        self.last_used = time.monotonic()
+        self.idle_limit: float | None = None
+        """Seconds without a call it lives at the most, whatever is set for the server."""
+        self.prerequisites: Callable[[], Awaitable[None]] = _nothing
+        """Waits for the servers this one needs."""
+        self._shared = shared
+        self._health = Health(self, shared.runner)
         self._changed = asyncio.Event()
         self._wake = asyncio.Event()
         self._stop_wanted = False
         self._closing = False
         self._restart = False
         self._stops = 0
-        self._stale = False
-        self._listing: asyncio.Task[None] | None = None
-        self._listed_at = self._pause = 0.0
+        self._relisting = Relisting(lambda: self.kept.start_timeout, self._listed)
         self._grace: float | None = None
         self.task: asyncio.Task[None] | None = None
 
     @property
     def name(self) -> str:
         """The server's name."""
+        return self.installation.name
+
+    @property
+    def key(self) -> str:
+        """What the runner knows it by: the name, with a number where it is a further instance."""
         return self.installation.server_id
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that are under way."""
+        return self.gate.in_flight
+
+    @property
+    def queued(self) -> int:
+        """Calls that wait for their turn."""
+        return self.gate.waiting
+
+    @property
+    def running(self) -> bool:
+        """Whether there is, or is about to be, a process or connection."""
+        return self.life.state not in (State.STOPPED, State.FAILED)
+
+    def configure(self, installation: Installation) -> None:
+        """Take what was set anew for this server, without a restart; its spec is the same."""
+        self.installation = installation.model_copy(update={"server_id": self.key})
+        self.kept = self._shared.options.kept.under(installation.keeping)
+        self.life.policy = policy_for(installation, self._shared.options.policy)
+        self.gate.configure(self.kept.max_parallel, self.kept.max_queue)
+        if self.life.state is State.READY:
+            self._measure()
+        self._wake.set()
+
+    def unanswered(self, now: float, ticket: int) -> None:
+        """Take note that a call got no answer in its time; see `Breaker`."""
+        self.breaker.timed_out(now, ticket)
+        if self.breaker.circuit is not Circuit.CLOSED:
+            self._health.suspected.set()
 
     def start(self) -> None:
         """Ask for a start; nothing happens if it runs or is about to."""
@@ -125,7 +166,7 @@ class Unit:
             return session
         if self.life.state in (State.STOPPED, State.STOPPING) and not self._closing:
             self.start()
-        with anyio.move_on_after(self._options.start_timeout + 10):
+        with anyio.move_on_after(self.kept.start_timeout + START_PATIENCE):
             while True:
                 state = self.life.state
                 if state is State.READY and self.session is not None and not self.session.closed.is_set():
@@ -140,22 +181,11 @@ class Unit:
 
     def refusal(self) -> NotReadyError:
         """Say why a call cannot be served now."""
-        life = self.life
-        retry_after = max(0.0, life.retry_at - time.monotonic()) if life.retry_at is not None else None
-        reason = life.reason or "it is not running"
-        if (self.installation.spec.url or "").startswith("register:") and life.state is State.FAILED:
-            # It did not fail to start: it is away, and comes back by itself.
-            return NotReadyError(f"server '{self.name}' is away: {reason}", state=State.STOPPED)
-        text = f"server '{self.name}' is {life.state}: {reason.rstrip('.')}."
-        if retry_after is not None:
-            text += f" It is started again in {retry_after:.1f} s."
-        elif life.state is State.FAILED:
-            text += f" After mending that, start it with manage_server(name='{self.name}', action='start')."
-        return NotReadyError(text, state=life.state, retry_after=retry_after)
+        return refusal(self.installation, self.life)
 
     async def settled(self) -> State:
         """Wait until it is READY, STOPPED or FAILED, or waits for its next try."""
-        while self.life.state in (State.STARTING, State.STOPPING, State.INSTALLING):
+        while self.life.state in BUSY:
             await self._changed.wait()
         return self.life.state
 
@@ -167,14 +197,16 @@ class Unit:
 
     def _receive(self, event: Event, reason: str | None = None) -> None:
         before = self.life.state
+        if reason is not None:
+            self.last_exit = time.time(), reason
         state = self.life.receive(event, time.monotonic(), reason)
         if state is not before:
             self._stops += state is State.STOPPED
             why = f": {reason.splitlines()[0]}" if reason else ""
-            logger.info("server %s: %s after '%s'%s", self.name, state, event, why)
+            logger.info("server %s: %s after '%s'%s", self.key, state, event, why)
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()
-            self._on_change(self)
+            self._shared.on_change(self)
 
     async def own(self) -> None:
         """Be the owner task: live through the states until `close`."""
@@ -184,9 +216,9 @@ class Unit:
                     await self._live()
                 except Exception as exc:
                     # A bug in here must not leave a server without its owner, and its callers waiting.
-                    logger.exception("bug in the supervision of server %s", self.name)
+                    logger.exception("bug in the supervision of server %s", self.key)
                     await self._down()
-                    starting = self.life.state is State.STARTING
+                    starting = self.life.state in (State.STARTING, State.INSTALLING)
                     self._receive(
                         Event.START_FAILED if starting else Event.EXITED, f"an internal error: {exc!r}"
                     )
@@ -233,13 +265,16 @@ class Unit:
             return
         failure = attempt.exception()
         if failure is None:
+            self.breaker.reset(time.monotonic())
+            self.last_used = time.monotonic()
+            self._measure()
             self._receive(Event.STARTED)
-            if self._stale:
+            if self._relisting.stale:
                 self._list_again()
             return
         await self._down()
         if not isinstance(failure, RunnerError):
-            logger.error("bug while starting %s", self.name, exc_info=failure)
+            logger.error("bug while starting %s", self.key, exc_info=failure)
             failure = StartError(f"an internal error kept it from starting: {failure!r}")
         self.unauthorized = isinstance(failure, AuthorizationNeededError)
         final = isinstance(failure, SpecError | AuthorizationNeededError) or not self.retries
@@ -248,99 +283,61 @@ class Unit:
         )
 
     async def _bring_up(self) -> None:
-        """Start, shake hands and list, all within one deadline."""
         self.constraint = None
-        self.unauthorized = False
-        problem, stderr = "", ""
-        async with self._slots:
-            try:
-                async with asyncio.timeout(self._options.start_timeout):
-                    await self._handshake()
-                return
-            except TimeoutError:
-                problem = f"it did not answer the MCP handshake within {self._options.start_timeout:g} s"
-            except SpecError:
-                raise
-            except (ChildGoneError, ChildFaultError, ChildTimeoutError, StartError) as exc:
-                problem, stderr = exc.message, exc.stderr
-        child = self._runner.child(self.name)
-        if child is None:
-            raise StartError(problem, stderr=stderr)
-        if self.session is None or self.session.closed.is_set():
-            await child.ended_within(1.0)
-            if child.returncode is not None:
-                problem = child.epitaph() + " before the MCP handshake was done"
-        diagnosis = self._runner.explain(self.installation, problem)
-        self.constraint = diagnosis.constraint
-        if diagnosis.unauthorized is not None:
-            raise diagnosis.unauthorized
-        raise StartError(diagnosis.message, stderr=diagnosis.stderr)
-
-    async def _handshake(self) -> None:
-        child = await self._runner.start_server(self.installation)
-        session = ChildSession(
-            child.channel,
-            client_info=self._options.client_info,
-            epitaph=child.epitaph,
-            ended=child.ended_within,
-            patron=self._options.patron,
-            name=self.name,
+        self.unauthorized = self._relisting.stale = False
+        await self.prerequisites()
+        shared = self._shared
+        attempt = Attempt(
+            self.installation,
+            shared.runner,
+            shared.options,
+            self.kept,
+            self.era,
+            on_phase=self._receive,
+            on_list_changed=self._list_again,
         )
-        self.session = session
-        session.open()
-        await session.handshake(modern_first=self.era == MODERN_VERSION)
-        # Listened to before anything is listed: a server may change its lists as soon as it is initialized.
-        self._stale = False
-        session.on_list_changed = self._list_again
-        self.watch = Watch(session)
-        self.watch.start()
-        await asyncio.sleep(0)  # its request goes out first
-        self.tools = await session.list_tools()
-        self.offers = await list_offers(session)
-        self.era = session.version
+        try:
+            await attempt.run(shared.slots)
+        finally:
+            # Also of one that failed: whoever takes it down closes its line as well.
+            self.session, self.watch = attempt.session, attempt.watch
+            self.constraint = attempt.constraint
+        self.tools, self.offers, self.era = attempt.tools, attempt.offers, attempt.era
+
+    def _measure(self) -> None:
+        """Have its use of the machine watched, where that is limited."""
+        child, kept = self._shared.runner.child(self.key), self.kept
+        limits = Limits(kept.max_memory << 20, kept.max_cpu, kept.max_files, kept.max_processes)
+        if child is not None and child.pid is not None:
+            self._shared.sampler.watch(self.key, child.pid, limits, child.kill)
 
     def _list_again(self, _kind: str = "") -> None:
-        """Fetch the lists once more: the server says one changed. Changes meanwhile ask for another round."""
-        self._stale = True
-        if self._listing is None or self._listing.done():
-            self._listing = asyncio.get_running_loop().create_task(self._follow_tools())
+        self._relisting.wanted(self.session if self.life.state is State.READY else None)
 
-    async def _follow_tools(self) -> None:
-        while self._stale and self.session is not None and self.life.state is State.READY:
-            # At once, but for a server that says so without end.
-            often = time.monotonic() - self._listed_at < LONGEST_PAUSE
-            self._pause = min(2 * self._pause + 0.01, LONGEST_PAUSE) if often else 0.0
-            await asyncio.sleep(self._pause)
-            if (session := self.session) is None:
-                return
-            self._stale, self._listed_at = False, time.monotonic()
-            try:
-                async with asyncio.timeout(self._options.start_timeout):
-                    self.tools = await session.list_tools()
-                    self.offers = await list_offers(session)
-            except (TimeoutError, RunnerError) as exc:
-                logger.warning("server %s: its changed lists cannot be had: %s", self.name, exc)
-                return
-            self._on_change(self)
+    def _listed(self, tools: list[dict[str, Any]], offers: Offers) -> None:
+        self.tools, self.offers = tools, offers
+        self._shared.on_change(self)
 
     async def _watching(self) -> None:
         session = self.session
         assert session is not None
-        closed = asyncio.get_running_loop().create_task(session.closed.wait())
-        watch = (
-            asyncio.get_running_loop().create_task(self._watch_memory()) if self._options.max_memory else None
-        )
+        loop = asyncio.get_running_loop()
+        closed = loop.create_task(session.closed.wait())
+        probing = loop.create_task(self._health.run(session))
         try:
             while not closed.done() and not self._stop_wanted:
-                await self._woken(closed)
+                with anyio.move_on_after(self._rest()):
+                    await self._woken(closed)
+                if self._rest() == 0 and not closed.done():
+                    self._stop_wanted = True
+                    logger.info("server %s: stopped, as it was not used", self.key)
         finally:
             closed.cancel()
-            if watch is not None:
-                watch.cancel()
+            probing.cancel()
         if self._stop_wanted:
             await self._stopping()
             return
-        child = self._runner.child(self.name)
+        child = self._shared.runner.child(self.key)
         reason = "its connection was lost"
         if child is not None:
             await child.ended_within(1.0)
@@ -351,18 +348,18 @@ class Unit:
         await self._down()
         self._receive(Event.EXITED, reason)
 
-    async def _watch_memory(self) -> None:
-        limit = self._options.max_memory
-        while True:
-            await asyncio.sleep(MEMORY_INTERVAL)
-            health = await self._runner.health_check(self.name)
-            child = self._runner.child(self.name)
-            if child is not None and health.memory is not None and health.memory > limit:
-                child.kill(
-                    f"it used {health.memory >> 20} MiB of memory, over its limit of {limit >> 20} MiB "
-                    "(process.max_memory)"
-                )
-                return
+    def _rest(self) -> float | None:
+        """Give the seconds until it has been idle for long enough to be stopped; `None` if it is not to be."""
+        limit, longest = self.kept.idle_timeout, self.idle_limit
+        if self.kept.isolation != "shared" and self.key == self.name:
+            longest = UNSHARED_IDLE
+        if longest is not None:
+            limit = min(limit or longest, longest)
+        if not limit or (self.installation.spec.url or "").startswith("register:"):
+            return None
+        if self.in_flight or self.queued or (self.watch is not None and self.watch.wanted):
+            return limit
+        return max(0.0, self.last_used + limit - time.monotonic())
 
     async def _backing_off(self) -> None:
         assert self.life.retry_at is not None
@@ -395,9 +392,9 @@ class Unit:
         if self.watch is not None:
             self.watch.close()
             self.watch = None
-        if self._listing is not None:
-            self._listing.cancel()
-        await self._runner.stop_server(self.name, self._grace)
+        self._relisting.cancel()
+        self._shared.sampler.unwatch(self.key)
+        await self._shared.runner.stop_server(self.key, self._grace)
         if session is not None:
             await session.aclose()
 

@@ -36,6 +36,11 @@ class Watch:
         self._uris: set[str] = set()
         self._listening: asyncio.Task[None] | None = None
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for changes of a resource."""
+        return bool(self._uris)
+
     def start(self) -> None:
         """Begin to listen for list changes, where that has to be asked for."""
         if self._session.modern and (self._filter() or self._uris):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from mcp.server.subscriptions import (
@@ -20,6 +21,8 @@ from ..runners.supervisor import Unit
 from ..tools.library import Change
 from .events import EVENTS_URI
 from .front import Front
+from .models import ReloadResult
+from .own_tools import OWN_SERVER
 
 logger = logging.getLogger(__name__)
 
@@ -33,16 +36,26 @@ _CHANGED: dict[str, Callable[[], ServerEvent]] = {
 }
 
 
+only_of_stream: ContextVar[str | None] = ContextVar("toolscore_only", default=None)
+"""The one server that the client is shown whose listen stream is being opened in this context."""
+
+
 class Bus:
     """The events of the modern era's listen streams (the SDK's `SubscriptionBus`), told without waiting."""
 
     def __init__(self) -> None:
-        self._listeners: dict[object, Callable[[ServerEvent], None]] = {}
+        self._listeners: dict[object, tuple[Callable[[ServerEvent], None], str | None]] = {}
 
-    def tell(self, event: ServerEvent) -> None:
-        """Hand an event to every open listen stream."""
-        for listener in list(self._listeners.values()):
-            listener(event)
+    def tell(self, event: ServerEvent, servers: set[str] | None = None) -> None:
+        """Hand an event to the open listen streams.
+
+        Args:
+            event: What happened.
+            servers: Whose lists it is about: clients that are shown another one alone are not told.
+        """
+        for listener, only in list(self._listeners.values()):
+            if servers is None or only is None or only in servers:
+                listener(event)
 
     async def publish(self, event: ServerEvent) -> None:
         """Do what `tell` does."""
@@ -51,7 +64,7 @@ class Bus:
     def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
         """Add a listen stream; what is returned takes it out again."""
         token = object()
-        self._listeners[token] = listener
+        self._listeners[token] = (listener, only_of_stream.get())
 
         def unsubscribe() -> None:
             self._listeners.pop(token, None)
@@ -70,7 +83,7 @@ class Announcer:
     def __init__(self, front: Front, bus: Bus) -> None:
         self._front = front
         self._bus = bus
-        self._pending: set[str] = set()
+        self._pending: dict[str, set[str]] = {}
         self._events_pending = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -93,9 +106,8 @@ class Announcer:
         ):
             if names:
                 events.append(kind, change.server, tools=list(names))
-        only = self._front.exposure.server
-        if only is None or only == change.server:
-            self._pending |= change.lists
+        for kind in change.lists:
+            self._pending.setdefault(kind, set()).add(change.server)
         self._later(events=bool(change.installed or change.updated or change.removed))
 
     def state(self, unit: Unit) -> None:
@@ -104,16 +116,33 @@ class Announcer:
         details: dict[str, Any] = {"state": str(life.state)}
         if life.reason:
             details["reason"] = life.reason
-        self._front.events.append("server_state", unit.name, **details)
-        self._later(events=True)
+        instance = unit.key.partition("#")[2]
+        if instance:
+            details["instance"] = int(instance)
+        # Instances come and go with clients and episodes: of them only what went wrong is of interest.
+        if not instance or life.state in (State.BACKOFF, State.FAILED):
+            self._front.events.append("server_state", unit.name, **details)
+            self._later(events=True)
         opened = self._front.open_now
         if opened is None:
             return
         if life.state is State.READY:
             opened.subscriptions.came_up(unit)
             opened.tell_level(unit)
-        else:
-            opened.asked_roots.pop(unit.name, None)
+
+    def configured(self, result: ReloadResult) -> None:
+        """Take note that the configuration file was read again, and what became of that."""
+        # Names only: every client may read the events, and values are the owner's.
+        details = {
+            "valid": result.valid,
+            "added": result.added,
+            "changed": [server.name for server in result.changed],
+            "removed": result.removed,
+            "refused": [server.name for server in result.refused],
+            "settings": [setting.name for setting in result.settings],
+        }
+        self._front.events.append("configuration_changed", OWN_SERVER, **details)
+        self._later(events=True)
 
     def _later(self, *, events: bool) -> None:
         self._events_pending |= events
@@ -122,12 +151,13 @@ class Announcer:
 
     def _announce(self) -> None:
         self._timer = None
-        pending, self._pending = self._pending, set()
-        for kind in sorted(pending):
+        pending, self._pending = self._pending, {}
+        for kind, servers in sorted(pending.items()):
             for peer in list(self._front.peers):
-                if peer.ready and not peer.modern:
+                only = self._front.exposure_of(peer).server
+                if peer.ready and not peer.modern and (only is None or only in servers):
                     peer.notify(f"notifications/{kind}/list_changed", None)
-            self._bus.tell(_CHANGED[kind]())
+            self._bus.tell(_CHANGED[kind](), servers)
         if self._events_pending:
             self._events_pending = False
             opened = self._front.open_now
@@ -138,3 +168,5 @@ class Announcer:
         """Announce nothing more."""
         if self._timer is not None:
             self._timer.cancel()
+        if (opened := self._front.open_now) is not None:
+            opened.log_watch.close()

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..runners.errors import SpecError
+from ..runners.keeping import Kept
 from ..runners.lifecycle import RestartPolicy
 from ..runners.patron import Patron
-from ..runners.process import ProcessOptions, ProcessRunner
+from ..runners.process import Lend, ProcessOptions, ProcessRunner
 from ..runners.spec import Report, silent
 from ..runners.supervisor import Supervisor, SupervisorOptions, Unit
 from ..tools.caller import OWNER
 from ..tools.errors import SecretsError
 from ..tools.library import Library
+from ..tools.reconcile import Reconciler
 from ..tools.router import Router
 from ..tools.rows import Origin
 from ..tools.secrets import Secrets
@@ -26,10 +29,14 @@ from ..tools.servers import Servers
 from ..tools.vault import SecretsVault
 from .call import Call
 from .home import Home, HomeLock, prepare
+from .own_log import mask_own_log
 from .settings import Settings
+from .settings_hot import Setter
+from .settings_process import ProcessSettings
 from .toolset import ToolSet
 
 if TYPE_CHECKING:
+    from ..tools.declared import Declared
     from ..tools.store import Store
 
 logger = logging.getLogger(__name__)
@@ -48,8 +55,10 @@ async def open_library(
     *,
     start: bool,
     origin: Origin = "agent",
+    declared: Mapping[str, Declared] | None = None,
     patron: Patron | None = None,
     on_state: Callable[[Unit], None] = lambda _unit: None,
+    lend: Lend | None = None,
 ) -> AsyncIterator[ToolSet]:
     """Open a home whose lock is held: store, library, supervisor, tools; closed in reverse.
 
@@ -58,13 +67,17 @@ async def open_library(
         home: The home.
         start: Whether to start the enabled servers now, or each at its first call.
         origin: Owner of the rows that are added.
+        declared: What the configuration file declares, where the servers are about to be brought in line with it.
         patron: Takes what servers ask and tell by themselves.
         on_state: Told of every change of a server's state.
+        lend: Gives environment variables of clients, which servers want and ToolScore has not.
 
     Raises:
         StoreError: If the store cannot be used, with the reason and the next step.
     """
     runner = ProcessRunner(_process_options(settings, home))
+    runner.lend = lend or runner.lend
+    mask_own_log(runner.masked)
     for name in await asyncio.to_thread(runner.sweep):
         logger.warning("ended what a killed ToolScore had left of server %s", name)
     # Importing the store's libraries takes longer than all the rest; clients are answered meanwhile.
@@ -73,14 +86,7 @@ async def open_library(
     try:
         library = Library(store)
         await library.load()
-        options = SupervisorOptions(
-            client_info=CLIENT_INFO,
-            start_timeout=settings.process.start_timeout,
-            start_concurrency=settings.process.start_concurrency,
-            max_memory=settings.process.max_memory << 20,
-            policy=RestartPolicy(limit=settings.process.restart_limit),
-            patron=patron,
-        )
+        options = _kept_as(settings, SupervisorOptions(client_info=CLIENT_INFO, patron=patron))
         async with Supervisor(runner, options, stop_grace=SHUTDOWN_GRACE) as supervisor:
             secrets = Secrets(home.secrets_file)
             servers = Servers(library, supervisor, runner, secrets, home.servers_dir)
@@ -92,15 +98,53 @@ async def open_library(
             supervisor.on_change = changed
             for name in await servers.tidy():
                 logger.warning("deleted what an interrupted installation of %s had left", name)
-            servers.bring_back(start=start)
-            router = Router(library, supervisor, timeout=settings.process.timeout)
+            # What the file says otherwise by now must not be started as it was.
+            but = set() if declared is None else (await Reconciler(servers).plan(declared)).touched
+            servers.bring_back(start=start, but=but)
+            router = Router(library, supervisor)
             try:
-                yield ToolSet(servers, router, runner, page_size=settings.tools.page_size, origin=origin)
+                toolset = ToolSet(servers, router, runner, page_size=settings.tools.page_size, origin=origin)
+                toolset.setters = setters(toolset, runner, home)
+                yield toolset
             finally:
                 await servers.drained()
         runner.close()
     finally:
+        await runner.aclose()
         await store.close()
+
+
+def setters(toolset: ToolSet, runner: ProcessRunner, home: Home) -> dict[str, Setter]:
+    """Give what takes changed settings over while ToolScore runs, by the names in `settings_hot.HOT`."""
+
+    def servers(settings: Settings) -> None:
+        toolset.supervisor.configure(_kept_as(settings, toolset.supervisor.options))
+
+    def process(settings: Settings) -> None:
+        runner.configure(_process_options(settings, home))
+        servers(settings)
+
+    def tools(settings: Settings) -> None:
+        toolset.page_size = settings.tools.page_size
+
+    return {"servers": servers, "runner": process, "tools": tools}
+
+
+def _kept_as(settings: Settings, options: SupervisorOptions) -> SupervisorOptions:
+    """Give the supervisor's options as the settings have them."""
+    return replace(
+        options,
+        kept=kept_of(settings.process),
+        start_concurrency=settings.process.start_concurrency,
+        fetch_timeout=settings.install.timeout,
+        policy=RestartPolicy(limit=settings.process.restart_limit),
+    )
+
+
+def kept_of(process: ProcessSettings) -> Kept:
+    """Give what holds for every server that has nothing else set for itself."""
+    shared = Kept.model_fields.keys() & ProcessSettings.model_fields.keys()
+    return Kept(**{name: getattr(process, name) for name in shared})
 
 
 def _process_options(settings: Settings, home: Home) -> ProcessOptions:
@@ -119,6 +163,8 @@ def _process_options(settings: Settings, home: Home) -> ProcessOptions:
         node=install.node or None,
         secret=_readable(secrets),
         vault=SecretsVault(secrets),
+        log_bytes=settings.log.max_size << 20,
+        log_files=settings.log.files,
     )
 
 
@@ -147,6 +193,10 @@ class LocalTools:
     async def call(self, name: str, arguments: dict[str, Any], report: Report = silent) -> dict[str, Any]:
         """Call one as the owner of the home; see `ToolSet.call`."""
         return await self._toolset.call(name, arguments, Call(caller=OWNER, report=report))
+
+    async def clients(self) -> list[dict[str, Any]]:
+        """Give none: nobody else is served."""
+        return []
 
 
 @asynccontextmanager

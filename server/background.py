@@ -9,11 +9,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
-from .home import JOIN_PATIENCE, Home, Owner, current_owner, prepare
+from .home import JOIN_PATIENCE, Home, Owner, StartLock, current_owner, prepare
 
 START_DEADLINE = 30.0
 """Seconds a background ToolScore may take until it answers."""
@@ -32,8 +31,30 @@ class BackgroundError(Exception):
     """It could not be started or stopped. The text says why and what to do next."""
 
 
+@contextmanager
+def starting(home: Home) -> Iterator[None]:
+    """Keep relays, and others who would start a ToolScore for a home, from doing so meanwhile; wait for those who do.
+
+    Raises:
+        BackgroundError: If somebody else takes too long.
+        HomeError: If the home cannot be used.
+    """
+    prepare(home)
+    deadline = time.monotonic() + JOIN_PATIENCE
+    while (lock := StartLock.acquire(home)) is None:
+        if time.monotonic() > deadline:
+            raise BackgroundError(
+                f"somebody else has been starting a ToolScore for {home.path} for {JOIN_PATIENCE:g} s. Try again."
+            )
+        time.sleep(_TURN)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def start(home: Home, options: Sequence[str] = ()) -> tuple[Owner, bool]:
-    """Start the background ToolScore of a home and wait until it answers.
+    """Start the background ToolScore of a home, inside of `starting`, and wait until it answers.
 
     Args:
         home: The home.
@@ -46,15 +67,15 @@ def start(home: Home, options: Sequence[str] = ()) -> tuple[Owner, bool]:
         BackgroundError: If it ends or does not answer; nothing is left running.
         HomeError: If the home cannot be used.
     """
-    prepare(home)
     owner = _wait_for_command(home)
     if owner is not None:
         return owner, False
-    log = home.logs_dir / "toolscore.log"
+    # Its log has a writer of its own, and rotates: here is only what comes before that, or around it.
+    log = home.logs_dir / "toolscore.err"
     # For its owner's eyes, as it may hold what servers say.
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    begun = time.time()
     try:
-        before = os.fstat(descriptor).st_size
         # -P: the working directory, which is the home, must not become a place to import from.
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "toolscore", "serve", "--background", *options],
@@ -66,12 +87,10 @@ def start(home: Home, options: Sequence[str] = ()) -> tuple[Owner, bool]:
         )
     finally:
         os.close(descriptor)
-    return _wait_for_answer(home, process, log, before)
+    return _wait_for_answer(home, process, begun)
 
 
-def _wait_for_answer(
-    home: Home, process: subprocess.Popen[bytes], log: Path, before: int
-) -> tuple[Owner, bool]:
+def _wait_for_answer(home: Home, process: subprocess.Popen[bytes], begun: float) -> tuple[Owner, bool]:
     deadline = time.monotonic() + START_DEADLINE
     while time.monotonic() < deadline:
         ended = process.poll()
@@ -84,13 +103,13 @@ def _wait_for_answer(
             return owner, owner.pid == process.pid
         if ended is not None and not serving:
             raise BackgroundError(
-                f"the background ToolScore ended at once with status {ended}. {_explained(log, before)}"
+                f"the background ToolScore ended at once with status {ended}. {explained(home, begun)}"
             )
         time.sleep(_TURN)
     _end(process)
     raise BackgroundError(
         f"the background ToolScore (process {process.pid}) did not answer within {START_DEADLINE:g} s and was "
-        f"ended. {_explained(log, before)}"
+        f"ended. {explained(home, begun)}"
     )
 
 
@@ -103,13 +122,22 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _explained(log: Path, before: int) -> str:
-    with log.open("rb") as stream:
-        stream.seek(before)
-        lines = stream.read().decode(errors="replace").splitlines()[-_TAIL:]
+def explained(home: Home, begun: float) -> str:
+    """Quote what a ToolScore of a home logged and said since a time, in seconds since 1970."""
+    from ..runners.log_line import stamp
+    from ..runners.log_read import LogFolder
+
+    log = home.logs_dir / "toolscore.log"
+    logged, _place = LogFolder(home.logs_dir).tail("toolscore", _TAIL)
+    lines = [str(line) for line in logged if line.time >= stamp(begun)]
+    with suppress(OSError):
+        said = (home.logs_dir / "toolscore.err").read_bytes().decode(errors="replace")
+        lines = [*lines, *said.splitlines()][-_TAIL:]
     if not lines:
         return f"It wrote nothing to {log}."
-    return f"Its log, {log}, ends with:\n" + "\n".join(f"  {line}" for line in lines)
+    return f"Its log, {log}, and what it said outside of it, end with:\n" + "\n".join(
+        f"  {line}" for line in lines
+    )
 
 
 def stop(home: Home, *, force: bool = False) -> Owner | None:

@@ -26,6 +26,7 @@ class Call:
         origin: Owner of the rows that are added; the tool set's own when `None`.
         exchange: The client's request, for questions to the client meanwhile; `None` at the command line.
         extra: Further parameters of the request for a server, such as `task`.
+        lease: The lease it is made in, where it names one.
         faults: Whether a server's JSON-RPC error is passed on as one.
     """
 
@@ -36,4 +37,5 @@ class Call:
     origin: Origin | None = None
     exchange: Exchange | None = None
     extra: dict[str, Any] | None = None
+    lease: object = None
     faults: bool = False

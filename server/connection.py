@@ -139,7 +139,8 @@ class Connection(ABC):
                     self._opening = message
                 else:
                     self.express.opening(message.method, message.params)
-            self._outstanding.add(message.id)
+            if message.method != "subscriptions/listen":  # which is never done
+                self._outstanding.add(message.id)
         elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
             # A cancelled request is never answered.
             self._answered((message.params or {}).get("requestId"))
@@ -267,6 +268,11 @@ class Connection(ABC):
                         await self._settled.wait()
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 return
+
+    @property
+    def unanswered(self) -> int:
+        """How many requests of the client are under way."""
+        return len(self._outstanding) + self._in_flight()
 
     def _crowded(self) -> bool:
         # Half of it is over before it is read again, so that not each answer means two calls to the transport.

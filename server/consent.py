@@ -17,6 +17,8 @@ _WHAT = {
     "uninstall_server": "uninstall the server '{name}' and delete what is its own",
     "unregister_tool": "remove the server '{name}'",
     "manage_server": "{action} the server '{name}'",
+    "configure_server": "set {settings} for the server '{name}'",
+    "reload_configuration": "read the configuration file again",
 }
 """What each of the tools that change something is about to do."""
 

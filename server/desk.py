@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from ..tools.exposure import Exposure
+from ..tools.isolation import isolate
 from .announcer import Announcer, Bus
+from .folders import root
 from .front import Front
 from .gateway import Gateway
+from .lending import Lender
 from .parking import Parking
 from .patronage import Patronage
 from .settings import Settings
@@ -29,11 +32,28 @@ class Desk:
         self._bus = Bus()
         self.gateway = Gateway(self.front, self._bus)
         self.announcer = Announcer(self.front, self._bus)
-        self.patronage = Patronage(self.front, [_root(text) for text in settings.process.roots])
+        self.lender = Lender(self.front)
+        self.gateway.on_hello = self.lender.offered
+        self._isolating: set[asyncio.Task[None]] = set()
+        self.patronage = Patronage(self.front, _roots(settings))
+
+    def configure(self, settings: Settings) -> None:
+        """Answer servers with other roots from now on, where no client has its own."""
+        self.patronage.roots = _roots(settings)
 
     async def attach(self) -> None:
         """Begin to follow the library, which is open now."""
         await self.announcer.attach()
+        toolset = (await self.front.opened()).toolset
+
+        def several(server: str) -> None:
+            task = asyncio.get_running_loop().create_task(
+                isolate(toolset.library, toolset.supervisor, server)
+            )
+            self._isolating.add(task)
+            task.add_done_callback(self._isolating.discard)
+
+        self.patronage.on_several = several
 
     def close(self) -> None:
         """Announce nothing more, and cancel the calls that wait for their client's input."""
@@ -41,7 +61,5 @@ class Desk:
         self.parking.close()
 
 
-def _root(text: str) -> dict[str, str]:
-    """Give a configured root as MCP has it."""
-    uri = text if text.startswith("file://") else Path(text).expanduser().as_uri()
-    return {"uri": uri, "name": uri.rstrip("/").rpartition("/")[2]}
+def _roots(settings: Settings) -> list[dict[str, str]]:
+    return [root(text) for text in settings.process.roots]

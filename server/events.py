@@ -54,7 +54,7 @@ class Events:
         """Note an event.
 
         Args:
-            kind: `tool_installed`, `tool_updated`, `tool_removed` or `server_state`.
+            kind: `tool_installed`, `tool_updated`, `tool_removed`, `server_state` or `configuration_changed`.
             server: The server it is about.
             **details: What else is to be said of it.
         """

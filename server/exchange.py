@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..runners.patron import ProgressSink
+from ..tools.caller import Caller
 from .peer import Peer, not_offered, offers, wanted
 
 if TYPE_CHECKING:
@@ -93,6 +94,11 @@ class Exchange:
         self.token = self.meta.get("progressToken")
         self.work: asyncio.Task[Any] | None = None
         self._last = -1.0
+
+    @property
+    def caller(self) -> Caller:
+        """In whose name it is."""
+        return self.peer.caller
 
     @property
     def modern(self) -> bool:

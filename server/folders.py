@@ -142,3 +142,9 @@ def _user() -> int | None:
     if sys.platform == "win32":
         return None
     return os.getuid()
+
+
+def root(text: str) -> dict[str, str]:
+    """Give a configured folder or `file://` address as MCP has it (`Root`)."""
+    uri = text if text.startswith("file://") else Path(text).expanduser().as_uri()
+    return {"uri": uri, "name": uri.rstrip("/").rpartition("/")[2]}

@@ -8,23 +8,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ..runners.errors import FaultError
+from ..runners.session import ChildSession
 from ..runners.supervisor import Unit
 from ..tools.caller import CALL, MANAGE
-from ..tools.exposure import Exposure, Shown
-from ..tools.offers import OfferIndex
+from ..tools.exposure import Exposure
+from ..tools.leases import LEASE_KEY
 from ..tools.outcome import OUTCOME_KEY, RefusalError
 from ..tools.rows import Origin
 from .call import Call
-from .events import EVENTS_URI, Events, is_events
+from .events import Events, is_events
 from .exchange import Exchange
-from .own_tools import OWN_TOOLS
+from .log_resource import TEMPLATE, LogWatch, is_log, own_place
 from .parking import Parking
 from .peer import LEVELS, Peer
 from .subscriptions import Subscriptions
 from .tasks import TaskBook
 from .toolset import ToolSet
+from .views import View, Views
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +66,7 @@ class Front:
 
     Args:
         toolset: Gives the tool set once the store is open. `initialize` is answered before that.
-        exposure: Which tools clients are shown.
+        exposure: Which tools clients are shown that have not said what they want to be shown.
         parking: Keeps the calls that wait for the input of a modern client.
     """
 
@@ -103,6 +106,10 @@ class Front:
                 self._open = _Open(self, toolset)
         return self._open
 
+    def exposure_of(self, peer: Peer | None) -> Exposure:
+        """Tell which tools a client is shown."""
+        return self.exposure if peer is None or peer.exposure is None else peer.exposure
+
     @property
     def open_now(self) -> _Open | None:
         """What `opened` gives, where it would not have to wait."""
@@ -139,7 +146,7 @@ class Front:
 
     async def _list_tools(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         _first_page(exchange)
-        return {"tools": opened.shown.listed()}
+        return {"tools": opened.view(exchange.peer).shown.listed()}
 
     async def _call_tool(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         params = exchange.params
@@ -148,8 +155,9 @@ class Front:
         if len(params) > 2:
             extra = {key: value for key, value in params.items() if key not in ("name", "arguments", "_meta")}
         transparent = None
-        if self.exposure.server is not None:
-            transparent = opened.shown.full_name(name)
+        view = opened.view(exchange.peer)
+        if view.exposure.server is not None:
+            transparent = view.shown.full_name(name)
             if transparent is None and not opened.toolset.knows(name):
                 raise FaultError(INVALID_PARAMS, f"Unknown tool: {name}")
         call = Call(
@@ -160,6 +168,7 @@ class Front:
             origin=origin_of(exchange),
             exchange=exchange,
             extra=extra,
+            lease=exchange.meta.get(LEASE_KEY),
             faults=transparent is not None,
         )
         result = await opened.toolset.call(transparent or name, arguments, call)
@@ -172,24 +181,28 @@ class Front:
 
     async def _list_resources(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         _first_page(exchange)
-        own = [] if self.exposure.server is not None else [self.events.resource]
-        return {"resources": [*own, *opened.index.resources()]}
+        view = opened.view(exchange.peer)
+        own = [] if view.exposure.server is not None else [self.events.resource]
+        return {"resources": [*own, *view.index.resources()]}
 
     async def _list_templates(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         _first_page(exchange)
-        own = [] if self.exposure.server is not None else [self.events.template]
-        return {"resourceTemplates": [*own, *opened.index.templates()]}
+        view = opened.view(exchange.peer)
+        own = [] if view.exposure.server is not None else [self.events.template, TEMPLATE]
+        return {"resourceTemplates": [*own, *view.index.templates()]}
 
     async def _read(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         uri = exchange.params["uri"]
         if is_events(uri):
             return self.events.read(uri)
+        if is_log(uri):
+            return await opened.toolset.logs.resource(uri, exchange.peer.caller)
         server, inner = self._located(opened, exchange, uri)
         result = await self._pass(opened, exchange, server, {**exchange.params, "uri": inner})
         return result if inner == uri else _renamed(result, inner, uri)
 
     def _located(self, opened: _Open, exchange: Exchange, uri: str) -> tuple[str, str]:
-        found = opened.index.find_resource(uri)
+        found = opened.view(exchange.peer).index.find_resource(uri)
         if found is None:
             raise FaultError(
                 INVALID_PARAMS if exchange.modern else RESOURCE_NOT_FOUND,
@@ -201,8 +214,9 @@ class Front:
 
     async def _subscribe(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         uri = exchange.params["uri"]
-        place = ("", EVENTS_URI) if is_events(uri) else self._located(opened, exchange, uri)
-        await opened.subscriptions.add(exchange.peer, uri, *place)
+        own = own_place(uri, opened.toolset.logs, exchange.peer.caller)
+        place = own or self._located(opened, exchange, uri)
+        await opened.subscriptions.add(exchange.peer, uri, *place, client=exchange.peer.caller.client)
         return {}
 
     async def _unsubscribe(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
@@ -213,15 +227,16 @@ class Front:
 
     async def _list_prompts(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         _first_page(exchange)
-        return {"prompts": opened.index.prompts()}
+        return {"prompts": opened.view(exchange.peer).index.prompts()}
 
     async def _get_prompt(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         name = exchange.params["name"]
-        server, original = self._prompt(opened, name)
+        server, original = self._prompt(opened, exchange, name)
         return await self._pass(opened, exchange, server, {**exchange.params, "name": original})
 
-    def _prompt(self, opened: _Open, name: Any) -> tuple[str, str]:
-        found = opened.index.find_prompt(name) if isinstance(name, str) else None
+    def _prompt(self, opened: _Open, exchange: Exchange, name: Any) -> tuple[str, str]:
+        index = opened.view(exchange.peer).index
+        found = index.find_prompt(name) if isinstance(name, str) else None
         if found is None:
             raise FaultError(
                 INVALID_PARAMS, f"There is no prompt named {name!r}; prompts/list shows what there is."
@@ -231,13 +246,17 @@ class Front:
     async def _complete(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         ref = exchange.params["ref"]
         if ref.get("type") == "ref/prompt":
-            server, inner = self._prompt(opened, ref.get("name"))
+            server, inner = self._prompt(opened, exchange, ref.get("name"))
             ref = {**ref, "name": inner}
         else:
             uri = ref.get("uri")
             if isinstance(uri, str) and is_events(uri):
                 return {"completion": {"values": []}}
-            found = opened.index.find_template(uri) if isinstance(uri, str) else None
+            if isinstance(uri, str) and is_log(uri):
+                begin = str(exchange.params["argument"].get("value") or "")
+                return {"completion": {"values": opened.toolset.logs.completed(begin, exchange.peer.caller)}}
+            index = opened.view(exchange.peer).index
+            found = index.find_template(uri) if isinstance(uri, str) else None
             if found is None:
                 raise FaultError(INVALID_PARAMS, f"No server here has the resource template {uri!r}.")
             server, inner = found
@@ -303,6 +322,7 @@ class Front:
             exchange.peer.caller,
             on_progress=exchange.on_progress,
             asker=exchange,
+            lease=exchange.meta.get(LEASE_KEY),
             timeout=TASK_PATIENCE if exchange.method == "tasks/result" else None,
         )
 
@@ -322,6 +342,7 @@ class Front:
             for told in self._open.asked_roots.values():
                 told.discard(peer)
             self._open.spread_level()
+            self._open.toolset.supervisor.left(peer.caller.client)
             await self._open.subscriptions.left(peer)
 
 
@@ -331,15 +352,18 @@ class _Open:
     def __init__(self, front: Front, toolset: ToolSet) -> None:
         self._front = front
         self.toolset = toolset
-        own = [tool.definition for tool in OWN_TOOLS if tool.listed]
-        self.shown = Shown(toolset.library, front.exposure, own)
-        self.index = OfferIndex(toolset.library, front.exposure.server)
-        self.subscriptions = Subscriptions(toolset.supervisor, self.index)
-        self.asked_roots: dict[str, set[Peer]] = {}
+        self._views = Views(toolset.library)
+        self.subscriptions = Subscriptions(toolset.supervisor)
+        self.log_watch = LogWatch(toolset.logs, self.subscriptions)
+        self.asked_roots: WeakKeyDictionary[ChildSession, set[Peer]] = WeakKeyDictionary()
         """Which clients' roots a server was told."""
         self._level: str | None = None
         """The least important log messages that any client wants to hear."""
-        toolset.router.on_result = self.index.saw
+        toolset.router.on_result = self._views.saw
+
+    def view(self, peer: Peer | None = None) -> View:
+        """Give what a client is shown; without one, what those are who have not said what they want."""
+        return self._views.of(self._front.exposure_of(peer))
 
     def spread_level(self) -> None:
         """Let servers log as much as the client that wants to hear most, where that is another level than before."""
@@ -348,7 +372,7 @@ class _Open:
         if level == self._level:
             return
         self._level = level
-        for unit in self.toolset.supervisor.units.values():
+        for unit in self.toolset.supervisor.all_units():
             self.tell_level(unit)
 
     def tell_level(self, unit: Unit) -> None:
@@ -360,10 +384,9 @@ class _Open:
 
     def roots_changed(self, peer: Peer) -> None:
         """Tell every server that asked for this client's roots."""
-        for server, told in self.asked_roots.items():
-            unit = self.toolset.supervisor.units.get(server)
-            if peer in told and unit is not None and unit.session is not None and not unit.session.modern:
-                unit.session.notify("notifications/roots/list_changed", None)
+        for session, told in list(self.asked_roots.items()):
+            if peer in told and not session.modern:
+                session.notify("notifications/roots/list_changed", None)
 
 
 def origin_of(exchange: Exchange) -> Origin | None:

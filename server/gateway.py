@@ -23,12 +23,16 @@ from pydantic import ValidationError
 from .. import __version__
 from ..runners.errors import FaultError
 from ..tools.caller import Caller
-from .announcer import Bus
+from ..tools.exposure import Exposure
+from ..tools.outcome import RefusalError
+from .announcer import Bus, only_of_stream
 from .connection import Connection
-from .events import EVENTS_URI, is_events
 from .exchange import Exchange
+from .folders import root
 from .front import Front
+from .hello import Hello
 from .lane import ExpressLane, LinePeer
+from .log_resource import own_place
 from .peer import Peer
 from .serving import WaitedReply
 from .shape import INTERNAL, modern_result
@@ -98,6 +102,8 @@ class Gateway:
 
     def __init__(self, front: Front, bus: Bus) -> None:
         self.front = front
+        self.on_hello: Callable[[frozenset[str]], None] = lambda _names: None
+        """Called with the names of the environment variables that a new client may lend."""
         self.server: Server[Any] = _Server(
             "toolscore", version=__version__, title="ToolScore", instructions=INSTRUCTIONS
         )
@@ -111,15 +117,25 @@ class Gateway:
         self.server.middleware = [_boundary, self._untouched]
         self.server.get_tool_input_schema = self._input_schema
 
-    async def serve(self, connection: Connection, caller: Caller) -> None:
-        """Serve one client on a line until it is gone."""
+    async def serve(self, connection: Connection, caller: Caller, hello: Hello | None = None) -> None:
+        """Serve one client on a line until it is gone.
+
+        Args:
+            connection: Its line.
+            caller: Who it is.
+            hello: What its relay said of it, if it has one.
+        """
         peer = LinePeer(caller, connection)
+        if hello is not None:
+            _introduce(peer, hello)
         peer_of_line.set(peer)
         stamp = self.server.server_info_stamp
         connection.express = express = ExpressLane(self.front, peer, connection, stamp)
         to_sdk, from_client = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         to_client, from_sdk = anyio.create_memory_object_stream[SessionMessage](0)
         await self.front.joined(peer)
+        if hello is not None:
+            self.on_hello(peer.lends)
         connection.begin()
         try:
             async with anyio.create_task_group() as group:
@@ -188,7 +204,8 @@ class Gateway:
         if ctx.method == "initialize":
             tasks: dict[str, Any] = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
             result = {**result, "capabilities": {**(result.get("capabilities") or {}), "tasks": tasks}}
-        only = self.front.exposure.server
+        # Over HTTP it is not known yet whose session it becomes, but all of those are shown the same.
+        only = self.front.exposure_of(peer_of_line.get(None)).server
         # Only here the introduction waits for the library: the words of the server are in there.
         opened = await self.front.opened() if only is not None else None
         row = opened.toolset.library.servers.get(only) if only is not None and opened is not None else None
@@ -201,7 +218,7 @@ class Gateway:
     def _input_schema(self, name: str) -> dict[str, Any] | None:
         """Give the schema of a tool that is shown: HTTP clients repeat arguments in headers, which are checked."""
         opened = self.front.open_now
-        for tool in opened.shown.listed() if opened is not None else ():
+        for tool in opened.view().shown.listed() if opened is not None else ():
             if tool.get("name") == name:
                 schema = tool.get("inputSchema")
                 return schema if isinstance(schema, dict) else None
@@ -212,19 +229,33 @@ class Gateway:
         opened = await self.front.opened()
         stream = object()
         subscriptions = opened.subscriptions
+        visit = Visit.of(ctx)
+        peer = peer_of_line.get() if visit is None else visit.peer(ctx)
+        view = opened.view(peer)
+        only_of_stream.set(view.exposure.server)
         try:
             for uri in params.notifications.resource_subscriptions or ():
-                found = ("", EVENTS_URI) if is_events(uri) else opened.index.find_resource(uri)
-                if found is None:
-                    continue
                 try:
-                    await subscriptions.add(stream, uri, *found)
-                except FaultError as exc:
+                    found = own_place(uri, opened.toolset.logs, peer.caller) or view.index.find_resource(uri)
+                    if found is not None:
+                        await subscriptions.add(stream, uri, *found)
+                except (FaultError, RefusalError) as exc:
                     logger.info("a listen stream will not hear of %s: %s", uri, exc)
             return await self._listen(ctx, params)
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(5):
                 await subscriptions.left(stream)
+
+
+def _introduce(peer: LinePeer, hello: Hello) -> None:
+    """Keep what holds for one client alone."""
+    peer.relay = hello.version
+    peer.lends = frozenset(hello.names)
+    try:
+        peer.exposure = Exposure.parse(hello.expose) if hello.expose else None
+        peer.roots = [root(text) for text in hello.roots] if hello.roots else None
+    except ValueError as exc:  # a relay of another version may allow more than this one knows
+        logger.warning("what a client wants for itself is not understood: %s", exc)
 
 
 async def _boundary(ctx: Context, call_next: CallNext) -> HandlerResult:

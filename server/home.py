@@ -36,6 +36,7 @@ __all__ = [
     "HomeLock",
     "Mode",
     "Owner",
+    "StartLock",
     "current_owner",
     "prepare",
 ]
@@ -142,8 +143,9 @@ def prepare(home: Home) -> None:
 JOIN_PATIENCE = 60.0
 """Seconds to wait for a command that holds the home, or for an owner of it that is just coming up."""
 
-Mode = Literal["stdio", "background", "command"]
-"""How an owner was started: by a client over stdio, by `toolscore start`, or for one command."""
+Mode = Literal["stdio", "shared", "background", "command"]
+"""How an owner was started: by a client for itself (`serve --standalone`, `--listen`), in the background for the clients
+that share it, by `toolscore start`, or for one command."""
 
 _PATIENCE = 0.5
 """Seconds to wait for a lock held only by somebody who is looking, or for an owner still writing its name."""
@@ -161,6 +163,7 @@ class Owner:
         socket: Path of its Unix socket. Read it here rather than from `Home`: a client may have started this
             process without the XDG_RUNTIME_DIR or TMPDIR that the owner saw.
         listening: Further addresses it listens on.
+        options: What it was started with by `toolscore start`, for a newer version that takes its place.
     """
 
     pid: int
@@ -169,6 +172,7 @@ class Owner:
     mode: Mode
     socket: str = ""
     listening: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 class HomeBusyError(HomeError):
@@ -182,8 +186,8 @@ class HomeBusyError(HomeError):
     def __init__(self, home: Home, owner: Owner) -> None:
         super().__init__(
             f"The home {home.path} is in use by ToolScore {owner.version or '(unknown version)'}, "
-            f"process {owner.pid or '(unknown)'}, mode {owner.mode}. Stop it with `toolscore stop`, "
-            f"or close the client that started it. {ELSEWHERE}"
+            f"process {owner.pid or '(unknown)'}, mode {owner.mode}. Join it with `toolscore serve`, or stop it "
+            f"with `toolscore stop`. {ELSEWHERE}"
         )
         self.home = home
         self.owner = owner
@@ -201,7 +205,7 @@ class HomeLock:
         self._descriptor: int | None = descriptor
 
     @classmethod
-    def acquire(cls, home: Home, mode: Mode, version: str) -> HomeLock:
+    def acquire(cls, home: Home, mode: Mode, version: str, options: Iterable[str] = ()) -> HomeLock:
         """Become the owner of a prepared home. Blocks for half a second at the most.
 
         Raises:
@@ -209,7 +213,7 @@ class HomeLock:
             HomeError: If the lock file cannot be written.
         """
         started = process_started(os.getpid()) or time.time()
-        me = Owner(os.getpid(), started, version, mode, str(home.socket_path))
+        me = Owner(os.getpid(), started, version, mode, str(home.socket_path), options=tuple(options))
         deadline = time.monotonic() + _PATIENCE
         try:
             while True:
@@ -256,6 +260,33 @@ class HomeLock:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.release()
+
+
+class StartLock:
+    """The right to start a ToolScore for a home, so that of many that would only one does; ends with the process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def acquire(cls, home: Home) -> StartLock | None:
+        """Take it on a prepared home, without waiting; `None` while somebody else has it.
+
+        Raises:
+            HomeError: If its file cannot be written.
+        """
+        try:
+            descriptor = os.open(home.path / "run" / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise explained(home.path, error) from error
+        if _lock(descriptor, exclusive=True):
+            return cls(descriptor)
+        os.close(descriptor)
+        return None
+
+    def release(self) -> None:
+        """Give it up."""
+        os.close(self._descriptor)
 
 
 def current_owner(home: Home) -> Owner | None:
@@ -335,6 +366,7 @@ def _read_owner(descriptor: int) -> Owner:
             cast(Mode, str(found["mode"])),
             str(found.get("socket", "")),
             tuple(map(str, found.get("listening", ()))),
+            tuple(map(str, found.get("options", ()))),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return Owner(0, 0.0, "", "command")

@@ -8,6 +8,7 @@ The lane opens once the SDK has answered the client's first request, which fixes
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import Any
 
 from mcp.shared.inbound import InboundModernRoute, classify_inbound_request
@@ -28,7 +29,11 @@ from .shape import modern_result
 INVALID_REQUEST = -32600
 INTERNAL_ERROR = -32603
 
+RESERVED = "notifications/toolscore/"
+"""How the notifications begin that are between ToolScore and its relays."""
+
 _ENVELOPE = "io.modelcontextprotocol/protocolVersion"
+_CLIENT_INFO = "io.modelcontextprotocol/clientInfo"
 
 
 class LinePeer(Peer):
@@ -43,11 +48,19 @@ class LinePeer(Peer):
         super().__init__(caller)
         self.board: Switchboard[_Asked] = Switchboard()
         self._connection = connection
+        # Of this connection alone: a late answer to a ToolScore that crashed must be nobody's here.
+        self._mark = secrets.token_hex(4)
+
+    def is_on(self, connection: object) -> bool:
+        """Tell whether this is the client of a connection."""
+        return connection is self._connection
 
     def notify(self, method: str, params: dict[str, Any] | None, *, droppable: bool = False) -> None:
         """Write a notification."""
         if droppable and not self._connection.writable:
             return
+        if method.startswith(RESERVED):
+            return  # a server's own, which a relay would take for ours
         message: Message = {"jsonrpc": "2.0", "method": method}
         if params is not None:
             message["params"] = params
@@ -57,9 +70,19 @@ class LinePeer(Peer):
         self, exchange: Exchange, method: str, params: dict[str, Any], on_progress: ProgressSink | None
     ) -> dict[str, Any]:
         """Write a request and wait for its answer."""
+        return await self.request(method, params, on_progress)
+
+    async def request(
+        self, method: str, params: dict[str, Any], on_progress: ProgressSink | None = None
+    ) -> dict[str, Any]:
+        """Write a request, in whose course does not matter on a line, and wait for its result.
+
+        Raises:
+            FaultError: If the client answers with an error, or is gone.
+        """
         if self._connection.closed.is_set():
             raise FaultError(INTERNAL_ERROR, "the client is gone")
-        identity = self.board.next_id()
+        identity = f"{self.board.next_id()}-{self._mark}"
         meta = {key: value for key, value in (params.get("_meta") or {}).items() if key != "progressToken"}
         if on_progress is not None:
             meta["progressToken"] = identity
@@ -172,6 +195,9 @@ class ExpressLane:
         if method == "initialize":
             capabilities = params.get("capabilities")
             self._peer.capabilities = capabilities if isinstance(capabilities, dict) else {}
+        info = params.get("clientInfo") or (meta.get(_CLIENT_INFO) if isinstance(meta, dict) else None)
+        if isinstance(info, dict) and isinstance(info.get("name"), str):
+            self._peer.name = info["name"][:100]
 
     def answered(self, request: str, answer: Message) -> None:
         """Learn the era from the first request the SDK answered.

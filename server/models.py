@@ -32,6 +32,9 @@ StringMap = Annotated[dict[str, str], BeforeValidator(_object_from_text)]
 Strings = Annotated[list[str], BeforeValidator(_list_from_text)]
 
 
+FORCE = "Also if other servers or clients use it."
+
+
 class Arguments(BaseModel):
     """Base of the arguments: an unknown one is an error that names it, not a silent loss."""
 
@@ -62,6 +65,7 @@ class ExecuteToolArguments(Arguments):
         le=86400,
         description="Seconds without an answer or progress until the call is cancelled.",
     )
+    lease: str | None = Field(None, description="The lease it is made in, for a server used by lease.")
 
 
 class RegisterToolArguments(Arguments):
@@ -85,6 +89,7 @@ class NameArguments(Arguments):
     """Arguments of `unregister_tool` and `uninstall_server`."""
 
     name: str = Field(description="The server's name.")
+    force: bool = Field(False, description=FORCE)
 
 
 class InstallServerArguments(Arguments):
@@ -108,17 +113,75 @@ class ListServersArguments(Arguments):
 class ManageServerArguments(Arguments):
     """Arguments of `manage_server`."""
 
-    name: str = Field(description="The server's name.")
+    name: str = Field(description="The server's name, @GROUP, or * for all.")
     action: Literal["start", "stop", "restart", "enable", "disable"] = Field(
         description="A stopped server starts again at its next call; a disabled one does not."
+    )
+    force: bool = Field(False, description=FORCE)
+
+
+class AcquireServerArguments(Arguments):
+    """Arguments of `acquire_server`."""
+
+    name: str | None = Field(None, description="The server's name.")
+    ttl: float | None = Field(
+        None, gt=0, le=86400, description="Seconds the lease lasts; the server's own time when left out."
+    )
+    wait: float = Field(0, ge=0, le=3600, description="Seconds to wait for an instance, where all are taken.")
+    lease: str | None = Field(None, description="A lease to renew, instead of a name.")
+
+
+class ReleaseServerArguments(Arguments):
+    """Arguments of `release_server`."""
+
+    lease: str = Field(description="The lease.")
+
+
+class LeaseResult(BaseModel):
+    """Result of `acquire_server` and `release_server`."""
+
+    lease: str
+    name: str
+    instance: str
+    ttl: float
+    ends: str
+
+
+class ServerStateArguments(Arguments):
+    """Arguments of `server_state`."""
+
+    name: str = Field(description="The server's name.")
+
+
+class ConfigureServerArguments(Arguments):
+    """Arguments of `configure_server`."""
+
+    name: str = Field(description="The server's name.")
+    settings: JsonObject = Field(
+        description="What to set; null gives a setting back to what holds for all servers. Texts: start (boot or "
+        "use), isolation (shared, per-client or per-lease), reset. Seconds: timeout, start_timeout, idle_timeout, "
+        "lease_ttl. Numbers: restart_limit, max_parallel, max_queue, max_instances, spares, max_memory (MiB), "
+        "max_cpu (processors), max_files, max_processes. Lists: depends_on (servers that must be ready first), "
+        "groups."
     )
 
 
 class ServerLogsArguments(Arguments):
     """Arguments of `server_logs`."""
 
-    name: str = Field(description="The server's name.")
+    name: str = Field(
+        description="The server's name, toolscore for its own log, @GROUP, or * for all in time order."
+    )
     lines: int = Field(50, ge=1, le=5000, description="How many of the last lines.")
+    level: Literal["debug", "info", "warning", "error"] | None = Field(
+        None, description="Only lines of this level and above."
+    )
+
+
+class ReloadArguments(Arguments):
+    """Arguments of `reload_configuration`."""
+
+    check: bool = Field(False, description="Only tell what would change.")
 
 
 class Result(BaseModel):
@@ -188,6 +251,7 @@ class ListedServer(Result):
     pid: int | None
     restarts: int
     reason: str | None
+    groups: list[str]
 
 
 class ListServersResult(Result):
@@ -196,16 +260,91 @@ class ListServersResult(Result):
     servers: list[ListedServer]
 
 
+class ManagedServer(Result):
+    """One server of `manage_server`."""
+
+    name: str
+    state: str
+    reason: str | None
+
+
 class ManageServerResult(Result):
-    """Result of `manage_server`."""
+    """Result of `manage_server`. The state of several servers is `MIXED` where it is not one and the same."""
 
     name: str
     action: str
     state: str
+    servers: list[ManagedServer]
+
+
+class ConfigureServerResult(Result):
+    """Result of `configure_server`."""
+
+    name: str
+    changed: list[str]
+    settings: dict[str, Any]
+    notes: list[str]
 
 
 class ServerLogsResult(Result):
-    """Result of `server_logs`."""
+    """Result of `server_logs`. Where several are read, each line begins with `SERVER | `."""
 
     name: str
+    servers: list[str]
     lines: list[str]
+
+
+When = Literal["now", "next start"]
+
+
+class ChangedServer(Result):
+    """A server that the configuration file declares otherwise than before."""
+
+    name: str
+    what: list[str]
+
+
+class RefusedServer(Result):
+    """A server that the configuration file declares and that could not be as declared."""
+
+    name: str
+    reason: str
+
+
+class ChangedSetting(Result):
+    """A setting that has another value in the configuration file."""
+
+    name: str
+    before: str
+    after: str
+    effective: When
+
+
+class ReloadResult(Result):
+    """Result of `reload_configuration`."""
+
+    file: str
+    valid: bool
+    done: bool
+    added: list[str] = Field(default_factory=list)
+    changed: list[ChangedServer] = Field(default_factory=list)
+    removed: list[str] = Field(default_factory=list)
+    refused: list[RefusedServer] = Field(default_factory=list)
+    failed: list[RefusedServer] = Field(default_factory=list)
+    settings: list[ChangedSetting] = Field(default_factory=list)
+    problems: list[str] = Field(default_factory=list)
+    remarks: list[str] = Field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """Give it as lines for people: one for each thing."""
+        lines = [f"problem: {problem}" for problem in self.problems]
+        lines += [f"added: {name}" for name in self.added]
+        lines += [f"changed: {server.name} ({', '.join(server.what)})" for server in self.changed]
+        lines += [f"removed: {name}" for name in self.removed]
+        lines += [f"refused: {server.name}: {server.reason}" for server in self.refused]
+        lines += [f"not installed yet: {server.name}: {server.reason}" for server in self.failed]
+        for setting in self.settings:
+            later = "" if setting.effective == "now" else ": takes effect at the next start"
+            before, after = setting.before or '""', setting.after or '""'
+            lines.append(f"setting: {setting.name} = {after} (was {before}){later}")
+        return lines + [f"remark: {remark}" for remark in self.remarks]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from ..tools.state import ServerState
 from . import models as m
 
 OWN_SERVER = "toolscore"
@@ -155,7 +156,7 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
     OwnTool(
         "manage_server",
         "Manage a server",
-        "Start, stop, restart, enable or disable a server.",
+        "Start, stop, restart, enable or disable a server or a group, each in the order of its needs.",
         m.ManageServerArguments,
         m.ManageServerResult,
         {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True, "openWorldHint": False},
@@ -163,9 +164,58 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
     OwnTool(
         "server_logs",
         "Read a server's log",
-        "Read the last lines a server wrote on standard error, to find out why it fails.",
+        "Read the last lines a server wrote on standard error, with time and level, to find out why it fails.",
         m.ServerLogsArguments,
         m.ServerLogsResult,
         READS,
+    ),
+    OwnTool(
+        "reload_configuration",
+        "Reload the configuration",
+        "Read the configuration file again, touch only what changed in it, and tell what that was. An invalid file "
+        "changes nothing.",
+        m.ReloadArguments,
+        m.ReloadResult,
+        {"readOnlyHint": False, "destructiveHint": True, "idempotentHint": True, "openWorldHint": False},
+        listed=False,
+    ),
+    OwnTool(
+        "server_state",
+        "State of a server",
+        "Tell what a server is doing and since when, how often it restarted, why it failed and what to do next, what "
+        "it uses, whom it needs and who needs it, and how it is kept.",
+        m.ServerStateArguments,
+        ServerState,
+        READS,
+        listed=False,
+    ),
+    OwnTool(
+        "configure_server",
+        "Configure a server",
+        "Change how one server is kept, without a restart: its limits and times, whether clients share it, which "
+        "servers it needs, and its groups.",
+        m.ConfigureServerArguments,
+        m.ConfigureServerResult,
+        {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True, "openWorldHint": False},
+        listed=False,
+    ),
+    OwnTool(
+        "acquire_server",
+        "Acquire a server",
+        "Take an instance of a server for yourself (an episode), with a time to live, or renew that time. Name the "
+        "lease in execute_tool, or as toolscore/lease in the _meta of a call.",
+        m.AcquireServerArguments,
+        m.LeaseResult,
+        {"readOnlyHint": False, "destructiveHint": False, "openWorldHint": False},
+        listed=False,
+    ),
+    OwnTool(
+        "release_server",
+        "Release a server",
+        "Give an acquired instance back; the next one to acquire it finds it as new.",
+        m.ReleaseServerArguments,
+        m.LeaseResult,
+        {"readOnlyHint": False, "destructiveHint": False, "openWorldHint": False},
+        listed=False,
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..runners.errors import FaultError
@@ -40,9 +40,12 @@ class Patronage:
 
     def __init__(self, front: Front, roots: Sequence[dict[str, Any]] = ()) -> None:
         self._front = front
-        self._roots = list(roots)
+        self.roots = list(roots)
+        """What `roots/list` is answered when it concerns no client."""
         self._warned: dict[str, float] = {}
         self._elicitations: dict[tuple[str, str], Peer] = {}
+        self.on_several: Callable[[str], None] = lambda _server: None
+        """Called with a server that asked something while it served several clients."""
 
     @property
     def capabilities(self) -> dict[str, Any]:
@@ -55,20 +58,21 @@ class Patronage:
         peers = {exchange.peer for exchange in exchanges}
         if len(peers) > 1:
             self._warn(session.name, ask.method, len(peers))
+            self.on_several(session.name)
             raise FaultError(
                 SEVERAL,
                 f"{ask.method} cannot be passed on: this server is serving several clients at once, and it cannot "
                 "be known which of them is meant",
             )
         if not exchanges:
-            return self._own_answer(ask)
+            return self._own_answer(ask, None)
         exchange = self._asked_through(exchanges)
         if ask.method == "roots/list":
             if not offers(exchange.capabilities, ask.method, ask.params):
-                return self._own_answer(ask)
+                return self._own_answer(ask, exchange.peer)
             opened = self._front.open_now
             if opened is not None and not exchange.peer.modern:  # which tells nothing outside of requests
-                opened.asked_roots.setdefault(session.name, set()).add(exchange.peer)
+                opened.asked_roots.setdefault(session, set()).add(exchange.peer)
         identity = ask.params.get("elicitationId")
         if ask.method == "elicitation/create" and isinstance(identity, str):
             if len(self._elicitations) >= ELICITATIONS:
@@ -99,9 +103,9 @@ class Patronage:
             clients,
         )
 
-    def _own_answer(self, ask: Ask) -> dict[str, Any]:
+    def _own_answer(self, ask: Ask, peer: Peer | None) -> dict[str, Any]:
         if ask.method == "roots/list":
-            return {"roots": self._roots}
+            return {"roots": self.roots if peer is None or peer.roots is None else peer.roots}
         raise FaultError(
             METHOD_NOT_FOUND, f"no client is being served for whom {ask.method} could be answered"
         )
@@ -114,7 +118,7 @@ class Patronage:
             case "notifications/resources/updated":
                 uri, opened = params.get("uri"), self._front.open_now
                 if isinstance(uri, str) and opened is not None:
-                    opened.subscriptions.updated(session.name, uri)
+                    opened.subscriptions.updated(session.key, uri)
             case "notifications/elicitation/complete":
                 peer = self._elicitations.pop((session.name, str(params.get("elicitationId"))), None)
                 if peer is not None and not peer.modern:
@@ -132,17 +136,21 @@ class Patronage:
 
     def _log(self, session: ChildSession, params: dict[str, Any]) -> None:
         """Hand on a log message: to the client being served, or if none is, to all that asked for logs."""
-        if self._front.exposure.server is None:
-            # Several servers log to one client: it has to be told which.
-            own = params.get("logger")
-            params = {**params, "logger": f"{session.name}/{own}" if isinstance(own, str) else session.name}
         if session.owners:
             if (exchange := _only(session)) is not None:
-                exchange.log(params)
+                exchange.log(self._named(session, params, exchange.peer))
             return
         for peer in self._front.peers:
             if peer.log_level is not None and peer.ready and not peer.modern:
-                Exchange(peer, "", {}, None, self._front.parking).log(params)
+                named = self._named(session, params, peer)
+                Exchange(peer, "", {}, None, self._front.parking).log(named)
+
+    def _named(self, session: ChildSession, params: dict[str, Any], peer: Peer) -> dict[str, Any]:
+        """Say in a log message which server it is of, where several log to one client."""
+        if self._front.exposure_of(peer).server is not None:
+            return params
+        own = params.get("logger")
+        return {**params, "logger": f"{session.name}/{own}" if isinstance(own, str) else session.name}
 
 
 def _only(session: ChildSession) -> Exchange | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from ..runners.errors import FaultError
 from ..runners.patron import ProgressSink
 from ..tools.caller import Caller
+from ..tools.exposure import Exposure
 
 if TYPE_CHECKING:
     from .exchange import Exchange
@@ -31,6 +33,11 @@ class Peer(ABC):
         modern: Whether it speaks the 2026-07-28 era, in which a client is not sent requests.
         ready: Whether it said that it is initialized, so that it may be told things.
         log_level: The least important log messages it wants; `None` where it did not say.
+        exposure: Which tools it is shown; `None` where that is what all are shown.
+        roots: What servers are told of as roots where it has none itself (MCP `Root`); `None` where it did not say.
+        lends: Names of the environment variables that can be asked of its relay.
+        name: What it calls itself, for people only.
+        relay: Version of its relay, where it has one.
     """
 
     def __init__(self, caller: Caller) -> None:
@@ -39,6 +46,28 @@ class Peer(ABC):
         self.modern = False
         self.ready = False
         self.log_level: str | None = None
+        self.exposure: Exposure | None = None
+        self.roots: list[dict[str, str]] | None = None
+        self.lends: frozenset[str] = frozenset()
+        self.name = ""
+        self.relay = ""
+        self._since = time.time()
+
+    def described(self) -> dict[str, Any]:
+        """Tell of it what the owner of the home wants to know."""
+        return {
+            "connection": self.caller.connection,
+            "listener": self.caller.listener,
+            "principal": self.caller.principal,
+            "name": self.name,
+            "relay": self.relay or None,
+            "cwd": self.caller.cwd,
+            "seconds": round(time.time() - self._since),
+        }
+
+    def is_on(self, _connection: object) -> bool:
+        """Tell whether this is the client of a connection."""
+        return False
 
     @abstractmethod
     def notify(self, method: str, params: dict[str, Any] | None, *, droppable: bool = False) -> None:

@@ -1,26 +1,66 @@
-"""A thin front for a client whose home is already served: bytes in, bytes out, through the Unix socket.
+"""A thin front for one client of a shared ToolScore: its frames go through the Unix socket, and back.
 
-Messages are not parsed; what the running ToolScore says to this client is what comes out. Standard library
-only, and little of that: this process is what every further client of a home pays for.
+It knows of them just enough to outlive the ToolScore behind it: when that crashes, is restarted or replaced, the relay
+finds or starts the next one, agrees with it anew on what the client has agreed on, and answers itself what nobody else
+can. Standard library only, and little of that: this process is what every client of a home pays for.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
 import socket
-import sys
 import threading
+import time
+from collections import deque
 from contextlib import suppress
 from types import FrameType
+from typing import Protocol
 
-_CHUNK = 1 << 18
-"""Bytes moved at once, at the most. Large enough that one image is a few turns, not hundreds."""
+from .hello import DRAINING, ENVIRONMENT, GOODBYE, HELD, OWN, WELCOME, Hello, encoded, is_text, notification
+from .home import HomeError
+from .landlord import UnreachableError
+from .relay_frames import ANSWER, LAST, NOTICE, PIECE, REQUEST, WHOLE, Ends, Piece, Splitter, read
+from .relay_session import OWN_ID, Session
+from .relay_streams import CHUNK, HIGH_WATER, READ, WRITE, Poller, Sink, output_sender, socket_sender
 
-_DRAIN = 10.0
-"""Seconds the other side may stay silent after our input ended, before we go anyway. A client that closes
-its pipe wants us gone; a ToolScore that hangs must not leave relays behind."""
+DRAIN = 10.0
+"""Seconds ToolScore may stay silent after our input ended, before we go anyway. A client that closes its pipe wants us
+gone; a ToolScore that hangs must not leave relays behind."""
+
+WELCOME_DEADLINE = 30.0
+"""Seconds ToolScore may take to welcome us, and to take in what is told anew."""
+
+CRASHES, CRASH_WINDOW = 5, 30.0
+"""So many crashes within so many seconds, and no further ToolScore is started."""
+
+BACK_OFF = (0.0, 0.2, 0.5, 1.0)
+"""Seconds before the first, second, ... start after crashes within the window."""
+
+LOOK, LOOKS = 0.5, 60
+"""Seconds between two looks for a ToolScore that somebody else may start after a goodbye, and how many."""
+
+_GREETING, _AGREEING, _OPEN, _HOLDING, _AWAY = range(5)
+"""Said hello; telling anew what was agreed; passing on; holding requests back; without a ToolScore, and in no need."""
+
+_NOT_DONE = "The ToolScore that was to do this ended before it was asked: nothing was done. Ask again."
+
+_OWN = OWN.encode()
+_OWN_NOTICE = b"notifications/" + _OWN
+
+
+class Reaching(Protocol):
+    """Gives connections to the ToolScore of a home."""
+
+    def find(self) -> socket.socket | None:
+        """Connect to one that runs."""
+        ...
+
+    def reach(self) -> socket.socket:
+        """Connect to one that runs, or start it."""
+        ...
 
 
 class _TerminatedError(Exception):
@@ -31,146 +71,400 @@ class _ClientGoneError(Exception):
     """Nobody reads our standard output any more."""
 
 
-def relay(socket_path: str) -> int:
-    """Join standard input and output to a Unix socket until one side ends.
+class Relay:
+    """One client on standard input and output, and whichever ToolScore serves it.
 
-    Two threads with blocking calls: each side's back-pressure reaches the other, and a side that does not
-    read cannot keep the other direction from flowing. The streams' modes are left alone, because they may
-    be shared with other processes.
+    One thread, which never waits for one side alone: a side that does not read slows the other, and nothing else.
 
     Args:
-        socket_path: The socket of the running ToolScore.
-
-    Returns:
-        The exit status: 0 when the client ended it (end of input, its pipe closed, SIGTERM), 1 when the
-        running ToolScore could not be reached or vanished.
+        landlord: Gives connections.
+        hello: What is said of this client.
     """
-    try:
-        line = connect(socket_path)
-    except OSError as error:
-        return _lost(f"the running ToolScore does not answer at {socket_path}: {error.strerror or error}")
-    return carry(line)
 
+    def __init__(self, landlord: Reaching, hello: Hello) -> None:
+        self._landlord = landlord
+        self._hello = hello
+        self._session = Session()
+        send, self._out_fd = output_sender(1)
+        self._out = Sink(send)
+        self._line: socket.socket | None = None
+        self._in = Sink(len)
+        self._phase = _AWAY
+        self._goodbye = self._met = self._eof = self._half_closed = False
+        self._from_client, self._client_ends = Splitter(), Ends()
+        self._from_owner, self._owner_ends = Splitter(), Ends()
+        self._passing = False  # whether pieces of a long frame go to the ToolScore its beginning went to
+        self._skipping = False  # whether that one is gone
+        self._held: deque[bytes] = deque()
+        self._held_size = 0
+        self._mine: list[bytes] = []
+        self._introduction = b""
+        self._crashes: deque[float] = deque(maxlen=CRASHES)
+        self._deadline: float | None = None
+        self._looks = 0
+        self._poller = Poller()
 
-def connect(socket_path: str) -> socket.socket:
-    """Connect to a Unix socket.
+    def run(self) -> int:
+        """Relay until one side ends.
 
-    Raises:
-        OSError: If nobody listens there, or there are no Unix sockets.
-    """
-    family: int | None = getattr(socket, "AF_UNIX", None)
-    if family is None:
-        raise OSError("this platform has no Unix sockets; start it with `toolscore serve --standalone`")
-    line = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        line.connect(socket_path)
-    except BaseException:
-        line.close()
-        raise
-    return line
+        Returns:
+            The exit status: 0 when the client ended it (end of input, its pipe closed, SIGTERM).
 
-
-def carry(line: socket.socket) -> int:
-    """Do what `relay` does over a connection that is there, and close it.
-
-    Returns:
-        The exit status, as of `relay`.
-    """
-    previous = None
-    if threading.current_thread() is threading.main_thread():
-        previous = signal.signal(signal.SIGTERM, _terminate)
-    woken, wake = os.pipe()
-    try:
-        with line:
-            # A thread in a blocked read cannot be joined; as a daemon it ends with the process.
-            threading.Thread(target=_send, args=(line, wake), daemon=True, name="relay-in").start()
-            if _receive(line, woken):
-                return 0
-            return _lost("the running ToolScore went away; calls in flight may or may not have been done")
-    except (_TerminatedError, _ClientGoneError):
-        return 0
-    finally:
-        # Not `wake`: the thread may still hold it, and a number used twice would be worse than one kept.
-        os.close(woken)
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    # Raised where the main thread blocks, be it on the socket or on a client that does not read.
-    raise _TerminatedError
-
-
-def _lost(reason: str) -> int:
-    with suppress(OSError):
-        sys.stderr.write(f"toolscore: {reason}\n")
-        sys.stderr.flush()
-    return 1
-
-
-def _send(line: socket.socket, wake: int) -> None:
-    """Move standard input to the socket; at its end close that half only, for answers still to come."""
-    while True:
+        Raises:
+            UnreachableError: If there is no ToolScore to be had. What the client asked was answered.
+            HomeError: If the home cannot be used.
+        """
+        previous = None
+        if threading.current_thread() is threading.main_thread():
+            previous = signal.signal(signal.SIGTERM, _terminate)
         try:
-            chunk = _read(0)
+            self._join()
+            while not self._turn():
+                pass
+            return 0
+        except (_TerminatedError, _ClientGoneError):
+            return 0
+        except (UnreachableError, HomeError) as error:
+            with suppress(_ClientGoneError, _TerminatedError):
+                self._give_up(f"ToolScore is not available: {error}")
+            raise
+        finally:
+            if self._line is not None:
+                self._line.close()
+            if previous is not None:
+                signal.signal(signal.SIGTERM, previous)
+
+    def _turn(self) -> bool:
+        """Wait for something to do and do it; tell whether that was all."""
+        congested = self._in.waiting + self._held_size > HIGH_WATER
+        self._poller.want(0, 0 if self._eof or congested else READ)
+        self._poller.want(self._out_fd, WRITE if self._out.waiting else 0)
+        line = self._line
+        if line is not None:
+            events = (0 if self._out.waiting > HIGH_WATER else READ) | (WRITE if self._in.waiting else 0)
+            self._poller.want(line.fileno(), events)
+        elif self._eof:
+            return self._finish()
+        patience = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        ready = self._poller.wait(patience)
+        if not ready and self._deadline is not None and time.monotonic() >= self._deadline:
+            return self._timed_out()
+        for descriptor, events in ready:
+            if descriptor == 0:
+                self._read()
+            elif descriptor == self._out_fd:
+                self._say()
+            elif line is not None and line is self._line:
+                if events & WRITE:
+                    self._put()
+                if events & READ and not self._receive(line):
+                    return True
+        return False
+
+    def _timed_out(self) -> bool:
+        self._deadline = None
+        if self._phase == _AWAY:
+            self._look()
+        elif self._half_closed:
+            return self._finish()  # a ToolScore that says nothing any more
+        elif self._phase in (_GREETING, _AGREEING):
+            raise UnreachableError(
+                f"it did not answer within {WELCOME_DEADLINE:g} s. See `toolscore status`; "
+                "`toolscore stop --force` ends it."
+            )
+        return False
+
+    # --- from the client
+
+    def _read(self) -> None:
+        try:
+            chunk = os.read(0, CHUNK)
+        except BlockingIOError:
+            return
         except OSError:
             chunk = b""  # closed on us, or a terminal that is gone: an end like any other
+        parts = self._from_client.feed(chunk) if chunk else self._from_client.rest()
+        self._in.corked = len(parts) > 1
+        for part, frame in parts:
+            if part == WHOLE:
+                self._take(frame)
+            else:
+                self._take_piece(part, Piece(frame))
+        if self._in.corked:
+            self._in.corked = False
+            self._put()
         if not chunk:
-            break
+            self._eof = True
+            self._half_close()
+
+    def _take(self, frame: bytes) -> None:
+        """Take a whole frame of the client."""
+        found = read(frame)
+        kind, identity, method = found
+        if kind == NOTICE and method.startswith(_OWN_NOTICE):
+            return  # not the client's to say
+        if kind == REQUEST and method.startswith(_OWN):
+            self._say(self._session.answer(identity, method, "refused", "This is not for clients."))
+        elif self._phase == _OPEN or (self._phase == _HOLDING and kind in (NOTICE, ANSWER)):
+            if kind == NOTICE and self._held:
+                self._withdraw(method, frame)
+            if self._session.sent(found, frame):
+                self._put(frame)
+        elif kind == ANSWER or (kind == NOTICE and self._phase != _GREETING):
+            # Of no use to whoever comes next, but for what is agreed.
+            self._session.sent(found, frame)
+            self._withdraw(method, frame)
+        elif not frame.isspace():
+            self._hold(frame)
+
+    def _take_piece(self, part: int, piece: Piece) -> None:
+        """Take a piece of a frame that is too long to be held whole."""
+        self._client_ends.add(piece)
+        if not self._skipping:
+            if self._phase == _OPEN or self._passing:
+                self._passing = True
+                self._put(piece)
+            else:
+                self._hold(piece)
+        if part == PIECE:
+            return
+        found = self._client_ends.read()
+        if self._passing:
+            self._session.sent(found, b"")
+        elif self._skipping and found[0] == REQUEST:
+            self._say(self._session.answer(found[1], found[2], "unavailable", _NOT_DONE))
+        self._passing = self._skipping = False
+        mine, self._mine = self._mine, []
+        for frame in mine:
+            self._put(frame)
+
+    def _hold(self, frame: bytes) -> None:
+        self._held.append(frame)
+        self._held_size += len(frame)
+        if self._phase == _AWAY:
+            self._join()
+
+    def _withdraw(self, method: bytes, frame: bytes) -> None:
+        """Take back a request that is being held, if this cancels it."""
+        if method == b"notifications/cancelled":
+            cancelled = self._session.cancelled(frame)
+            self._held = deque(one for one in self._held if read(one)[:2] != (REQUEST, cancelled))
+            self._held_size = sum(map(len, self._held))
+
+    def _half_close(self) -> None:
+        """Close the half of the socket on which nothing will follow, for answers still to come."""
+        if self._eof and not (self._half_closed or self._held or self._in.waiting) and self._line is not None:
+            if self._phase in (_OPEN, _HOLDING):
+                self._half_closed = True
+                self._deadline = time.monotonic() + DRAIN
+                with suppress(OSError):
+                    self._line.shutdown(socket.SHUT_WR)
+
+    # --- to both sides
+
+    def _put(self, frame: bytes = b"") -> None:
+        """Write to ToolScore, or go on writing."""
+        with suppress(OSError):  # the socket broke; its other direction sees it too
+            if frame:
+                self._in.put(frame)
+            else:
+                self._in.flush()
+                self._half_close()
+
+    def _put_own(self, frame: bytes) -> None:
+        """Write what is ours to say, but not into the middle of a frame of the client."""
+        if self._passing:
+            self._mine.append(frame)
+        else:
+            self._put(frame)
+
+    def _say(self, frame: bytes = b"") -> None:
+        """Write to the client, or go on writing."""
         try:
-            line.sendall(chunk)
-        except OSError:
-            return  # the socket broke; the other direction sees it too, and says so
-    with suppress(OSError):
-        os.write(wake, b"!")
-        line.shutdown(socket.SHUT_WR)
-
-
-def _receive(line: socket.socket, woken: int) -> bool:
-    """Move the socket to standard output until it ends; tell whether that was due."""
-    poll = select.poll()
-    poll.register(line, select.POLLIN)
-    poll.register(woken, select.POLLIN)
-    patience: float | None = None
-    while True:
-        ready = {descriptor for descriptor, _ in poll.poll(patience)}
-        if woken in ready:
-            poll.unregister(woken)
-            patience = _DRAIN * 1000
-        if line.fileno() in ready:
-            try:
-                chunk = line.recv(_CHUNK)
-            except OSError:
-                chunk = b""
-            if not chunk:
-                # Looked at again, as both ends may have come in one turn.
-                return patience is not None or bool(select.select([woken], [], [], 0)[0])
-            _write(1, chunk)
-        elif not ready:
-            return True
-
-
-def _read(descriptor: int) -> bytes:
-    while True:
-        try:
-            return os.read(descriptor, _CHUNK)
-        except BlockingIOError:
-            _wait(descriptor, select.POLLIN)
-
-
-def _write(descriptor: int, chunk: bytes) -> None:
-    rest = memoryview(chunk)
-    while rest:
-        try:
-            rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:
-            _wait(descriptor, select.POLLOUT)
+            if frame:
+                self._out.put(frame)
+            else:
+                self._out.flush()
         except OSError as error:
             raise _ClientGoneError from error
 
+    def _finish(self) -> bool:
+        """Let the last answers leave."""
+        while self._out.waiting:
+            select.select([], [self._out_fd], [])
+            self._say()
+        return True
 
-def _wait(descriptor: int, event: int) -> None:
-    """Wait on a stream that somebody made non-blocking; the mode is theirs to keep."""
-    poll = select.poll()
-    poll.register(descriptor, event)
-    poll.poll()
+    def _give_up(self, text: str) -> None:
+        """Answer everything that is unanswered, what can be read just now included."""
+        self._phase = _GREETING  # so that requests are held
+        if not self._eof and select.select([0], [], [], 0)[0]:
+            self._read()
+        for frame in self._session.refusals(text):
+            self._say(frame)
+        for kind, identity, method in map(read, self._held):
+            if kind == REQUEST:
+                self._say(self._session.answer(identity, method, "unavailable", text))
+        self._finish()
+
+    # --- from ToolScore
+
+    def _receive(self, line: socket.socket) -> bool:
+        """Take what ToolScore says; tell whether to go on."""
+        try:
+            chunk = line.recv(CHUNK)
+        except OSError:
+            chunk = b""
+        if not chunk:
+            return self._ended()
+        if self._half_closed:
+            self._deadline = time.monotonic() + DRAIN
+        passed = []
+        for part, frame in self._from_owner.feed(chunk):
+            if part != WHOLE:
+                self._owner_ends.add(frame)
+                passed.append(frame)
+                if part == LAST:
+                    self._session.came(self._owner_ends.read(), b"")
+            elif self._hear(frame):
+                passed.append(frame)
+        if passed:
+            self._say(passed[0] if len(passed) == 1 else b"".join(passed))
+        return True
+
+    def _hear(self, frame: bytes) -> bool:
+        """Take a frame of ToolScore; tell whether it is for the client."""
+        found = read(frame)
+        kind, identity, method = found
+        if kind == NOTICE and method.startswith(_OWN_NOTICE):
+            self._told(method.decode())
+            return False
+        if kind == REQUEST and method.startswith(_OWN):
+            if method == ENVIRONMENT.encode():
+                self._lend(frame)
+            return False
+        if self._introduction and kind == ANSWER and identity == self._introduction:
+            self._introduction = b""
+            if method != b"result":
+                raise UnreachableError("the next ToolScore did not take in this client again. Start it anew.")
+            for agreed in self._session.agreements():
+                self._put_own(agreed)
+            self._opened()
+            return False
+        return self._session.came(found, frame)
+
+    def _told(self, method: str) -> None:
+        match method:
+            case _ if method == WELCOME and self._phase == _GREETING:
+                introduction = self._session.introduction()
+                if introduction is None:
+                    self._opened()
+                else:
+                    self._phase = _AGREEING
+                    self._introduction = read(introduction)[1]
+                    self._put(introduction)
+            case _ if method == DRAINING:
+                self._phase = _HOLDING
+                self._deadline = None
+                self._put_own(notification(HELD))
+            case _ if method == GOODBYE:
+                self._goodbye = True
+
+    def _opened(self) -> None:
+        """Pass on what was held until now."""
+        self._phase = _OPEN
+        self._deadline = None
+        held, self._held, self._held_size = self._held, deque(), 0
+        for frame in held:
+            if isinstance(frame, Piece):
+                self._put(frame)
+            else:
+                self._take(frame)
+        self._passing = self._from_client.inside and not self._skipping
+        if self._met:
+            for change in self._session.changes():
+                self._say(change)
+        self._met = True
+        self._half_close()
+
+    def _lend(self, frame: bytes) -> None:
+        """Tell the values of environment variables, of those that were offered."""
+        message = json.loads(frame)
+        names = message.get("params", {}).get("names", ())
+        offered = {name: os.environ.get(name) for name in names if name in self._hello.names}
+        values = {name: value for name, value in offered.items() if value is not None and is_text(value)}
+        self._put_own(encoded({"jsonrpc": "2.0", "id": message["id"], "result": {"values": values}}))
+
+    # --- from one ToolScore to the next
+
+    def _join(self) -> None:
+        self._greet(self._landlord.reach())
+
+    def _look(self) -> None:
+        """Look whether somebody else has started one; meanwhile nothing reaches the client, such as changes."""
+        with suppress(HomeError):
+            line = self._landlord.find()
+            if line is not None:
+                self._greet(line)
+                return
+        self._looks -= 1
+        self._deadline = time.monotonic() + LOOK if self._looks else None
+
+    def _greet(self, line: socket.socket) -> None:
+        self._line = line
+        self._in = Sink(socket_sender(line))
+        self._from_owner, self._owner_ends = Splitter(), Ends()
+        self._phase = _GREETING
+        self._goodbye = False
+        self._introduction = b""
+        self._deadline = time.monotonic() + WELCOME_DEADLINE
+        self._put(self._hello.frame())
+
+    def _ended(self) -> bool:
+        """Settle what was under way with a ToolScore that is gone; tell whether to go on with another one."""
+        assert self._line is not None
+        self._poller.want(self._line.fileno(), 0)
+        self._line.close()
+        self._line = None
+        if self._from_owner.inside:
+            self._say(b"\n")  # ends a frame that nobody can complete
+        unsent = []
+        for frame in self._in.unsent():
+            found = read(frame) if not isinstance(frame, Piece) else None
+            if found is not None and found[0] == REQUEST and not found[1].startswith(OWN_ID):
+                self._session.forget(found)
+                unsent.append(frame)
+        told, repeated = self._session.lost()
+        for frame in told:
+            self._say(frame)
+        if self._half_closed or (self._eof and not (self._held or unsent or repeated)):
+            return not self._finish()
+        self._skipping = self._skipping or self._passing
+        self._passing = False
+        self._mine.clear()
+        for frame in reversed(repeated + unsent):
+            self._held.appendleft(frame)
+            self._held_size += len(frame)
+        self._phase = _AWAY
+        self._deadline, self._looks = time.monotonic() + LOOK, LOOKS
+        if not self._goodbye:
+            self._back_off()
+        if not self._goodbye or self._held:
+            self._join()
+        return True
+
+    def _back_off(self) -> None:
+        now = time.monotonic()
+        self._crashes.append(now)
+        recent = sum(now - crash < CRASH_WINDOW for crash in self._crashes)
+        if recent >= CRASHES:
+            raise UnreachableError(
+                f"it crashed {recent} times within {CRASH_WINDOW:g} s and is not started again. Its log, "
+                "logs/toolscore.log in the home, tells more."
+            )
+        time.sleep(BACK_OFF[min(recent, len(BACK_OFF)) - 1])
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    # Raised where the relay waits, be it for one of the sides or for a ToolScore that is starting.
+    raise _TerminatedError

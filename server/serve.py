@@ -1,4 +1,4 @@
-"""`toolscore serve`: own the home and serve clients, or join the ToolScore that owns it already."""
+"""A ToolScore that owns its home and serves clients: `serve --standalone`, and what `start` and relays start."""
 
 from __future__ import annotations
 
@@ -12,20 +12,25 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from .. import __version__
 from .endpoint import Endpoint, EndpointError, parse_endpoint
-from .home import JOIN_PATIENCE, Home, HomeBusyError, HomeError, HomeLock, prepare
+from .hello import Hello, version
+from .home import JOIN_PATIENCE, Home, HomeBusyError, HomeError, HomeLock, Mode, prepare
 from .stderr import StderrHandler
 
 if TYPE_CHECKING:
     from ..tools.caller import Caller
     from .connection import Connection
     from .desk import Desk
+    from .home_socket import HomeSocket
     from .listeners import Listeners
-    from .settings import Settings
+    from .reload import Reloader
+    from .settings import Loaded, Settings
+    from .settings_hot import Setter
     from .tokens import Identity
     from .toolset import ToolSet
 
@@ -40,6 +45,12 @@ UNUSABLE = 3
 CLIENTS_GRACE = 2.0
 """Seconds the last answers may take to leave when ToolScore ends."""
 
+CALLS_GRACE = 5.0
+"""Seconds that calls in flight have when ToolScore is stopped."""
+
+UPGRADE_GRACE = 30.0
+"""Seconds that they have when a newer version takes its place."""
+
 FIRST_ANSWER = 0.25
 """Seconds the store's libraries wait for the first client's `initialize` to be answered before them."""
 
@@ -47,19 +58,22 @@ FIRST_ANSWER = 0.25
 def serve(
     settings: Settings,
     *,
-    standalone: bool = False,
-    background: bool = False,
+    mode: Mode = "stdio",
     listen: Sequence[str] = (),
     no_token: bool = False,
+    loaded: Loaded | None = None,
+    options: Sequence[str] = (),
 ) -> int:
     """Serve until the client on standard input is gone, or a signal ends it.
 
     Args:
         settings: The settings.
-        standalone: Never join another ToolScore; one that owns the home already is an error.
-        background: Serve the Unix socket and the listeners only, until a signal.
+        mode: `stdio` serves the client on standard input; the others serve the Unix socket and the listeners only:
+            `background` until a signal, `shared` until its last client has been gone for a while.
         listen: Addresses to serve on; those of the settings when there are none.
         no_token: Let whoever reaches a listener come in; on loopback only.
+        loaded: Where the settings come from, so that they can be read again while it serves.
+        options: What it was started with, for a newer version that takes its place.
 
     Returns:
         The exit status.
@@ -70,31 +84,27 @@ def serve(
     try:
         endpoints = [parse_endpoint(address) for address in addresses]
         prepare(home)
-        # Whoever wants listeners wants them to be of this process, so another owner is an error.
-        lock = _own(home, standalone=standalone or bool(listen), background=background)
+        lock = _own(home, mode, options)
     except EndpointError as exc:
         print(f"toolscore: {exc}", file=sys.stderr)
         return UNUSABLE
     except HomeError as exc:
         print(f"toolscore: {exc}", file=sys.stderr)
         return UNUSABLE
-    if isinstance(lock, str):
-        from .relay import relay
-
-        return relay(lock)
     with lock:
         from ..runners.open_files import raise_limit
         from ..tools.errors import StoreError
         from ..tools.preflight import preflight
         from .allocator import keep_some
+        from .own_log import keep_own_log
 
+        keep_own_log(home, settings.log)
         raise_limit()
         keep_some()
         try:
             preflight(home.store_file)
-            serving = _Serving(
-                settings, home, lock, background=background, endpoints=endpoints, no_token=no_token
-            )
+            serving = _Serving(settings, home, lock, mode, endpoints, no_token=no_token)
+            serving.loaded = loaded
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 return runner.run(serving.run())
         except (StoreError, HomeError) as exc:
@@ -102,42 +112,34 @@ def serve(
             return UNUSABLE
 
 
-def _own(home: Home, *, standalone: bool, background: bool) -> HomeLock | str:
-    """Take the home's lock, or give the path of the socket on which its owner can be joined.
+def _own(home: Home, mode: Mode, options: Sequence[str]) -> HomeLock:
+    """Take the home's lock, waiting for a command that has it, or an owner that is ending.
 
     Raises:
-        HomeBusyError: If it is owned, and cannot be joined.
+        HomeBusyError: If somebody else serves it.
     """
     deadline = time.monotonic() + JOIN_PATIENCE
     while True:
         try:
-            return HomeLock.acquire(home, "background" if background else "stdio", __version__)
+            return HomeLock.acquire(home, mode, version(), options)
         except HomeBusyError as exc:
-            joinable = exc.owner.mode != "command"
-            if joinable and (standalone or background):
+            serving = exc.owner.mode != "command" and Path(exc.owner.socket).is_socket()
+            if serving or time.monotonic() > deadline:
                 raise
-            if joinable and exc.owner.socket and _answers(exc.owner.socket):
-                return exc.owner.socket
-            if time.monotonic() > deadline:
-                raise
-        # A command line is at work, or the owner has not opened its socket yet; neither tells when it is over.
+        # Neither tells when it is over.
         time.sleep(0.05)
-
-
-def _answers(path: str) -> bool:
-    """Tell whether somebody listens there; an owner that is ending leaves only the name."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-    return True
 
 
 def _log_to_stderr(level: str) -> None:
     handler = StderrHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(handlers=[handler], force=True)
+    _log_from(level)
+
+
+def _log_from(level: str) -> None:
+    """Log messages of this level and above; those of libraries only where something is wrong."""
+    logging.getLogger().setLevel(level.upper())
     for noisy in ("mcp", "asyncio", "alembic", "sqlalchemy", "httpx2", "httpcore2", "websockets", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
     # It warns of each request it could not answer any more because the client is gone or all is ending.
@@ -152,20 +154,25 @@ class _Serving:
         settings: Settings,
         home: Home,
         lock: HomeLock,
-        *,
-        background: bool,
+        mode: Mode,
         endpoints: list[Endpoint],
+        *,
         no_token: bool,
     ) -> None:
         self._settings = settings
         self._home = home
         self._lock = lock
-        self._background = background
+        self._mode = mode
         self._endpoints = endpoints
         self._no_token = no_token
-        self._stays = background or bool(endpoints)
+        self._stays = mode == "background" or (mode == "stdio" and bool(endpoints))
+        self.loaded: Loaded | None = None
+        self._reloader: Reloader | None = None
         self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._signal: signal.Signals | None = None
+        self._upgrade = False
+        self._lingering: asyncio.TimerHandle | None = None
         self._opened: asyncio.Future[ToolSet] | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._numbers = 0
@@ -175,6 +182,8 @@ class _Serving:
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError):  # Windows has no signal handlers on its loop
                 loop.add_signal_handler(number, self._signalled, number)
+        if hasattr(signal, "SIGHUP") and not _on_terminal():
+            loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         self._opened = loop.create_future()
         from .desk import Desk
 
@@ -183,8 +192,8 @@ class _Serving:
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self._end_clients)  # those who came before something went wrong
             first: Connection | None = None
-            unix: asyncio.Server | None = None
-            if not self._background and _stdio_is_meant(self._endpoints):
+            socket_of_home: HomeSocket | None = None
+            if self._mode == "stdio" and _stdio_is_meant(self._endpoints):
                 from .stdio import open_stdio
 
                 try:
@@ -198,22 +207,20 @@ class _Serving:
                 from .listeners import Listeners
 
                 listeners = Listeners(desk, self._settings.network, self._home, self, no_token=self._no_token)
-                await listeners.open(self._endpoints, announce=not self._background)
+                await listeners.open(self._endpoints, announce=self._mode == "stdio")
                 closing.push_async_callback(listeners.close)
                 self._lock.note(listeners.urls)
             # After the listeners: whoever waits for an answer here may count on them.
             if hasattr(socket, "AF_UNIX"):
-                from .unix import listen
+                from .home_socket import HomeSocket
 
-                def accept(peer: Connection) -> None:
-                    self._accept(peer, "unix")
-
-                unix = await listen(self._home.socket_path, accept, max_frame)
-                closing.callback(self._home.socket_path.unlink, missing_ok=True)
-                closing.callback(unix.close)
+                socket_of_home = HomeSocket(self)
+                await socket_of_home.open(self._home.socket_path, max_frame)
+                closing.callback(socket_of_home.stop_accepting)
+            self._linger()
             if first is not None:
                 await _within(first.answered, FIRST_ANSWER)
-            library = closing.push_async_exit(_Library(self._settings, self._home, desk))
+            library = closing.push_async_exit(_Library(self._settings, self._home, desk, self.loaded))
             try:
                 toolset = await library.open()
                 self._opened.set_result(toolset)
@@ -223,16 +230,20 @@ class _Serving:
                     self._opened.set_exception(exc)
                     self._opened.exception()
                 raise
+            if self.loaded is not None:
+                self._reloader = self._configured(self.loaded, toolset, desk)
+                closing.push_async_callback(self._reloader.close)
             if listeners is not None:
                 listeners.ready(toolset)
-            logger.info("toolscore %s serves %s", __version__, self._home.path)
+            logger.info("toolscore %s serves %s", version(), self._home.path)
             await self._stop.wait()
-            if unix is not None:
-                # The name goes first: a client that starts anew waits for the home instead of joining the dying.
-                self._home.socket_path.unlink(missing_ok=True)
-                unix.close()
+            if socket_of_home is not None:
+                socket_of_home.stop_accepting()
             if listeners is not None:
                 listeners.stop_accepting()
+            if socket_of_home is not None:
+                await socket_of_home.drain(self._drain_patience(), self._hurry)
+                socket_of_home.goodbye()
             await self._end_clients()
             desk.close()
         return INTERRUPTED if self._signal is signal.SIGINT else 0
@@ -244,16 +255,64 @@ class _Serving:
             await asyncio.wait(self._clients, timeout=CLIENTS_GRACE)
 
     def _signalled(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
         self._signal = number
         self._stop.set()
+
+    def _drain_patience(self) -> float:
+        if self._upgrade:
+            return UPGRADE_GRACE
+        # Whoever started it for itself and ends it now does not wait, and kills after a few seconds.
+        return CALLS_GRACE if self._mode != "stdio" else 0.0
+
+    def _hung_up(self) -> None:
+        if self._reloader is not None:
+            self._reloader.hang_up()
+
+    def _configured(self, loaded: Loaded, toolset: ToolSet, desk: Desk) -> Reloader:
+        """Bring the servers in line with the configuration file, and follow it from now on."""
+        from ..tools.reconcile import Reconciler
+        from .reload import Reloader
+
+        setters: dict[str, Setter] = {
+            **toolset.setters,
+            "roots": desk.configure,
+            "log": lambda settings: _log_from(settings.log.level),
+        }
+        reloader = Reloader(loaded, Reconciler(toolset.servers), setters, desk.announcer.configured)
+        toolset.reload = reloader.reload
+        reloader.begin()
+        return reloader
 
     async def _toolset(self) -> ToolSet:
         assert self._opened is not None
         return await asyncio.shield(self._opened)
 
-    def _accept(self, connection: Connection, listener: str) -> asyncio.Task[None]:
+    def accept(self, connection: Connection, hello: Hello | None) -> None:
+        """Take in a client of the home's socket; see `home_socket.Host`."""
+        self._accept(connection, "unix", hello)
+
+    def clients(self, but: Connection) -> list[dict[str, Any]]:
+        """Tell who is there; see `home_socket.Host`."""
+        return [peer.described() for peer in self._desk.front.peers if not peer.is_on(but)]
+
+    def make_room(self, version: str) -> bool:
+        """End for a newer version; see `home_socket.Host`."""
+        if self._mode == "stdio":
+            return False
+        logger.info("makes room for toolscore %s", version)
+        self._upgrade = True
+        self._stop.set()
+        return True
+
+    def _accept(
+        self, connection: Connection, listener: str, hello: Hello | None = None
+    ) -> asyncio.Task[None]:
         caller = self.caller(listener)
-        task = asyncio.get_running_loop().create_task(self._desk.gateway.serve(connection, caller))
+        if hello is not None:
+            caller = replace(caller, cwd=hello.cwd or None)
+        task = asyncio.get_running_loop().create_task(self._desk.gateway.serve(connection, caller, hello))
         self.hold(task)
         return task
 
@@ -269,6 +328,9 @@ class _Serving:
     def hold(self, task: asyncio.Task[None]) -> None:
         """Count a task that serves a client: it is ended with ToolScore, and ToolScore may end with the last one."""
         self._clients.add(task)
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
         task.add_done_callback(self._gone)
 
     def _first_gone(self, first: Connection, _task: asyncio.Task[None]) -> None:
@@ -276,18 +338,28 @@ class _Serving:
 
         Whoever never said a word was no client: a service that was started with its input closed, or at nothing.
         """
-        if first.answered.is_set() and not self._background:
+        if first.answered.is_set() and self._mode == "stdio":
             self._stays = False
             if not self._clients:
                 self._stop.set()
 
     def _gone(self, task: asyncio.Task[None]) -> None:
-        """End with the last client, unless this is the background ToolScore, or serves on listeners."""
+        """End with the last client, or a while after it; not if this was started to stay, or serves on listeners."""
         self._clients.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             logger.error("a connection ended with a bug", exc_info=exc)
-        if not self._clients and not self._stays:
+        if self._clients:
+            return
+        if self._mode == "shared":
+            self._linger()
+        elif not self._stays:
             self._stop.set()
+
+    def _linger(self) -> None:
+        """End after a while without any client, where this was started for its clients."""
+        if self._mode == "shared" and not self._clients and self._lingering is None:
+            loop = asyncio.get_running_loop()
+            self._lingering = loop.call_later(self._settings.shared.linger, self._stop.set)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -308,13 +380,22 @@ def _stdio_is_meant(endpoints: list[Endpoint]) -> bool:
         return False
 
 
+def _on_terminal() -> bool:
+    """Tell whether a person's terminal is behind this, whose end SIGHUP tells."""
+    try:
+        return os.isatty(0)
+    except OSError:
+        return False
+
+
 class _Library:
     """Opens the library late, and closes it at its place in the order."""
 
-    def __init__(self, settings: Settings, home: Home, desk: Desk) -> None:
+    def __init__(self, settings: Settings, home: Home, desk: Desk, loaded: Loaded | None) -> None:
         self._settings = settings
         self._home = home
         self._desk = desk
+        self._declared = loaded.declared if loaded is not None else None
         self._stack = AsyncExitStack()
 
     async def open(self) -> ToolSet:
@@ -325,8 +406,10 @@ class _Library:
                 self._settings,
                 self._home,
                 start=True,
+                declared=self._declared,
                 patron=self._desk.patronage,
                 on_state=self._desk.announcer.state,
+                lend=self._desk.lender.lend,
             )
         )
 

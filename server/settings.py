@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from . import settings_home
-from .settings_file import FileProblem
+from .settings_file import SERVERS, FileProblem
 from .settings_file import read as read_file
 from .settings_model import Option, Settings, options
 from .settings_template import template
+
+if TYPE_CHECKING:
+    from ..tools.declared import Declarations, Declared
 
 __all__ = ["Loaded", "Option", "Settings", "SettingsError", "load", "options", "template"]
 
@@ -52,12 +56,18 @@ class Loaded:
             variable NAME` or `command line --set`.
         config_file: The settings file, whether it exists or not.
         config_exists: Whether it was there and read.
+        declared: The servers it declares, by name.
+        remarks: What somebody should know about it.
+        again: Loads the same anew, as the file is by then.
     """
 
     settings: Settings
     origins: dict[str, str]
     config_file: Path
     config_exists: bool
+    declared: Mapping[str, Declared] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    again: Callable[[], Loaded] | None = None
 
 
 def load(
@@ -91,7 +101,17 @@ def load(
     config_file, config_exists = draft.apply_file(home_path, config, present)
     draft.apply_environment(present)
     draft.apply_command_line(argv_overrides or {})
-    return Loaded(draft.finished(home_path), draft.origins, config_file, config_exists)
+    declarations = draft.declarations
+    return Loaded(
+        draft.finished(home_path),
+        draft.origins,
+        config_file,
+        config_exists,
+        declarations.servers if declarations else {},
+        tuple(declarations.remarks) if declarations else (),
+        # An empty environment variable and a missing one are the same, so what was present is enough.
+        partial(load, dict(argv_overrides or {}), home=home, config=config, environ=present),
+    )
 
 
 class _Draft:
@@ -101,6 +121,7 @@ class _Draft:
         self.values: dict[str, Any] = {}
         self.origins = dict.fromkeys(options(), "default")
         self.problems: list[str] = []
+        self.declarations: Declarations | None = None
 
     def put(self, key: str, value: Any, origin: str) -> None:
         self.values[key], self.origins[key] = value, origin
@@ -134,6 +155,11 @@ class _Draft:
                 f"file {shown} cannot be named ({named_by}): {error}. Write the path in full."
             )
             return path, False
+        if SERVERS in found:
+            from ..tools.declared import read as read_servers  # what most files do without
+
+            self.declarations = read_servers(found.pop(SERVERS), path)
+            self.problems += self.declarations.problems
         groups = {option.group for option in options().values()}
         for key, value in found.items():
             origin = _file_origin(path, key)
@@ -234,6 +260,8 @@ def _fix(option: Option, origin: str) -> str:
 
 
 def _nearest(key: str) -> str:
+    if key.partition(".")[0].lower().replace("_", "") in ("mcpservers", "servers", "mcp"):
+        return f"Did you mean {SERVERS}?"
     keys = list(options())
     # A name without its group is the likeliest slip: `timeout`, or `[server] timeout`.
     close = [known for known in keys if known.rpartition(".")[2] == key.rpartition(".")[2]]

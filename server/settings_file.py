@@ -7,6 +7,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+SERVERS = "mcpServers"
+"""The table of servers, which is no group of settings."""
+
 
 class FileProblem(Exception):
     """The file cannot be read at all; the text says why and what to do."""
@@ -19,7 +22,8 @@ def read(path: Path) -> dict[str, Any]:
         path: Its path; JSON where the name ends in `.json`, TOML otherwise.
 
     Returns:
-        Its values by dotted key, one level deep: `{"process.timeout": 5, "stray": 1}`.
+        Its values by dotted key, one level deep: `{"process.timeout": 5, "stray": 1}`. What is under `mcpServers`
+        stays as it is.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -50,7 +54,7 @@ def read(path: Path) -> dict[str, Any]:
         raise FileProblem('must hold an object, such as {"process": {"timeout": 300}}')
     flat: dict[str, Any] = {}
     for group, value in found.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and group != SERVERS:
             flat |= {f"{group}.{name}": leaf for name, leaf in value.items()}
         else:
             flat[group] = value

@@ -27,6 +27,16 @@ class LogSettings(Group):
     level: Annotated[LogLevel, BeforeValidator(lambda v: v.lower() if isinstance(v, str) else v)] = setting(
         "info", "debug, info, warning or error", "The least important messages that are logged."
     )
+    max_size: int = setting(
+        4,
+        "a whole number of MiB from 1 to 1024",
+        "MiB of one file of a log, ToolScore's own or a server's; a full one becomes NAME.log.1, and so on.",
+        ge=1,
+        le=1024,
+    )
+    files: int = setting(
+        2, "a whole number from 1 to 100", "Files of each log, the newest included.", ge=1, le=100
+    )
 
 
 class InstallSettings(Group):

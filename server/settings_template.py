@@ -16,6 +16,23 @@ _HEAD = """\
 # The home itself is set with --home or TOOLSCORE_HOME only.
 """
 
+_SERVERS = """\
+# Servers, as other clients write them; docs/configuration.md has all keys. They are the file's own: those that leave
+# it are removed. One that is fetched, one that is a program, and one that is elsewhere:
+#
+# [mcpServers.time]
+# source = "pypi:mcp-server-time"
+#
+# [mcpServers.files]
+# command = "npx"
+# args = ["-y", "@modelcontextprotocol/server-filesystem", "/srv/data"]
+# max_memory = 512
+#
+# [mcpServers.search]
+# url = "https://search.example/mcp"
+# headers = { Authorization = "Bearer ${SEARCH_TOKEN}" }
+"""
+
 
 def _toml(value: Any) -> str:
     # JSON's strings, numbers and arrays of strings are TOML's too.
@@ -33,4 +50,5 @@ def template() -> str:
         lines += textwrap.wrap(option.description, 96, initial_indent="# ", subsequent_indent="# ")
         lines.append(f"# Must be {option.expects}. Environment: {', '.join(option.environment)}")
         lines.append(f"#{option.name} = {_toml(option.default)}\n")
+    lines.append(_SERVERS)
     return "\n".join(lines)

@@ -8,6 +8,7 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 WAITING = 2000
 """Lines that may wait for a client to read; what comes on top is dropped, and counted."""
@@ -23,6 +24,8 @@ class StderrHandler(logging.Handler):
         super().__init__()
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._dropped = 0
+        self.mask: Callable[[str], str] = str
+        """Takes secrets out of what is written."""
         threading.Thread(target=self._write, name="toolscore-log", daemon=True).start()
         atexit.register(self._finish)
 
@@ -33,7 +36,7 @@ class StderrHandler(logging.Handler):
             return
         dropped, self._dropped = self._dropped, 0
         note = f"[{dropped} lines were dropped, because nobody read them]\n" if dropped else ""
-        self._lines.put(f"{note}{self.format(record)}\n")
+        self._lines.put(f"{note}{self.mask(self.format(record))}\n")
 
     def _write(self) -> None:
         while True:

@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from ..runners.errors import FaultError, RunnerError
+from ..runners.instances import AllTakenError
 from ..runners.supervisor import Supervisor, Unit
-from ..tools.offers import OfferIndex
 from .peer import Peer
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ LONGEST_URI = 8192
 """Characters of a uri that can be subscribed to: it is kept as long as its client is there."""
 
 Place = tuple[str, str]
-"""A server's name and the uri there; the name is empty for ToolScore's own."""
+"""A server's process, as the runner knows it, and the uri there; the former is empty for ToolScore's own."""
 
 
 class Subscriptions:
@@ -32,20 +32,22 @@ class Subscriptions:
 
     Args:
         supervisor: The servers.
-        index: Knows resources by the uris clients use.
     """
 
-    def __init__(self, supervisor: Supervisor, index: OfferIndex) -> None:
+    def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._index = index
         self._wanted: dict[Place, dict[object, str]] = {}
         self.on_update: Callable[[str], None] = lambda _uri: None
         """Called with the uri clients know, for those who listen in the modern era."""
+        self.on_own: Callable[[str], None] = lambda _uri: None
+        """Called with a resource of ToolScore's own that somebody wants from now on."""
         self._again: set[asyncio.Task[None]] = set()
         # One step at a time with a server: whoever wants the same resource meanwhile waits for its answer too.
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def add(self, who: object, uri: str, server: str, inner: str) -> None:
+    async def add(
+        self, who: object, uri: str, server: str, inner: str, client: int | str | None = None
+    ) -> None:
         """Subscribe a client.
 
         Args:
@@ -53,27 +55,47 @@ class Subscriptions:
             uri: The resource as the client calls it.
             server: Its server; empty for ToolScore's own.
             inner: Its uri there.
+            client: Whose process of the server it is, where that is not shared.
 
         Raises:
             FaultError: If the server refuses, or cannot be reached.
         """
-        async with self._turns[server]:
-            await self._add(who, uri, (server, inner))
+        unit = self._unit(server, client) if server else None
+        key = unit.key if unit is not None else ""
+        async with self._turns[key]:
+            await self._add(who, uri, (key, inner), unit)
 
-    async def _add(self, who: object, uri: str, place: Place) -> None:
-        server, inner = place
+    def _unit(self, server: str, client: int | str | None) -> Unit:
+        try:
+            unit = self._supervisor.units[server]
+            if client is None or unit.kept.isolation == "shared":
+                return unit
+            if unit.kept.isolation == "per-lease":
+                raise FaultError(
+                    UNAVAILABLE,
+                    f"the resources of server '{server}' cannot be subscribed to: it is used by lease",
+                )
+            return self._supervisor.instances(server).take(client)
+        except KeyError as exc:
+            raise FaultError(UNAVAILABLE, f"server '{server}' is being removed") from exc
+        except AllTakenError as exc:
+            raise FaultError(UNAVAILABLE, exc.message) from exc
+
+    async def _add(self, who: object, uri: str, place: Place, unit: Unit | None) -> None:
+        inner = place[1]
         first = place not in self._wanted
         if first and (len(self._wanted) >= LIMIT or len(inner) > LONGEST_URI):
             raise FaultError(UNAVAILABLE, "there are too many subscriptions already, or the uri is too long")
         self._wanted.setdefault(place, {})[who] = uri
-        if not first or not server:
+        if unit is None:
+            self.on_own(inner)
+        if not first or unit is None:
             return
         try:
-            unit = self._supervisor.units[server]
             session = await unit.ready()
             offered = session.capabilities.get("resources")
             if not isinstance(offered, dict) or not offered.get("subscribe"):
-                raise FaultError(METHOD_NOT_FOUND, f"server '{server}' has no resources to subscribe to")
+                raise FaultError(METHOD_NOT_FOUND, f"server '{unit.name}' has no resources to subscribe to")
             if unit.watch is not None:
                 await unit.watch.add(inner)
         except BaseException as exc:
@@ -82,8 +104,6 @@ class Subscriptions:
                 self._wanted.pop(place, None)
             if isinstance(exc, RunnerError) and not isinstance(exc, FaultError):
                 raise FaultError(UNAVAILABLE, exc.message) from exc
-            if isinstance(exc, KeyError):
-                raise FaultError(UNAVAILABLE, f"server '{server}' is being removed") from exc
             raise
 
     async def drop(self, who: object, uri: str) -> None:
@@ -112,16 +132,20 @@ class Subscriptions:
         return True
 
     async def _unsubscribe(self, place: Place) -> None:
-        server, inner = place
-        async with self._turns[server]:
-            unit = self._supervisor.units.get(server)
+        key, inner = place
+        async with self._turns[key]:
+            unit = self._supervisor.find(key)
             if place not in self._wanted and unit is not None and unit.watch is not None:
                 await unit.watch.drop(inner)
 
+    def own(self) -> set[str]:
+        """Give the resources of ToolScore's own that somebody wants."""
+        return {inner for key, inner in self._wanted if not key}
+
     def came_up(self, unit: Unit) -> None:
         """Subscribe anew with a server that was started anew."""
-        for server, inner in list(self._wanted):
-            if server == unit.name and unit.watch is not None:
+        for key, inner in list(self._wanted):
+            if key == unit.key and unit.watch is not None:
                 task = asyncio.get_running_loop().create_task(self._renew(unit, inner))
                 self._again.add(task)
                 task.add_done_callback(self._again.discard)
@@ -133,11 +157,16 @@ class Subscriptions:
         except RunnerError as exc:
             logger.warning("server %s: subscribing anew to %s failed: %s", unit.name, inner, exc)
 
-    def updated(self, server: str, inner: str) -> None:
-        """Tell everybody who wants to know that a resource changed, or a part of it (MCP: a sub-resource)."""
+    def updated(self, key: str, inner: str) -> None:
+        """Tell everybody who wants to know that a resource changed, or a part of it (MCP: a sub-resource).
+
+        Args:
+            key: The process it is of; empty for ToolScore itself.
+            inner: Its uri there.
+        """
         listeners = set()
         for (of, wanted), wanting in list(self._wanted.items()):
-            part = inner.removeprefix(wanted) if of == server and inner.startswith(wanted) else None
+            part = inner.removeprefix(wanted) if of == key and inner.startswith(wanted) else None
             if part is None or not (not part or wanted.endswith("/") or part[0] in "/?#"):
                 continue
             for who, uri in list(wanting.items()):

@@ -7,32 +7,31 @@ import binascii
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from ..runners.base import BaseRunner, Channel
 from ..runners.errors import FaultError, RunnerError
-from ..runners.spec import ServerSpec
 from ..runners.supervisor import Supervisor
-from ..tools.dialed import DIALED, dialed_in, name_taken
+from ..tools.dialed import dialed_in, name_taken
 from ..tools.errors import LibraryError
 from ..tools.library import Library
 from ..tools.outcome import Outcome, RefusalError
 from ..tools.router import Router
 from ..tools.rows import Origin
-from ..tools.servers import Added, Servers
+from ..tools.servers import Servers
 from . import models as m
 from .call import Call
 from .consent import consented
+from .lease_tools import LeaseTools
 from .own_tools import OWN_SERVER, OWN_TOOLS, OwnTool
+from .server_tools import Handler, ServerTools, problems, text
+from .settings_hot import Setter
 
 SPARSE = frozenset({"list_tools", "describe_tool"})
 """Tools whose results leave out what is not there, to cost the model less."""
 
 SUMMARY = 160
 """Characters of a tool's description in a list; `describe_tool` has the rest."""
-
-
-Handler = Callable[[Any, Call], Awaitable[BaseModel | dict[str, Any]]]
 
 
 class ToolSet:
@@ -57,22 +56,27 @@ class ToolSet:
     ) -> None:
         self._servers = servers
         self.router = router
-        self._runner = runner
-        self._page_size = page_size
-        self._origin: Origin = origin
+        self.page_size = page_size
+        tools = ServerTools(servers, runner, origin=origin)
+        self.logs = tools.logs
         self._handlers: dict[str, Handler] = {
             "list_tools": self._list_tools,
             "describe_tool": self._describe_tool,
             "execute_tool": self._execute_tool,
-            "register_tool": self._register_tool,
-            "unregister_tool": self._unregister_tool,
-            "install_server": self._install_server,
-            "uninstall_server": self._uninstall_server,
-            "list_servers": self._list_servers,
-            "manage_server": self._manage_server,
-            "server_logs": self._server_logs,
+            **LeaseTools(router.leases).handlers,
+            **tools.handlers,
+            "reload_configuration": self._reload_configuration,
         }
+        self.reload: Callable[[bool], Awaitable[m.ReloadResult]] | None = None
+        """Reads the configuration file again, or with `True` tells what would change; `None` where nobody can."""
+        self.setters: dict[str, Setter] = {}
+        """What takes changed settings over."""
         self.tools = {tool.name: tool for tool in OWN_TOOLS}
+
+    @property
+    def servers(self) -> Servers:
+        """What can be done with servers."""
+        return self._servers
 
     @property
     def library(self) -> Library:
@@ -133,6 +137,7 @@ class ToolSet:
                     asker=call.exchange,
                     extra=call.extra,
                     faults=call.faults,
+                    lease=call.lease,
                 )
             validated = _validated(own, arguments)
             call = await consented(own.name, validated.model_dump(), call)
@@ -169,7 +174,7 @@ class ToolSet:
             tools = [tool for tool in tools if library.servers[tool.server].enabled]
         after = _cursor_name(args.cursor) if args.cursor else ""
         rest = [tool for tool in tools if tool.name > after]
-        page = rest[: self._page_size]
+        page = rest[: self.page_size]
         return m.ListToolsResult(
             tools=[
                 m.ListedTool(name=tool.name, description=_summary(tool.description), server=tool.server)
@@ -191,8 +196,8 @@ class ToolSet:
         return m.DescribeToolResult(
             name=args.tool,
             server=server,
-            title=_text(definition.get("title")),
-            description=_text(definition.get("description")) or "",
+            title=text(definition.get("title")),
+            description=text(definition.get("description")) or "",
             inputSchema=_object(definition.get("inputSchema")) or {"type": "object"},
             outputSchema=_object(definition.get("outputSchema")),
             annotations=_object(definition.get("annotations")),
@@ -214,112 +219,23 @@ class ToolSet:
             meta=call.meta,
             asker=call.exchange,
             extra=call.extra,
+            lease=args.lease or call.lease,
         )
 
-    async def _register_tool(self, args: m.RegisterToolArguments, call: Call) -> m.AddedResult:
-        if not args.command and not args.url:
+    async def _reload_configuration(self, args: m.ReloadArguments, call: Call) -> m.ReloadResult:
+        self._servers.may_manage(call.caller)
+        if self.reload is None:
             raise RefusalError(
-                Outcome.INVALID_ARGUMENTS, "Give a command to start, or a url to connect to (or both)."
+                Outcome.UNAVAILABLE, "Only a running ToolScore has a configuration to read again."
             )
-        if args.url and args.url.startswith(DIALED):
-            raise RefusalError(
-                Outcome.INVALID_ARGUMENTS,
-                "A server that dials in registers itself, at /register?name=NAME of a WebSocket listener.",
-            )
-        try:
-            spec = ServerSpec(
-                command=args.command, args=tuple(args.args), env=args.env, url=args.url, headers=args.headers
-            )
-        except ValidationError as exc:
-            raise RefusalError(Outcome.INVALID_ARGUMENTS, _problems("register_tool", exc)) from exc
-        added = await self._servers.register(
-            args.name, spec, call.caller, origin=call.origin or self._origin, report=call.report
-        )
-        return _added(added)
-
-    async def _unregister_tool(self, args: m.NameArguments, call: Call) -> m.RemovedResult:
-        await self._servers.remove(args.name, call.caller, kind="registered")
-        return m.RemovedResult(name=args.name, removed=True)
-
-    async def _install_server(self, args: m.InstallServerArguments, call: Call) -> m.AddedResult:
-        added = await self._servers.install(
-            args.source,
-            call.caller,
-            name=args.name,
-            args=tuple(args.args),
-            env=args.env,
-            origin=call.origin or self._origin,
-            report=call.report,
-        )
-        return _added(added)
-
-    async def _uninstall_server(self, args: m.NameArguments, call: Call) -> m.RemovedResult:
-        await self._servers.remove(args.name, call.caller, kind="installed")
-        return m.RemovedResult(name=args.name, removed=True)
-
-    async def _list_servers(self, args: m.ListServersArguments, call: Call) -> m.ListServersResult:
-        listed = []
-        for name, row in sorted(self._servers.library.servers.items()):
-            unit = self._servers.supervisor.units.get(name)
-            child = self._runner.child(name)
-            listed.append(
-                m.ListedServer(
-                    name=name,
-                    state=str(unit.life.state) if unit else "STOPPED",
-                    enabled=row.enabled,
-                    origin=row.origin,
-                    kind=str(row.installation.kind),
-                    source=row.installation.source,
-                    version=row.installation.version or _text((row.server_info or {}).get("version")),
-                    tools=len(self._servers.library.of(name)),
-                    pid=child.pid if child else None,
-                    restarts=unit.life.restarts if unit else 0,
-                    reason=unit.life.reason if unit else None,
-                )
-            )
-        return m.ListServersResult(servers=listed)
-
-    async def _manage_server(self, args: m.ManageServerArguments, call: Call) -> m.ManageServerResult:
-        unit = await self._servers.manage(args.name, args.action, call.caller)
-        return m.ManageServerResult(name=args.name, action=args.action, state=str(unit.life.state))
-
-    async def _server_logs(self, args: m.ServerLogsArguments, call: Call) -> m.ServerLogsResult:
-        self._servers.row(args.name)
-        return m.ServerLogsResult(name=args.name, lines=await self._runner.logs(args.name, args.lines))
+        return await self.reload(args.check)
 
 
 def _validated(tool: OwnTool, arguments: dict[str, Any]) -> m.Arguments:
     try:
         return tool.arguments.model_validate(arguments)
     except ValidationError as exc:
-        raise RefusalError(Outcome.INVALID_ARGUMENTS, _problems(tool.name, exc)) from exc
-
-
-def _problems(name: str, exc: ValidationError) -> str:
-    found = "; ".join(
-        f"{'.'.join(str(part) for part in error['loc']) or 'arguments'}: {error['msg']}"
-        for error in exc.errors(include_url=False, include_input=False)
-    )
-    return f"The arguments of {name} are not right: {found}."
-
-
-def _added(added: Added) -> m.AddedResult:
-    installation = added.row.installation
-    return m.AddedResult(
-        name=added.row.name,
-        source=installation.source,
-        kind=str(installation.kind),
-        package=installation.package,
-        version=installation.version or _text((added.row.server_info or {}).get("version")),
-        tools=[tool.name for tool in added.tools],
-        seconds=round(added.seconds, 3),
-        notes=added.notes,
-    )
-
-
-def _text(value: Any) -> str | None:
-    """Take a text of a server; anything else it may have put there is none."""
-    return value if isinstance(value, str) and value else None
+        raise RefusalError(Outcome.INVALID_ARGUMENTS, problems(tool.name, exc)) from exc
 
 
 def _object(value: Any) -> dict[str, Any] | None:

@@ -25,12 +25,22 @@ logger = logging.getLogger(__name__)
 async def listen(
     path: Path, accept: Callable[[Connection], None], max_frame: int | None = None
 ) -> asyncio.Server:
-    """Listen on the socket; whoever holds the home's lock may replace what a dead owner left there.
+    """Listen on a socket for clients that are taken in as they come; see `listen_for`.
+
+    Args:
+        path: Where.
+        accept: Called with each new client of the same user.
+        max_frame: Bytes of one message.
+    """
+    return await listen_for(path, lambda: _Peer(max_frame, accept))
+
+
+async def listen_for(path: Path, peer: Callable[[], UnixPeer]) -> asyncio.Server:
+    """Listen on a socket; whoever holds the home's lock may replace what a dead owner left there.
 
     Args:
         path: Where; its folder is the owner's alone.
-        accept: Called with each new client of the same user.
-        max_frame: Bytes of one message.
+        peer: Makes the connection of each new client.
     """
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -39,9 +49,7 @@ async def listen(
         listener.bind(str(path))
     finally:
         os.umask(mask)
-    return await asyncio.get_running_loop().create_unix_server(
-        lambda: _Peer(accept, max_frame), sock=listener
-    )
+    return await asyncio.get_running_loop().create_unix_server(peer, sock=listener)
 
 
 class UnixListener:
@@ -100,20 +108,34 @@ def _answers(path: Path) -> bool:
     return True
 
 
-class _Peer(StreamConnection):
+class UnixPeer(StreamConnection):
     """A connection that is closed at once unless the other side is this user."""
 
-    def __init__(self, accept: Callable[[Connection], None], max_frame: int | None) -> None:
+    def __init__(self, max_frame: int | None) -> None:
         super().__init__(max_frame=max_frame)
-        self._accept = accept
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Look who it is."""
         super().connection_made(transport)
         uid = _peer_uid(transport.get_extra_info("socket"))
         if uid is not None and uid not in (os.getuid(), 0):
             logger.warning("refused a connection of user %d on the Unix socket", uid)
             self.close()
             return
+        self.came()
+
+    def came(self) -> None:
+        """Take it in."""
+
+
+class _Peer(UnixPeer):
+    """A client that is taken in as it comes."""
+
+    def __init__(self, max_frame: int | None, accept: Callable[[Connection], None]) -> None:
+        super().__init__(max_frame)
+        self._accept = accept
+
+    def came(self) -> None:
         self._accept(self)
 
 

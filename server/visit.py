@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import anyio
@@ -250,7 +251,8 @@ class Visit:
             MCPError: If it belongs to a session that was never opened.
         """
         if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
-            return HttpPeer(self._host.caller(self._identity), None)
+            # No two requests of this era belong together, but for whose they are.
+            return HttpPeer(replace(self._host.caller(self._identity), connection=0), None)
         peer = _connection(ctx).state.get(_PEER)
         if not isinstance(peer, HttpPeer):
             raise MCPError(INVALID_REQUEST, "A session begins with initialize")

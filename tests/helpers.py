@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from toolscore.runners.base import Child
+from toolscore.runners.keeping import Kept
 from toolscore.runners.lifecycle import RestartPolicy
 from toolscore.runners.process import ProcessOptions, ProcessRunner
 from toolscore.runners.session import ChildSession
@@ -71,9 +72,13 @@ async def speaking(folder: Path, *faults: str, **options: Any) -> AsyncIterator[
 async def supervising(
     folder: Path, runner: ProcessRunner | None = None, **options: Any
 ) -> AsyncIterator[Supervisor]:
+    """A supervisor; options are fields of `Kept` or of `SupervisorOptions`."""
     options = {"start_timeout": 10.0} | options
+    kept = Kept(**{name: options.pop(name) for name in list(options) if name in Kept.model_fields})
     async with Supervisor(
-        runner or runner_at(folder), SupervisorOptions(client_info=CLIENT_INFO, **options), stop_grace=0
+        runner or runner_at(folder),
+        SupervisorOptions(client_info=CLIENT_INFO, kept=kept, **options),
+        stop_grace=0,
     ) as supervisor:
         yield supervisor
 

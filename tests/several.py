@@ -115,11 +115,13 @@ class Serving:
         url: Where.
         home: Its home.
         log: Its standard error.
+        process: Itself.
     """
 
     url: str
     home: Path
     log: Path
+    process: subprocess.Popen[bytes]
 
     @asynccontextmanager
     async def client(
@@ -213,7 +215,7 @@ def serving(folder: Path, *arguments: str, **children: list[str]) -> Iterator[Se
         ) as process,
     ):
         try:
-            one = Serving(_url(process, log), home, log)
+            one = Serving(_url(process, log), home, log, process)
             _register(process, children)
             yield one
         finally:
@@ -233,16 +235,24 @@ def _url(process: subprocess.Popen[bytes], log: Path) -> str:
 
 
 def _register(process: subprocess.Popen[bytes], children: dict[str, list[str]]) -> None:
-    """Register servers as the owner, whose line the standard streams are."""
+    """Register servers, whose processes stay shared whatever they do."""
+    for name, words in children.items():
+        ask_owner(process, "register_tool", name=name, command=sys.executable, args=words)
+        ask_owner(process, "configure_server", name=name, settings={"isolation": "shared"})
+
+
+def ask_owner(process: subprocess.Popen[bytes], tool: str, **arguments: Any) -> Message:
+    """Call an own tool as the owner, whose line the standard streams are."""
     assert process.stdin is not None
     assert process.stdout is not None
-    meta = {VERSION: "2026-07-28", CAPABILITIES: {}}
-    for name, words in children.items():
-        arguments = {"name": name, "command": sys.executable, "args": words}
-        params = {"name": "toolscore__register_tool", "arguments": arguments, "_meta": meta}
-        request = {"jsonrpc": "2.0", "id": name, "method": "tools/call", "params": params}
-        process.stdin.write(json.dumps(request).encode() + b"\n")
+    params = {
+        "name": f"toolscore__{tool}",
+        "arguments": arguments,
+        "_meta": {VERSION: "2026-07-28", CAPABILITIES: {}},
+    }
+    request = {"jsonrpc": "2.0", "id": tool, "method": "tools/call", "params": params}
+    process.stdin.write(json.dumps(request).encode() + b"\n")
     process.stdin.flush()
-    for _ in children:
-        answer = json.loads(process.stdout.readline())
-        assert not answer["result"].get("isError"), answer
+    answer: Message = json.loads(process.stdout.readline())
+    assert not answer["result"].get("isError"), answer
+    return answer

@@ -19,11 +19,14 @@ Mode = Literal["legacy", "auto"]
 
 
 def parameters(home: Path, *arguments: str, env: dict[str, str] | None = None) -> StdioServerParameters:
-    """Say how a client starts ToolScore: with the short environment clients give, and a home of its own."""
+    """Say how a client starts ToolScore: with the short environment clients give, and a home of its own.
+
+    Standalone, so that nothing runs on after it; `sharing` has what joins.
+    """
     # Coverage of certificates for package indexes is ToolScore's own business: nothing else is passed.
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **(env or {})}
     return StdioServerParameters(
-        command=TOOLSCORE, args=["serve", "--home", str(home), *arguments], env=environment
+        command=TOOLSCORE, args=["serve", "--standalone", "--home", str(home), *arguments], env=environment
     )
 
 

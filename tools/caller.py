@@ -25,6 +25,7 @@ class Caller:
         connection: Number of its connection, unique in this process; 0 where there is none.
         rights: What it may do.
         parent: The call in whose name this one is made, for calls from inside a call.
+        cwd: Its working directory, where it told: relative folders are meant from there.
     """
 
     principal: str
@@ -32,6 +33,12 @@ class Caller:
     connection: int = 0
     rights: frozenset[str] = frozenset({CALL, MANAGE})
     parent: str | None = None
+    cwd: str | None = None
+
+    @property
+    def client(self) -> int | str:
+        """Who it is for what only one client may share: its connection, or where it has none, the principal."""
+        return self.connection or self.principal
 
 
 OWNER = Caller(principal="owner", listener="command")

@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ..runners.keeping import Keeping
 from ..runners.listing import Offers
+from ..runners.spec import Installation
+from .errors import UnknownServerError
 from .names import assign
 from .rows import Said, ServerRow, ToolRow, tool_rows
 
@@ -88,8 +91,8 @@ class Library:
         """Counts the changes of anything that can be listed, so that what was made from it can be kept."""
         self.on_change: Callable[[Change], None] = lambda _change: None
         """Called after each change that callers can notice."""
-        self.held: set[str] = set()
-        """Names of servers that are being installed or removed."""
+        self.held: dict[str, float] = {}
+        """Names of servers that are being installed or removed, and since when (seconds since 1970)."""
 
     async def load(self) -> None:
         """Read everything from the store."""
@@ -186,6 +189,28 @@ class Library:
         self.servers[name] = replace(self.servers[name], enabled=enabled)
         self.version += 1
         self.on_change(Change(name, lists=_lists(self.of(name), self.offers.get(name, Offers()))))
+
+    async def set_installation(self, name: str, installation: Installation) -> ServerRow:
+        """Remember how a server is started and kept from now on.
+
+        Returns:
+            Its row.
+
+        Raises:
+            UnknownServerError: If there is none of that name, or it was removed meanwhile.
+            StoreError: If it cannot be written; nothing is changed.
+        """
+        await self._store.set_installation(name, installation)
+        if (row := self.servers.get(name)) is None:
+            raise UnknownServerError(name)
+        self.servers[name] = replace(row, installation=installation)
+        return self.servers[name]
+
+    async def keep(self, name: str, keeping: Keeping) -> ServerRow:
+        """Remember what is set for a server; see `set_installation`."""
+        if (row := self.servers.get(name)) is None:
+            raise UnknownServerError(name)
+        return await self.set_installation(name, row.installation.model_copy(update={"keeping": keeping}))
 
     async def remove(self, name: str) -> None:
         """Forget a server and its tools."""

@@ -24,6 +24,8 @@ class Outcome(StrEnum):
     INSTALL_FAILED = "install_failed"
     FAILED_TO_START = "failed_to_start"
     UNAVAILABLE = "unavailable"
+    QUEUE_FULL = "queue_full"
+    LIMIT = "limit"
     TIMED_OUT = "timed_out"
     OUTCOME_UNKNOWN = "outcome_unknown"
     SERVER_ERROR = "server_error"

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
 
+from ..runners.breaker import Refused
 from ..runners.codec import FrameError
 from ..runners.errors import ChildFaultError, ChildGoneError, ChildTimeoutError, FaultError
+from ..runners.instances import AllTakenError
 from ..runners.lifecycle import State
 from ..runners.patron import ProgressSink
 from ..runners.supervisor import NotReadyError, Supervisor, Unit
+from ..runners.turnstile import QueueFullError, QueueTimeoutError, Turnstile
 from .asker import Asker, answered
 from .caller import CALL, Caller
+from .leases import Leases
 from .library import Library, Tool
 from .outcome import OUTCOME_KEY, Outcome, RefusalError
 
 INVALID_PARAMS = -32602
+
+COUNTS = 10.0
+"""Seconds without an answer that count against a server, where its own time-out is no shorter."""
+
+QUEUE_RETRY = 1.0
+"""Seconds after which a caller who found the queue full may try again."""
 
 URL_ELICITATION_REQUIRED = -32042
 """A server's error that means: let the user visit these pages first. Clients look for it as an error."""
@@ -28,13 +39,13 @@ class Router:
     Args:
         library: What can be called.
         supervisor: What is live.
-        timeout: Seconds without an answer or progress after which a call is given up, unless it says otherwise.
     """
 
-    def __init__(self, library: Library, supervisor: Supervisor, *, timeout: float) -> None:
+    def __init__(self, library: Library, supervisor: Supervisor) -> None:
         self._library = library
         self._supervisor = supervisor
-        self._timeout = timeout
+        self.leases = Leases(supervisor)
+        """Who holds which instance of servers that are leased."""
         self.observe: Callable[[str, str, float], None] = lambda _server, _outcome, _seconds: None
         """Told of every call: its server, `ok`, `error` or an outcome code, and how many seconds it took."""
         self.on_result: Callable[[str, dict[str, Any]], None] = lambda _server, _result: None
@@ -78,6 +89,7 @@ class Router:
         asker: Asker | None = None,
         extra: dict[str, Any] | None = None,
         faults: bool = False,
+        lease: object = None,
     ) -> dict[str, Any]:
         """Call a tool.
 
@@ -85,12 +97,13 @@ class Router:
             name: The tool's name, `server__tool`.
             arguments: Its arguments.
             caller: In whose name.
-            timeout: Seconds without an answer or progress before the call is cancelled.
+            timeout: Seconds without an answer or progress before the call is cancelled; the server's own when `None`.
             on_progress: Told of the server's progress.
             meta: The request's `_meta` for the server.
             asker: The request this is done for, whose client may be asked for input.
             extra: Further parameters of the request, such as `task`.
             faults: Whether a JSON-RPC error of the server is raised as it is, instead of being made a result.
+            lease: The lease this is done in, where the server is one that is leased.
 
         Returns:
             The server's result object (MCP `CallToolResult`), untouched.
@@ -115,11 +128,13 @@ class Router:
                     tool.server,
                     "tools/call",
                     params,
+                    caller,
                     what=f"Tool '{name}'",
                     asker=asker,
                     timeout=timeout,
                     on_progress=on_progress,
                     replayable=tool.replayable,
+                    lease=lease,
                 )
             except ChildFaultError as exc:
                 outcome = "invalid_arguments" if exc.code == INVALID_PARAMS else "server_error"
@@ -145,6 +160,7 @@ class Router:
         timeout: float | None = None,
         on_progress: ProgressSink | None = None,
         asker: Asker | None = None,
+        lease: object = None,
     ) -> dict[str, Any]:
         """Pass on a request that is no tool call: reading a resource, getting a prompt, completing an argument.
 
@@ -158,6 +174,7 @@ class Router:
             timeout: Seconds without an answer or progress before it is cancelled; the usual ones when `None`.
             on_progress: Told of the server's progress.
             asker: The request this is done for, whose client may be asked for input.
+            lease: The lease this is done in, where the server is one that is leased.
 
         Raises:
             RefusalError: If it could not be made.
@@ -169,11 +186,13 @@ class Router:
             server,
             method,
             params,
+            caller,
             what=f"{method} of server '{server}'",
             asker=asker,
             timeout=timeout,
             on_progress=on_progress,
             replayable=True,
+            lease=lease,
         )
 
     async def _send(
@@ -181,12 +200,14 @@ class Router:
         server: str,
         method: str,
         params: dict[str, Any],
+        caller: Caller,
         *,
         what: str,
         asker: Asker | None,
         timeout: float | None,
         on_progress: ProgressSink | None,
         replayable: bool,
+        lease: object,
     ) -> dict[str, Any]:
         row = self._library.servers.get(server)
         if row is None:  # a task outlives the server that began it
@@ -197,12 +218,76 @@ class Router:
                 f"Server '{server}' is disabled. Enable it with manage_server(name='{server}', "
                 "action='enable').",
             )
-        limit = timeout if timeout is not None else self._timeout
-        replays = 1
+        unit = self._supervisor.units.get(server)
+        if unit is None:
+            raise RefusalError(Outcome.UNAVAILABLE, f"Server '{server}' is being removed.")
+        if unit.kept.isolation != "shared":
+            unit = self._own_instance(unit, caller, lease)
+        limit = timeout if timeout is not None else unit.kept.timeout
+        key = caller.connection or caller.principal
+        gate = unit.gate
+        if not gate.try_enter(key):
+            limit = await _queued(gate, key, limit, what, server)
+        try:
+            return await self._exchanged(
+                unit,
+                method,
+                params,
+                what=what,
+                asker=asker,
+                limit=limit,
+                on_progress=on_progress or _unheard,
+                replays=1,
+                replayable=replayable,
+            )
+        finally:
+            gate.leave(key)
+            unit.last_used = time.monotonic()
+
+    def _own_instance(self, unit: Unit, caller: Caller, lease: object) -> Unit:
+        """Choose the process of a server that is not shared."""
+        if unit.kept.isolation == "per-lease":
+            return self.leases.unit(unit.name, caller, lease)
+        if caller.listener == "command":
+            return unit
+        try:
+            return self._supervisor.instances(unit.name).take(caller.client)
+        except AllTakenError as exc:
+            raise RefusalError(
+                Outcome.LIMIT,
+                f"{exc.message[0].upper()}{exc.message[1:]}. Each client has one of its own; try again when another "
+                "client is gone.",
+                retryAfter=5.0,
+            ) from exc
+
+    async def _exchanged(
+        self,
+        unit: Unit,
+        method: str,
+        params: dict[str, Any],
+        *,
+        what: str,
+        asker: Asker | None,
+        limit: float,
+        on_progress: ProgressSink,
+        replays: int,
+        replayable: bool,
+    ) -> dict[str, Any]:
+        """Make a request for which there is a place, and say definitely what became of it."""
+        server, breaker, clock = unit.name, unit.breaker, asyncio.get_running_loop().time
+
+        def heard(progress: float, total: float | None, message: str) -> None:
+            breaker.alive(clock())
+            on_progress(progress, total, message)
+
         while True:
-            unit = self._supervisor.units.get(server)
-            if unit is None:
-                raise RefusalError(Outcome.UNAVAILABLE, f"Server '{server}' is being removed.")
+            ticket = breaker.admit(clock())
+            if isinstance(ticket, Refused):
+                raise RefusalError(
+                    Outcome.UNAVAILABLE,
+                    f"Server '{server}' {ticket.reason}.",
+                    retryAfter=round(ticket.retry_after, 3),
+                )
             try:
                 session = await unit.ready()
                 envelope = None
@@ -215,18 +300,21 @@ class Router:
                     method,
                     params,
                     timeout=limit,
-                    on_progress=on_progress or _unheard,
+                    on_progress=heard,
                     owner=asker,
                     envelope=envelope,
                 )
+                breaker.succeeded(clock(), ticket)
                 if result.get("resultType") != "input_required" or (asker is not None and asker.modern):
                     return result
                 return await answered(
-                    session, method, params, result, asker, timeout=limit, on_progress=on_progress or _unheard
+                    session, method, params, result, asker, timeout=limit, on_progress=on_progress
                 )
             except NotReadyError as exc:
+                breaker.withdrawn(clock(), ticket)
                 raise _not_ready(exc) from exc
             except ChildGoneError as exc:
+                breaker.withdrawn(clock(), ticket)
                 if exc.written and not replayable:
                     raise RefusalError(
                         Outcome.OUTCOME_UNKNOWN,
@@ -245,13 +333,48 @@ class Router:
                     ) from exc
                 replays -= 1
             except ChildTimeoutError as exc:
+                if limit >= min(COUNTS, unit.kept.timeout):
+                    unit.unanswered(clock(), ticket)
+                else:
+                    breaker.withdrawn(clock(), ticket)  # so short a time says nothing of the server
                 raise RefusalError(
                     Outcome.TIMED_OUT,
                     f"{what} gave no answer within {limit:g} s and was cancelled. Whether it took effect is "
                     "not known. Give execute_tool a larger timeout if it needs longer.",
                 ) from exc
             except FrameError as exc:
+                breaker.withdrawn(clock(), ticket)
                 raise RefusalError(Outcome.INVALID_ARGUMENTS, f"The arguments are {exc}.") from exc
+            except ChildFaultError:
+                breaker.succeeded(clock(), ticket)
+                raise
+            except BaseException:
+                breaker.withdrawn(clock(), ticket)
+                raise
+
+
+async def _queued(gate: Turnstile, key: object, limit: float, what: str, server: str) -> float:
+    """Wait for a place at a server; the wait is part of the call's time.
+
+    Returns:
+        The seconds that are left of it.
+    """
+    try:
+        waited = await gate.enter(key, limit)
+    except QueueFullError as exc:
+        raise RefusalError(
+            Outcome.QUEUE_FULL,
+            f"Server '{server}' has as many calls queued as it may ({exc.message}). Nothing was sent; call again "
+            "later, or with fewer calls at the same time.",
+            retryAfter=QUEUE_RETRY,
+        ) from exc
+    except QueueTimeoutError as exc:
+        raise RefusalError(
+            Outcome.TIMED_OUT,
+            f"{what} was still in the queue of server '{server}' after {limit:g} s. It was not sent, so it had no "
+            "effect; call again with fewer calls at the same time, or a larger timeout.",
+        ) from exc
+    return max(0.001, limit - waited)
 
 
 def _unheard(_progress: float, _total: float | None, _message: str) -> None:
@@ -267,9 +390,10 @@ def _prospect(unit: Unit) -> str:
 def _not_ready(exc: NotReadyError) -> RefusalError:
     failed = exc.state is State.FAILED
     retry = round(exc.retry_after, 3) if exc.retry_after is not None else None
-    return RefusalError(
-        Outcome.FAILED_TO_START if failed else Outcome.UNAVAILABLE, exc.message, retryAfter=retry
-    )
+    outcome = Outcome.FAILED_TO_START if failed else Outcome.UNAVAILABLE
+    if exc.state is State.INSTALLING:
+        outcome = Outcome.INSTALLING
+    return RefusalError(outcome, exc.message, retryAfter=retry)
 
 
 def _fault(tool: Tool, exc: ChildFaultError) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What can be done with servers: install, register, remove, start, stop, and bring all back after a restart.
+"""Which servers there are: install, register, remove, and bring all back after a restart.
 
 Every installation is one way with an undo for each step: nothing is visible before the store has it, and what
 fails on the way leaves nothing behind.
@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ import anyio
 
 from ..runners.base import BaseRunner
 from ..runners.errors import InstallError, SourceError
+from ..runners.keeping import Keeping
 from ..runners.lifecycle import State
 from ..runners.spec import Candidate, Installation, Report, ServerSpec, SourceKind, silent
 from ..runners.supervisor import Supervisor, Unit
@@ -28,16 +28,16 @@ from . import leftovers
 from .caller import MANAGE, Caller
 from .completion import completed
 from .errors import LibraryError
+from .groups import problem, unknown
 from .library import Library, Tool
 from .names import valid_server_name
 from .outcome import Outcome, RefusalError
+from .removal import remove
 from .rows import Origin, ServerRow, said_by
 from .secrets import Secrets
 from .spec_secrets import extract
 
 logger = logging.getLogger(__name__)
-
-Action = Literal["start", "stop", "restart", "enable", "disable"]
 
 STEPS = 4
 """Steps an installation reports: fetching, starting, listing, done."""
@@ -77,16 +77,28 @@ class Servers:
         self.library = library
         self.supervisor = supervisor
         self.runner = runner
-        self._secrets = secrets
-        self._folder = folder
+        self.secrets = secrets
+        self.folder = folder
         self._refreshing: set[asyncio.Task[None]] = set()
+        self.configuring = asyncio.Lock()
+        """Held while what is set for a server is read, changed and stored."""
 
-    def bring_back(self, *, start: bool) -> None:
-        """Put every stored server under supervision, and start the enabled ones if asked to."""
+    def bring_back(self, *, start: bool, but: Container[str] = ()) -> None:
+        """Put every stored server under supervision, and start the enabled ones if asked to.
+
+        Args:
+            start: Whether to start them.
+            but: Names of those that are not started, as they are about to be changed or removed.
+        """
         for row in self.library.servers.values():
-            unit = self.supervisor.add(row.installation, era=row.era)
-            if start and row.enabled:
-                unit.start()
+            self.supervise(row, start=start and row.name not in but)
+
+    def supervise(self, row: ServerRow, *, start: bool) -> None:
+        """Put a stored server under supervision, and start it if it is enabled and that is asked for."""
+        unit = self.supervisor.add(row.installation, era=row.era)
+        unit.enabled = row.enabled
+        if start and row.enabled:
+            self.supervisor.boot(unit)
 
     async def tidy(self) -> list[str]:
         """Delete folders and secrets that belong to no server: an installation was killed half-way.
@@ -96,7 +108,7 @@ class Servers:
         Returns:
             The names they had.
         """
-        return await leftovers.clear(self._folder, self._secrets, await self.library.stored_names())
+        return await leftovers.clear(self.folder, self.secrets, await self.library.stored_names())
 
     def changed(self, unit: Unit) -> None:
         """Take note of a server's new state; when it came up, of what it says of itself."""
@@ -130,6 +142,9 @@ class Servers:
         args: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
         origin: Origin = "agent",
+        constraints: tuple[str, ...] = (),
+        keeping: Keeping | None = None,
+        keep: bool = False,
         report: Report = silent,
     ) -> Added:
         """Fetch, build, start, list and store a server; or leave nothing.
@@ -140,7 +155,10 @@ class Servers:
             name: The server's name; made from the source when `None`.
             args: Arguments after its entry point.
             env: Its environment. Literal values go to the secrets file, not into the store.
-            origin: Who owns the row: `agent` or `cli`.
+            origin: Who owns the row: `agent`, `cli` or `file`.
+            constraints: Version constraints for its environment.
+            keeping: What is set for this server alone.
+            keep: Keep it, and start it again and again, also if it does not start now.
             report: Told of every step.
 
         Raises:
@@ -149,7 +167,7 @@ class Servers:
         from ..runners.installers.name import suggest_name
         from ..runners.installers.source import parse
 
-        self._may_manage(caller)
+        self.may_manage(caller)
         try:
             parsed = parse(source)
             name = name or suggest_name(parsed)
@@ -164,21 +182,25 @@ class Servers:
                 own = len(parsed.argv[1:])
                 if spec.args[:own] != given.args[:own]:
                     source = "command: " + shlex.join([parsed.argv[0], *spec.args[:own]])
-                candidate = Candidate(source=source, name=name, args=spec.args[own:], env=spec.env)
+                candidate = Candidate(
+                    source=source, name=name, args=spec.args[own:], env=spec.env, constraints=constraints
+                )
                 await report(0, STEPS, f"fetching {source}")
                 installation = await self._fetch(candidate, report, undo)
                 await report(1, STEPS, f"starting {name}")
+                installation = installation.model_copy(update={"keeping": keeping or Keeping()})
                 unit, failure = await self._try_out(installation)
                 notes = []
                 if failure is not None and unit.constraint is not None:
                     await self._drop(unit)
                     await report(1, STEPS, f"it needs {unit.constraint}: building its environment again")
                     await self.runner.remove_server(installation)
-                    candidate = candidate.model_copy(update={"constraints": (unit.constraint,)})
+                    candidate = candidate.model_copy(update={"constraints": (*constraints, unit.constraint)})
                     installation = await self._fetch(candidate, report, undo)
+                    installation = installation.model_copy(update={"keeping": keeping or Keeping()})
                     notes.append(f"its own environment was repaired with the constraint {unit.constraint}")
                     unit, failure = await self._try_out(installation)
-                return await self._commit(unit, failure, origin, began, notes, report, undo)
+                return await self._commit(unit, failure, origin, began, notes, report, undo, keep=keep)
 
     async def register(
         self,
@@ -194,7 +216,7 @@ class Servers:
         Raises:
             RefusalError: With the reason and the next step.
         """
-        self._may_manage(caller)
+        self.may_manage(caller)
         with self._reserve(name):
             began = time.monotonic()
             async with AsyncExitStack() as undo:
@@ -219,6 +241,8 @@ class Servers:
         Raises:
             RefusalError: With the reason and the next step.
         """
+        if wrong := problem(installation.name, installation.keeping, self.keepings()):
+            raise RefusalError(Outcome.INVALID_ARGUMENTS, wrong)
         with self._reserve(installation.server_id):
             async with AsyncExitStack() as undo:
                 began = time.monotonic()
@@ -226,67 +250,31 @@ class Servers:
                 return await self._commit(unit, failure, origin, began, [], silent, undo)
 
     async def remove(
-        self, name: str, caller: Caller, *, kind: Literal["installed", "registered"] | None = None
+        self,
+        name: str,
+        caller: Caller,
+        *,
+        kind: Literal["installed", "registered"] | None = None,
+        force: bool = False,
     ) -> None:
         """End a server and delete all that is its own.
 
-        Raises:
-            RefusalError: If there is none of that name, or it is of the other kind.
-        """
-        self._may_manage(caller)
-        if name not in self.library.servers and name in await self.library.stored_names():
-            # Its row cannot be understood, so there is nothing to ask it; all that bears its name goes.
-            with self._hold(name):
-                await self.library.remove(name)
-                await asyncio.to_thread(shutil.rmtree, self._folder / name, ignore_errors=True)
-                self._secrets.delete_prefix(f"{name}/")
-            return
-        row = self.row(name)
-        registered = row.installation.kind is SourceKind.REGISTERED
-        if kind is not None and registered != (kind == "registered"):
-            other = "unregister_tool" if registered else "uninstall_server"
-            raise RefusalError(
-                Outcome.INVALID_ARGUMENTS,
-                f"Server '{name}' was {'registered' if registered else 'installed'}: use {other}(name='{name}').",
-            )
-        if row.origin == "builtin":
-            raise RefusalError(Outcome.REFUSED, f"Server '{name}' is part of ToolScore; disable it instead.")
-        with self._hold(name):
-            await completed(self._remove(row))
-
-    async def _remove(self, row: ServerRow) -> None:
-        """Take a server apart; what is begun is finished, so that no secret or process is left behind."""
-        await self.library.remove(row.name)
-        try:
-            await self.supervisor.remove(row.name)
-            await self.runner.remove_server(row.installation)
-        finally:
-            self._secrets.delete_prefix(f"{row.name}/")
-
-    async def manage(self, name: str, action: Action, caller: Caller) -> Unit:
-        """Start, stop, restart, enable or disable a server, and wait for it.
+        Args:
+            name: The server.
+            caller: In whose name.
+            kind: What it must be.
+            force: Whether to do it although others need or use it.
 
         Raises:
-            RefusalError: If there is no such server, or it does not come up.
+            RefusalError: If there is none of that name, it is of the other kind, or it is needed or used.
         """
-        self._may_manage(caller)
-        row, unit = self.row(name), self.supervisor.units[name]
-        if action in ("start", "restart") and not row.enabled:
-            raise RefusalError(
-                Outcome.UNAVAILABLE,
-                f"Server '{name}' is disabled. Enable it with manage_server(name='{name}', action='enable').",
-            )
-        if action in ("enable", "disable"):
-            await self.library.set_enabled(name, action == "enable")
-        if action in ("stop", "disable", "restart"):
-            unit.stop()
-            await unit.stopped()
-        if action in ("start", "enable", "restart"):
-            unit.start()
-            if await unit.settled() is not State.READY:
-                refusal = unit.refusal()
-                raise RefusalError(Outcome.FAILED_TO_START, refusal.message, retryAfter=refusal.retry_after)
-        return unit
+        await remove(self, name, caller, kind=kind, force=force)
+
+    async def enable(self, name: str, enabled: bool) -> None:
+        """Let a server run, or not. One that runs is not stopped by it."""
+        await self.library.set_enabled(name, enabled)
+        if (unit := self.supervisor.units.get(name)) is not None:
+            unit.enabled = enabled
 
     def row(self, name: str) -> ServerRow:
         """Look a server up.
@@ -296,11 +284,12 @@ class Servers:
         """
         row = self.library.servers.get(name)
         if row is None:
-            names = ", ".join(sorted(self.library.servers)) or "none yet"
-            raise RefusalError(
-                Outcome.UNKNOWN_SERVER, f"There is no server named '{name}'. There are: {names}."
-            )
+            raise unknown(name, self.library.servers)
         return row
+
+    def keepings(self) -> dict[str, Keeping]:
+        """Give what is set for each server: which others it needs, and its groups."""
+        return {name: row.installation.keeping for name, row in self.library.servers.items()}
 
     async def _fetch(self, candidate: Candidate, report: Report, undo: AsyncExitStack) -> Installation:
         async def within_first_step(done: float, _total: float | None, message: str) -> None:
@@ -345,11 +334,13 @@ class Servers:
         notes: list[str],
         report: Report,
         undo: AsyncExitStack,
+        *,
+        keep: bool = False,
     ) -> Added:
-        """Store a server that came up, and let everybody see it."""
+        """Store a server that came up, or is to be kept in any case, and let everybody see it."""
         undo.push_async_callback(self._drop, unit)
         session = unit.session
-        if (failure is not None or session is None) and not unit.unauthorized:
+        if (failure is not None or session is None) and not unit.unauthorized and not keep:
             reason = failure or "it ended at once"
             raise RefusalError(
                 Outcome.FAILED_TO_START,
@@ -378,6 +369,8 @@ class Servers:
         if known != (unit.tools, unit.offers):
             self.changed(unit)  # while it was being stored, and was not in the library yet
         unit.retries = True
+        if session is None and not unit.unauthorized:
+            unit.start()
         if not tools and session is not None:
             notes.append("it offers no tools; see its resources or prompts, or its settings")
         await report(STEPS, STEPS, f"{unit.name} is {'ready' if session is not None else 'kept'}")
@@ -387,9 +380,9 @@ class Servers:
         """Move literal values to the secrets file; the spec keeps references."""
         spec, values = extract(name, spec)
         # Also without any: what a server is authorized with comes to them while it is tried out.
-        undo.callback(self._secrets.delete_prefix, f"{name}/")
+        undo.callback(self.secrets.delete_prefix, f"{name}/")
         if values:
-            self._secrets.set_many(values)
+            self.secrets.set_many(values)
         return spec
 
     @contextmanager
@@ -397,7 +390,7 @@ class Servers:
         """Hold a new name while its server is being installed."""
         if reason := valid_server_name(name):
             raise RefusalError(Outcome.INVALID_ARGUMENTS, f"'{name}' cannot be a server's name: {reason}")
-        with self._hold(name):
+        with self.hold(name):
             if name in self.library.servers:
                 source = self.library.servers[name].installation.source
                 raise RefusalError(
@@ -408,19 +401,24 @@ class Servers:
             yield
 
     @contextmanager
-    def _hold(self, name: str) -> Iterator[None]:
-        """Let nobody else install or remove a server of this name meanwhile."""
+    def hold(self, name: str) -> Iterator[None]:
+        """Let nobody else install or remove a server of this name meanwhile.
+
+        Raises:
+            RefusalError: If somebody does so already.
+        """
         if name in self.library.held:
             raise RefusalError(
                 Outcome.INSTALLING,
                 f"A server named '{name}' is being installed or removed right now; try again.",
             )
-        self.library.held.add(name)
+        self.library.held[name] = time.time()
         try:
             yield
         finally:
-            self.library.held.discard(name)
+            del self.library.held[name]
 
-    def _may_manage(self, caller: Caller) -> None:
+    def may_manage(self, caller: Caller) -> None:
+        """Refuse who may not change anything about servers."""
         if MANAGE not in caller.rights:
             raise RefusalError(Outcome.REFUSED, f"'{caller.principal}' may not install or manage servers.")

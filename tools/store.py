@@ -163,6 +163,16 @@ class Store:
         async with self._transaction() as connection:
             await _touch(connection, name, enabled=enabled)
 
+    async def set_installation(self, name: str, installation: Installation) -> None:
+        """Replace how a server is started and kept.
+
+        Raises:
+            UnknownServerError: If there is none of that name.
+            StoreError: If it cannot be written.
+        """
+        async with self._transaction() as connection:
+            await _touch(connection, name, installation=installation.model_dump(mode="json"))
+
     async def delete_server(self, name: str) -> bool:
         """Remove a server and its tools.
 

@@ -9,6 +9,7 @@ from typing import Literal
 import anyio
 
 from ..errors import InstallError
+from ..guard import Guard
 from ..programs import find_program
 from ..spec import Candidate, Installation, Report, ServerSpec, SourceKind
 from . import node as node_installer
@@ -34,6 +35,7 @@ async def install(
     timeout: float = 600,
     python: str | None = None,
     node: str | None = None,
+    guard: Guard | None = None,
 ) -> Installation:
     """Install a server into `<servers>/<name>`.
 
@@ -44,6 +46,7 @@ async def install(
         timeout: Seconds it may take.
         python: Interpreter for Python environments; ToolScore's own when `None`.
         node: The `node` program; found when `None`.
+        guard: Starts what installs it; without one that outlives a ToolScore that is killed.
 
     Returns:
         The installation; nothing of it was started.
@@ -56,7 +59,7 @@ async def install(
     if source.kind is SourceKind.COMMAND:
         return _installation(candidate, source, _command(source))
     directory = _directory(servers, candidate.name)
-    job = Job(directory, report, timeout, python or sys.executable, node, candidate.constraints)
+    job = Job(directory, report, timeout, python or sys.executable, node, candidate.constraints, guard)
     try:
         try:
             entry = await _install(job, source, candidate)

@@ -6,17 +6,17 @@ import asyncio
 import contextlib
 import os
 import re
-import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
-import psutil
 
 from ..environment import child_environment
 from ..errors import InstallError
+from ..guard import Guard
+from ..launch import launch
 from ..spec import Report
 from .mask import mask
 
@@ -73,6 +73,7 @@ class Job:
         python: The interpreter that Python environments are made with.
         node: The `node` program to use; found when `None`.
         constraints: Version constraints of the Python environment.
+        guard: Starts the programs; without one they outlive a ToolScore that is killed.
     """
 
     directory: Path
@@ -81,6 +82,7 @@ class Job:
     python: str
     node: str | None = None
     constraints: tuple[str, ...] = ()
+    guard: Guard | None = None
     _deadline: float = field(init=False)
     _steps: int = field(default=0, init=False)
 
@@ -109,7 +111,14 @@ class Job:
         output = Tail()
         try:
             with anyio.fail_after(max(0.0, self._deadline - time.monotonic())):
-                return await run(argv, output=output, say=self.say, cwd=cwd, env=installer_environment(env))
+                return await run(
+                    argv,
+                    output=output,
+                    say=self.say,
+                    cwd=cwd,
+                    env=installer_environment(env),
+                    guard=self.guard,
+                )
         except TimeoutError:
             raise InstallError(
                 f"Installing took longer than {self.timeout:g} seconds and was stopped in "
@@ -176,6 +185,7 @@ async def run(
     say: Callable[[str], Awaitable[None]],
     cwd: str | Path,
     env: Mapping[str, str],
+    guard: Guard | None = None,
 ) -> Finished:
     """Run a program to its end. Whatever ends the wait early ends the program and all it started.
 
@@ -185,29 +195,25 @@ async def run(
         say: Told every line it writes.
         cwd: Working directory.
         env: Its whole environment.
+        guard: Starts it.
 
     Raises:
         OSError: If it cannot be started.
+        InstallError: If it was ended together with its guardian.
     """
+    nothing = os.open(os.devnull, os.O_RDONLY)
     read_end, write_end = os.pipe()
     try:
-        # A pipe of our own instead of asyncio's: its `wait` would wait for grandchildren that keep the
-        # pipe open.
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=write_end,
-            stderr=write_end,
-            cwd=cwd,
-            env=env,
-            start_new_session=True,
+        process = await launch(
+            argv, stdin=nothing, stdout=write_end, stderr=write_end, cwd=cwd, env=env, guard=guard
         )
     except BaseException:
         os.close(read_end)
         raise
     finally:
         os.close(write_end)
-    ended = asyncio.ensure_future(process.wait())
+        os.close(nothing)
+    ended = asyncio.ensure_future(process.exited.wait())
     try:
         async with _reader(read_end) as (reader, close):
             ended.add_done_callback(lambda _: asyncio.get_running_loop().call_later(LINGER, close))
@@ -224,10 +230,14 @@ async def run(
                 for line in output.feed(chunk):
                     await say(line)
             await asyncio.shield(ended)
-        return Finished(ended.result(), output.text())
+        if process.reason:
+            raise InstallError(
+                f"{Path(argv[0]).name} was ended: {process.reason}. Try again.", stderr=output.text()
+            )
+        assert process.returncode is not None
+        return Finished(process.returncode, output.text())
     finally:
-        if not ended.done():
-            kill_tree(process.pid)
+        process.end()
         with anyio.move_on_after(CLEANUP, shield=True):
             await asyncio.wait({ended})
 
@@ -242,20 +252,3 @@ async def _reader(fd: int) -> AsyncIterator[tuple[asyncio.StreamReader, Callable
         yield reader, transport.close
     finally:
         transport.close()
-
-
-def kill_tree(pid: int) -> None:
-    """Kill a session leader that was not reaped yet, its group, and what it started outside of that.
-
-    Args:
-        pid: A process id that is known to be still the one of our child.
-    """
-    try:
-        tree = psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        tree = []
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-    for process in tree:
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            process.kill()  # psutil compares the start time, so that a recycled id is safe

@@ -10,6 +10,9 @@ from argparse import Namespace
 from contextlib import suppress
 from types import FrameType
 
+_WITHOUT_SETTINGS = frozenset({"reload", "config", "backup", "restore"})
+"""Commands that may have nothing to do with settings, and so work also where those are wrong."""
+
 
 def run(argv: list[str]) -> int:
     """Run one command line.
@@ -55,10 +58,20 @@ def _run(options: Namespace) -> int:
 
         print(template(), end="")
         return 0
-    if options.command == "serve" and not (options.standalone or options.background or options.listen):
+    alone = options.command == "serve" and (
+        options.standalone or options.background or options.shared or options.listen
+    )
+    if options.command == "serve" and not alone:
         from .join import join
 
-        if (status := join(options.home, settings=bool(options.set))) is not None:
+        if (status := join(options)) is not None:
+            return status
+
+    if options.command in _WITHOUT_SETTINGS:
+        from .commands import run_without_settings
+
+        _end_as_on_ctrl_c()
+        if (status := run_without_settings(options)) is not None:
             return status
 
     from ..settings import SettingsError, load
@@ -71,23 +84,29 @@ def _run(options: Namespace) -> int:
         return 3
     if options.command == "serve":
         from ..serve import serve
+        from .service import passed
 
         return serve(
             loaded.settings,
-            standalone=options.standalone,
-            background=options.background,
+            mode="shared" if options.shared else "background" if options.background else "stdio",
             listen=options.listen,
             no_token=options.no_token,
+            loaded=loaded,
+            options=passed(options, loaded),
         )
 
     from .commands import run_command
 
+    _end_as_on_ctrl_c()
+    return run_command(options, loaded)
+
+
+def _end_as_on_ctrl_c() -> None:
+    """Let an operation that is ended from outside undo what it began."""
     if threading.current_thread() is threading.main_thread():
-        # An operation that is ended from outside undoes what it began, as on Ctrl-C.
         for name in ("SIGTERM", "SIGHUP"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), _interrupt)
-    return run_command(options, loaded)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

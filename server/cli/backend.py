@@ -42,6 +42,10 @@ class Backend(Protocol):
         """
         ...
 
+    async def clients(self) -> list[dict[str, Any]]:
+        """Tell who is connected besides this command: `name`, `listener`, `principal`, `cwd`, `seconds` and more."""
+        ...
+
 
 @asynccontextmanager
 async def open_backend(settings: Settings, remark: Callable[[str], None]) -> AsyncIterator[Backend]:

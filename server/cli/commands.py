@@ -10,6 +10,38 @@ from ..home import HomeError
 from ..settings import Loaded
 from .backend import BackendError
 from .output import Output
+from .results import ToolFailedError
+
+
+def run_without_settings(options: Namespace) -> int | None:
+    """Do one command that must work also where the settings cannot be used.
+
+    Returns:
+        The exit status; `None` if the command is another one.
+    """
+    out = Output(json_wanted=getattr(options, "json", False), quiet=options.quiet)
+    try:
+        match options.command:
+            case "reload":
+                from . import reload
+
+                return reload.run(options, out)
+            case "config" if options.what == "check":
+                from . import config
+
+                return config.check(options, out)
+            case "backup" | "restore":
+                from . import backup
+
+                return backup.run(options, out)
+            case _:
+                return None
+    except HomeError as error:
+        out.error(str(error))
+        return 3
+    except (BackendError, LibraryError, ToolFailedError, OSError) as error:
+        out.error(str(error))
+        return 1
 
 
 def run_command(options: Namespace, loaded: Loaded) -> int:
@@ -25,10 +57,14 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
                 from . import service
 
                 return service.run(options, loaded, out)
-            case "config" | "doctor":
+            case "config":
+                from . import config
+
+                return config.run(options, loaded, out)
+            case "doctor":
                 from . import inspection
 
-                return inspection.run(options, loaded, out)
+                return inspection.run(loaded, out)
             case "token":
                 from . import token
 
@@ -37,10 +73,14 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
                 from . import authorize
 
                 return asyncio.run(authorize.run(options, loaded.settings, out))
+            case "logs":
+                from . import logs
+
+                return asyncio.run(logs.run(options, loaded.settings, out))
             case "status":
                 from . import status
 
-                return asyncio.run(status.status(loaded.settings, out))
+                return asyncio.run(status.status(loaded.settings, out, options.name))
             case _:
                 from . import library
 

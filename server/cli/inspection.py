@@ -1,52 +1,17 @@
-"""`config` and `doctor`: what is set, and what the machine offers."""
+"""`doctor`: what the machine offers."""
 
 from __future__ import annotations
 
-from argparse import Namespace
-from pathlib import Path
-from typing import Any
-
-from ..settings import Loaded, options
+from ..settings import Loaded
 from .output import Output
 
 
-def run(given: Namespace, loaded: Loaded, out: Output) -> int:
-    """Do one of the two.
+def run(loaded: Loaded, out: Output) -> int:
+    """Examine the machine.
 
     Returns:
-        The exit status.
+        The exit status: 1 if something that is needed is missing.
     """
-    if given.command == "doctor":
-        return _doctor(loaded, out)
-    if given.what == "path":
-        if out.json_wanted:
-            out.document({"path": str(loaded.config_file), "exists": loaded.config_exists})
-        else:
-            out.line(str(loaded.config_file))
-        return 0
-    return _show(loaded, out, origin=given.origin)
-
-
-def _show(loaded: Loaded, out: Output, *, origin: bool) -> int:
-    values: dict[str, Any] = {"home": loaded.settings.home}
-    for key, option in options().items():
-        values[key] = getattr(getattr(loaded.settings, option.group), option.name)
-    if out.json_wanted:
-        plain = {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
-        if origin:
-            out.document({key: {"value": plain[key], "origin": loaded.origins[key]} for key in plain})
-        else:
-            out.document(plain)
-        return 0
-    rows = []
-    for key, value in values.items():
-        shown = str(value) if key == "home" else options()[key].written(value) or '""'
-        rows.append((f"{key} = {shown}", f"({loaded.origins[key]})") if origin else (f"{key} = {shown}",))
-    out.table(("setting", "origin") if origin else ("setting",), rows)
-    return 0
-
-
-def _doctor(loaded: Loaded, out: Output) -> int:
     from ..doctor import examine, healthy
 
     checks = list(examine(loaded.settings))

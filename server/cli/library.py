@@ -15,7 +15,7 @@ from ...runners.spec import silent
 from ..settings import Settings
 from .backend import Backend, open_backend
 from .output import Output
-from .results import ToolFailedError, content_lines, outcome, structured
+from .results import ToolFailedError, content_lines, outcome, shown, structured
 from .status import show_servers
 
 _SCHEMES = ("pypi:", "npm:", "git+", "command:")
@@ -51,10 +51,6 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
 
 def _nothing(options: Namespace) -> dict[str, Any]:
     return {}
-
-
-def _name(options: Namespace) -> dict[str, Any]:
-    return {"name": options.name}
 
 
 def _install_arguments(options: Namespace) -> dict[str, Any]:
@@ -124,12 +120,16 @@ def _refused_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
-def _logs_arguments(options: Namespace) -> dict[str, Any]:
-    return {"name": options.name} | ({"lines": options.lines} if options.lines else {})
-
-
 def _manage_arguments(options: Namespace) -> dict[str, Any]:
-    return {"name": options.name, "action": options.action}
+    return {"name": options.name, "action": options.action, "force": options.force}
+
+
+def _uninstall_arguments(options: Namespace) -> dict[str, Any]:
+    return {"name": options.name, "force": options.force}
+
+
+def _configure_arguments(options: Namespace) -> dict[str, Any]:
+    return {"name": options.name, "settings": {key: value or None for key, value in options.settings}}
 
 
 # --- commands ------------------------------------------------------------------------------------------
@@ -218,32 +218,36 @@ async def _manage(options: Namespace, arguments: dict[str, Any], backend: Backen
     if options.action in ("start", "restart") and not out.quiet:
         out.remark(f"{options.action}ing {shlex.quote(options.name)} ...")
     done = structured(await backend.call("manage_server", arguments, silent))
+    up = options.action not in ("stop", "disable")
     if out.json_wanted:
         out.document(done)
     else:
-        state = "disabled" if options.action == "disable" else str(done["state"]).lower()
-        out.line(f"{done['name']}: {state}")
-    return 0
+        for server in done["servers"]:
+            state = "disabled" if options.action == "disable" else str(server["state"]).lower()
+            out.line(f"{server['name']}: {state}" + (f" ({server['reason']})" if server["reason"] else ""))
+    return 1 if up and any(server["state"] != "READY" for server in done["servers"]) else 0
 
 
-async def _logs(options: Namespace, arguments: dict[str, Any], backend: Backend, out: Output) -> int:
-    found = structured(await backend.call("server_logs", arguments, silent))
+async def _configure(options: Namespace, arguments: dict[str, Any], backend: Backend, out: Output) -> int:
+    done = structured(await backend.call("configure_server", arguments, silent))
     if out.json_wanted:
-        out.document(found)
-    else:
-        for line in found["lines"]:
-            out.line(line)
+        out.document(done)
+        return 0
+    for note in done["notes"]:
+        out.remark(f"note: {note}")
+    settings = ", ".join(f"{key}={shown(value)}" for key, value in done["settings"].items())
+    out.line(f"{done['name']}: {settings or 'nothing of its own is set'}")
     return 0
 
 
 _PREPARED: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "install": _install_arguments,
     "register": _register_arguments,
-    "uninstall": _name,
+    "uninstall": _uninstall_arguments,
     "list": _nothing,
     "call": _call_arguments,
     "manage": _manage_arguments,
-    "logs": _logs_arguments,
+    "configure": _configure_arguments,
 }
 
 _COMMANDS: dict[str, Callable[[Namespace, dict[str, Any], Backend, Output], Awaitable[int]]] = {
@@ -253,5 +257,5 @@ _COMMANDS: dict[str, Callable[[Namespace, dict[str, Any], Backend, Output], Awai
     "list": _list,
     "call": _call,
     "manage": _manage,
-    "logs": _logs,
+    "configure": _configure,
 }

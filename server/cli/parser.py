@@ -17,6 +17,8 @@ exit status:
   130  interrupted
 """
 
+_FORCE = "also if other servers or clients use it"
+
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Parse a command line.
@@ -44,6 +46,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     commands[command].parse_intermixed_args(words[at + 1 :], options)
     if rest and options.command not in {"install", "register"}:
         parser.error(f"`{options.command}` takes nothing after `--`")
+    if command == "config" and options.file is not None and options.what != "check":
+        commands[command].error(f"`config {options.what}` takes no FILE")
     if command == "token" and (problem := _token_problem(options)):
         commands[command].error(problem)
     options.rest = rest
@@ -159,8 +163,9 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         return sub
 
     serve = command("serve", "Speak MCP on standard input and output (the default).")
-    serve.add_argument("--standalone", action="store_true", help="do not join one that already runs")
+    serve.add_argument("--standalone", action="store_true", help="one process for this client alone")
     serve.add_argument("--background", action="store_true", help=argparse.SUPPRESS)
+    serve.add_argument("--shared", action="store_true", help=argparse.SUPPRESS)
     _listening(serve)
     _listening(command("start", "Start the background ToolScore of this home."))
     for name, text in (
@@ -191,6 +196,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     _env(register)
     uninstall = command("uninstall", "Remove a server and everything installed for it.", json=True)
     uninstall.add_argument("name", metavar="NAME")
+    uninstall.add_argument("--force", action="store_true", help=_FORCE)
 
     listing = command("list", "List the servers and their tools.", json=True)
     listing.add_argument("server", metavar="SERVER", nargs="?", help="only this server")
@@ -204,13 +210,36 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         help="its arguments, a JSON object; `-` reads standard input, @FILE a file",
     )
     call.add_argument("--timeout", metavar="SECONDS", type=_seconds, help="give up after this long")
-    command("status", "Show what runs.", json=True)
-    logs = command("logs", "Show what a server wrote on its standard error.", json=True)
-    logs.add_argument("name", metavar="NAME")
-    logs.add_argument("--lines", metavar="N", type=_count, help="how many lines")
-    manage = command("manage", "Start, stop, restart, enable or disable a server.", json=True)
-    manage.add_argument("name", metavar="NAME")
+    status = command("status", "Show what runs, or all that is known of one server.", json=True)
+    status.add_argument("name", metavar="NAME", nargs="?", help="only this server, in full")
+    logs = command("logs", "Show what servers wrote on standard error, and ToolScore's own log.", json=True)
+    logs.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help="a server, toolscore for its own, @GROUP; without any: all of them",
+    )
+    logs.add_argument("-f", "--follow", action="store_true", help="show lines as they come, until Ctrl-C")
+    logs.add_argument("--lines", metavar="N", type=_count, help="how many lines there are at first")
+    logs.add_argument(
+        "--level", choices=["debug", "info", "warning", "error"], help="only lines of this level and above"
+    )
+    manage = command("manage", "Start, stop, restart, enable or disable servers.", json=True)
+    manage.add_argument("name", metavar="NAME", help="a server, @GROUP, or * for all")
     manage.add_argument("action", metavar="ACTION", choices=["start", "stop", "restart", "enable", "disable"])
+    manage.add_argument("--force", action="store_true", help=_FORCE)
+    configure = command(
+        "configure", "Change how one server is kept; docs/servers.md has the settings.", json=True
+    )
+    configure.usage = "toolscore configure NAME KEY=VALUE... [--json]"
+    configure.add_argument("name", metavar="NAME")
+    configure.add_argument(
+        "settings",
+        metavar="KEY=VALUE",
+        type=_pair,
+        nargs="+",
+        help="such as timeout=60 or groups=web,nightly; without a value, what is set for all holds again",
+    )
 
     authorize = command("authorize", "Let ToolScore use a server that wants to be authorized.", json=True)
     authorize.add_argument("name", metavar="NAME")
@@ -237,9 +266,26 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     )
 
     command("doctor", "Show what this machine offers.", json=True)
-    config = command("config", "Show the settings, a template for their file, or the file's path.", json=True)
-    config.add_argument("what", metavar="show|template|path", choices=["show", "template", "path"])
+    config = command(
+        "config",
+        "Show the settings, a template for their file, its path, or what reading it would change.",
+        json=True,
+    )
+    config.usage = "toolscore config show|template|path|check [FILE] [--origin] [--json]"
+    config.add_argument(
+        "what", metavar="show|template|path|check", choices=["show", "template", "path", "check"]
+    )
+    config.add_argument("file", metavar="FILE", nargs="?", help="for check: another file than the one in use")
     config.add_argument("--origin", action="store_true", help="with where each value comes from")
+    command("reload", "Have the running ToolScore read its configuration file again.", json=True)
+    backup = command("backup", "Write a backup of the home, also while it is in use.", json=True)
+    backup.add_argument(
+        "file", metavar="FILE", nargs="?", help="a .tar.gz file; otherwise toolscore-DATE.tar.gz here"
+    )
+    backup.add_argument("--no-secrets", action="store_true", help="leave secrets and tokens out")
+    restore = command("restore", "Make a home of a backup.", json=True)
+    restore.add_argument("file", metavar="FILE", help="what `backup` wrote")
+    restore.add_argument("--force", action="store_true", help="move a home aside that is there already")
     command("version", "Show the version.")
     return parser, dict(commands.choices)
 

@@ -43,6 +43,11 @@ def structured(result: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def shown(value: Any) -> str:
+    """Give the value of a setting as it is written on a command line."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def content_lines(result: dict[str, Any]) -> list[str]:
     """Give the content as lines of text; what is no text becomes a short note."""
     lines = []

@@ -18,39 +18,51 @@ def run(options: Namespace, loaded: Loaded, out: Output) -> int:
     """
     home = Home.at(loaded.settings.home)
     try:
-        if options.command == "start":
-            return _start(home, options, loaded, out)
-        if options.command == "restart":
+        if options.command == "stop":
+            return _stop(home, options, out)
+        with background.starting(home):
+            if options.command == "start":
+                return _start(home, options, loaded, out)
             owner = current_owner(home)
             if owner is not None and owner.mode == "stdio":
                 out.error(
-                    f"the ToolScore of this home (process {owner.pid}) was started by a client, over stdio. "
-                    "Restart it from there, or use `toolscore stop` and then `toolscore start`."
+                    f"the ToolScore of this home (process {owner.pid}) was started by a client for itself, with "
+                    "--standalone or --listen. Restart it from there, or use `toolscore stop` and then "
+                    "`toolscore start`."
                 )
                 return 1
-        stopped = background.stop(home, force=options.force)
-        if stopped is None:
-            out.line(f"not running: no ToolScore for {home.path}")
-        else:
-            out.line(f"stopped: process {stopped.pid}, mode {stopped.mode}")
-        return _start(home, options, loaded, out) if options.command == "restart" else 0
+            _stop(home, options, out)
+            return _start(home, options, loaded, out)
     except background.BackgroundError as error:
         out.error(str(error))
         return 1
 
 
-def _start(home: Home, options: Namespace, loaded: Loaded, out: Output) -> int:
+def passed(options: Namespace, loaded: Loaded) -> list[str]:
+    """Give the options of a command line in the form in which they are passed on to a `serve` in the background."""
+    home = Home.at(loaded.settings.home)
     # Absolute, because it runs in another directory; the file only if one was named, so that it may come later.
-    passed = ["--home", str(home.path)]
+    words = ["--home", str(home.path)]
     if loaded.config_file != home.config_file:
-        passed += ["--config", str(loaded.config_file)]
+        words += ["--config", str(loaded.config_file)]
     for key, value in options.set.items():
-        passed += ["--set", f"{key}={value}"]
+        words += ["--set", f"{key}={value}"]
     for address in options.listen:
-        passed += ["--listen", address]
-    if options.no_token:
-        passed.append("--no-token")
-    owner, fresh = background.start(home, passed)
+        words += ["--listen", address]
+    return [*words, "--no-token"] if options.no_token else words
+
+
+def _stop(home: Home, options: Namespace, out: Output) -> int:
+    stopped = background.stop(home, force=options.force)
+    if stopped is None:
+        out.line(f"not running: no ToolScore for {home.path}")
+    else:
+        out.line(f"stopped: process {stopped.pid}, mode {stopped.mode}")
+    return 0
+
+
+def _start(home: Home, options: Namespace, loaded: Loaded, out: Output) -> int:
+    owner, fresh = background.start(home, passed(options, loaded))
     if fresh:
         out.line(f"started: process {owner.pid}, home {home.path}")
         for address in owner.listening:
@@ -64,4 +76,6 @@ def _start(home: Home, options: Namespace, loaded: Loaded, out: Output) -> int:
             out.remark(
                 "It was started before, so --listen and --no-token have no effect; `restart` takes them."
             )
+        elif owner.mode == "shared":
+            out.remark("It ends by itself after its last client; `restart` replaces it by one that stays.")
     return 0

@@ -14,6 +14,7 @@ from pydantic_core import from_json, to_json
 
 from ... import __version__
 from ...runners.spec import Report
+from ..hello import CLIENTS
 from .backend import BackendError
 
 PROTOCOL_VERSION = "2025-11-25"
@@ -65,6 +66,14 @@ class SocketBackend:
         meta = {"progressToken": token, ORIGIN: "cli"}
         params = {"name": name, "arguments": arguments, "_meta": meta}
         return await self._ask("tools/call", params, report, token)
+
+    async def clients(self) -> list[dict[str, Any]]:
+        """Ask who else is there; see `Backend`."""
+        try:
+            found = (await self._ask(CLIENTS, {})).get("clients")
+        except BackendError:  # one of an older version
+            return []
+        return found if isinstance(found, list) else []
 
     async def _shake_hands(self) -> None:
         hello = {

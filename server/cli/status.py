@@ -10,18 +10,21 @@ from ..home import Home, current_owner
 from ..settings import Settings
 from .backend import open_backend
 from .output import Output
-from .results import ToolFailedError, structured
+from .results import ToolFailedError, shown, structured
 
 
-async def status(settings: Settings, out: Output) -> int:
-    """Show the owner and the servers.
+async def status(settings: Settings, out: Output, name: str | None = None) -> int:
+    """Show the owner and the servers, or one server in full.
 
     Returns:
         The exit status: 0, whether one runs or not.
     """
     home = Home.at(settings.home)
     owner = current_owner(home)
+    if name is not None:
+        return await _one(name, settings, out)
     servers: list[dict[str, Any]] | None = []
+    clients: list[dict[str, Any]] = []
     if owner is not None and owner.mode == "command":
         servers = None  # the one that could be asked is busy with something else
     elif owner is not None or home.store_file.exists():
@@ -29,13 +32,15 @@ async def status(settings: Settings, out: Output) -> int:
         async with open_backend(settings, out.remark) as backend:
             try:
                 servers = structured(await backend.call("list_servers", {}, silent))["servers"]
+                clients = await backend.clients()
             except ToolFailedError as failure:
                 out.error(str(failure))
                 return failure.status
     serving = owner is not None and owner.mode != "command"
     if out.json_wanted:
         told = asdict(owner) if owner is not None else None
-        out.document({"home": str(home.path), "running": serving, "owner": told, "servers": servers})
+        found = {"running": serving, "owner": told, "clients": clients, "servers": servers}
+        out.document({"home": str(home.path), **found})
         return 0
     if owner is None:
         out.line("not running")
@@ -46,6 +51,8 @@ async def status(settings: Settings, out: Output) -> int:
     else:
         out.line(f"not running; a command (process {owner.pid}) is at work")
     out.line(f"home: {home.path}")
+    for client in clients:
+        out.line(f"client: {_described(client)}")
     if servers:
         show_servers(servers, out)
     elif servers is not None:
@@ -53,14 +60,79 @@ async def status(settings: Settings, out: Output) -> int:
     return 0
 
 
+def _described(client: dict[str, Any]) -> str:
+    words = [client["name"] or "without a name", f"over {client['listener']}"]
+    if client["principal"] != "owner":
+        words.append(f"as {client['principal']}")
+    if client["cwd"]:
+        words.append(f"from {client['cwd']}")
+    return ", ".join([*words, f"for {client['seconds']} s"])
+
+
+async def _one(name: str, settings: Settings, out: Output) -> int:
+    if not Home.at(settings.home).store_file.exists():
+        # Looking must not make a home.
+        out.error(f"There is no server named '{name}'. There are: none yet.")
+        return 4
+    async with open_backend(settings, out.remark) as backend:
+        try:
+            found = structured(await backend.call("server_state", {"name": name}, silent))
+        except ToolFailedError as failure:
+            out.error(str(failure))
+            return failure.status
+    if out.json_wanted:
+        out.document(found)
+        return 0
+    rows = [
+        ("state", f"{str(found['state']).lower()} since {found['since']}"),
+        ("", found["doing"]),
+        ("next", found["next"]),
+        ("reason", (found["reason"] or "").strip()),
+        ("last exit", "{at}: {reason}".format_map(found["last_exit"]).strip() if found["last_exit"] else ""),
+        ("restarts", str(found["restarts"] or "")),
+        ("processes", ", ".join(map(str, found["pids"]))),
+        ("uses", _use(found)),
+        ("protocol", found["protocol"] or ""),
+        ("needs", _related(found["depends_on"])),
+        ("needed by", _related(found["dependents"])),
+        ("groups", ", ".join(found["groups"])),
+        ("set for it", ", ".join(f"{key}={shown(found['keeping'][key])}" for key in found["own"])),
+    ]
+    out.line(found["name"])
+    for key, value in rows:
+        if value:
+            head, *rest = value.splitlines()
+            out.line("\n".join([f"  {key:<11}{head}", *(f"  {'':<11}{line}" for line in rest)]))
+    return 0
+
+
+def _use(found: dict[str, Any]) -> str:
+    parts = [f"{found['memory'] / 2**20:.1f} MiB of memory"] if found["memory"] is not None else []
+    if found["cpu"] is not None:
+        parts.append(f"{found['cpu']:.2f} processors")
+    for key, word in (("files", "open files"), ("processes", "processes")):
+        if found[key] is not None:
+            parts.append(f"{found[key]} {word}")
+    return ", ".join(parts)
+
+
+def _related(servers: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{one['name']} ({str(one['state']).lower()})" for one in servers)
+
+
 def show_servers(servers: list[dict[str, Any]], out: Output) -> None:
-    """Print a line for each server: name, state, tools, version, source, and why it is not ready."""
+    """Print a line for each server: name, state, tools, version, source, groups, and why it is not ready."""
     rows = []
+    # A column that is empty for everybody says nothing.
+    grouped = any(server["groups"] for server in servers)
     for server in servers:
         state = str(server["state"]).lower() if server["enabled"] else "disabled"
         count = server["tools"]
         what = (f"{count} tool{'' if count == 1 else 's'}", server["version"] or "-", server["source"])
         # One line: a reason may carry the tail of a log, which `logs` shows whole.
         reason = str(server["reason"] or "").strip().partition("\n")[0] if state != "ready" else ""
-        rows.append((server["name"], state, *what, reason))
-    out.table(("server", "state", "tools", "version", "source", "reason"), rows)
+        groups = (" ".join(f"@{group}" for group in server["groups"]),) if grouped else ()
+        rows.append((server["name"], state, *what, *groups, reason))
+    out.table(
+        ("server", "state", "tools", "version", "source", *(("groups",) if grouped else ()), "reason"), rows
+    )

@@ -140,11 +140,28 @@ def test_lines_that_were_cut_short_are_forgotten_and_do_not_hinder_the_others(tm
 def test_a_child_is_written_down_for_the_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "processes.jsonl"
     with process() as pid:
-        Ledger(path).add("one", pid, MINE)
+        Ledger(path).add("one", pid, MINE, guardian=7)
     written = json.loads(path.read_text())
     assert (written["owner"], written["pid"], written["marker"]) == (os.getpid(), pid, MINE)
+    assert written["guardian"] == 7
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_home_without_a_ledger_has_nothing_to_sweep(tmp_path: Path) -> None:
     assert Ledger(tmp_path / "processes.jsonl").sweep() == []
+
+
+def test_one_that_hands_over_to_a_new_process_all_the_time_is_caught_too(tmp_path: Path) -> None:
+    marker = secrets.token_hex(16)
+    hopping = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(FAULTY.parents[1] / "benchmarks" / "family.py"),
+        "hopper",
+        "true",
+    ]
+    with subprocess.Popen(hopping, env={**os.environ, MARKER: marker}) as leader:
+        leader.wait()
+    assert kill_marked(marker) > 0
+    assert kill_marked(marker) == 0

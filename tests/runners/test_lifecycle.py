@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolscore.runners.lifecycle import TABLE, Event, Lifecycle, RestartPolicy, State
+from toolscore.runners.lifecycle import TABLE, Event, Lifecycle, RestartPolicy, State, diagram
 
 EVEN = RestartPolicy(limit=5, first_delay=1, factor=3, max_delay=50, jitter=0, stable_after=100)
 
@@ -141,3 +142,8 @@ def test_no_sequence_of_events_breaks_what_must_hold(steps: list[tuple[Event, fl
             assert after is not State.READY or before is State.STARTING, "nothing is ready without a start"
         if event is Event.STOP:
             assert after in (State.STOPPED, State.STOPPING, State.INSTALLING)
+
+
+def test_the_documentation_shows_the_table_as_it_is() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "lifecycle.md").read_text("utf-8")
+    assert f"```mermaid\n{diagram()}\n```" in page

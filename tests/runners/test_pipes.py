@@ -18,7 +18,7 @@ from helpers import until
 from toolscore.runners.base import Message
 from toolscore.runners.codec import FrameError
 from toolscore.runners.errors import ChildGoneError
-from toolscore.runners.pipes import LONGEST_LOG_LINE, LineSplitter, PipeChannel, StderrReader
+from toolscore.runners.pipes import LONGEST_STDERR_LINE, LineSplitter, PipeChannel, StderrReader
 
 BYTES = st.lists(st.sampled_from([b"\n", b"\r", b"a", b"bc", b"\n\n", b"\xc3\xa9\n", b"x" * 50])).map(
     b"".join
@@ -181,7 +181,7 @@ async def test_standard_error_is_cut_into_lines_of_bounded_length() -> None:
     await asyncio.wait_for(reader.closed.wait(), 5)
     assert lines[:2] == ["one", "two\ufffd"]
     assert lines[-1] == "last"
-    assert max(map(len, lines)) <= LONGEST_LOG_LINE
+    assert max(map(len, lines)) <= LONGEST_STDERR_LINE
 
 
 def _read_all(descriptor: int) -> int:

@@ -170,7 +170,7 @@ async def test_logs_are_there_after_the_end_and_go_with_the_server(tmp_path: Pat
     child = await runner.start_server(server)
     await child.ended_within(5)
     lines = await runner.logs("faulty")
-    assert lines[-1].endswith("Z cannot go on: the moon is full")
+    assert lines[-1].endswith("Z INFO cannot go on: the moon is full")
     await runner.stop_server("faulty")
     await runner.remove_server(server)
     assert await runner.logs("faulty") == []

@@ -22,7 +22,7 @@ QUICK = RestartPolicy(limit=2, first_delay=0.01, factor=1, jitter=0)
 
 
 def pid(unit: Unit) -> int:
-    child = unit._runner.child(unit.name)
+    child = unit._shared.runner.child(unit.key)
     assert child is not None
     return child.pid or 0
 
@@ -228,17 +228,14 @@ async def test_a_restart_while_busy_ends_the_calls_and_brings_it_back(tmp_path: 
         assert await call(await unit.ready(), "add", a=1, b=1) == "2"
 
 
-async def test_a_server_over_its_memory_limit_is_ended_with_that_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("toolscore.runners.unit.MEMORY_INTERVAL", 0.05)
-    async with supervising(tmp_path, policy=PATIENT, max_memory=150 << 20) as supervisor:
+async def test_a_server_over_its_memory_limit_is_ended_with_that_reason(tmp_path: Path) -> None:
+    async with supervising(tmp_path, policy=PATIENT, max_memory=150) as supervisor:
         unit = supervisor.add(faulty())
         session = await unit.ready()
         with pytest.raises(Exception, match=r"it used \d+ MiB of memory, over its limit of 150 MiB"):
             await call(session, "eat", mib=200)
         await until(lambda: unit.life.state is State.BACKOFF)
-        assert "over its limit of 150 MiB (process.max_memory)" in (unit.life.reason or "")
+        assert "over its limit of 150 MiB (max_memory)" in (unit.life.reason or "")
 
 
 async def test_a_changed_tool_list_is_fetched_and_told(tmp_path: Path) -> None:
@@ -330,7 +327,7 @@ async def test_starts_stops_crashes_and_calls_in_any_order_never_wedge_a_server(
 
 
 def runner_child(supervisor: Supervisor, unit: Unit) -> int | None:
-    child = supervisor._runner.child(unit.name)
+    child = supervisor._shared.runner.child(unit.key)
     return child.pid if child is not None and child.returncode is None else None
 
 

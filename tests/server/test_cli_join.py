@@ -1,4 +1,4 @@
-"""Joining a running ToolScore: what a further client of a home loads and reads, and when it does not join."""
+"""Joining a running ToolScore: what a client of a home loads and reads for that, and when it does not join."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 from cli_shell import Shell, shell_in
-from toolscore.server.home import Home, HomeLock, Mode, prepare
+from toolscore.server import landlord
+from toolscore.server.hello import Hello, HelloError, is_newer
+from toolscore.server.home import Home, HomeLock, Mode, StartLock, prepare
+from toolscore.server.landlord import Landlord, UnreachableError
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 
@@ -36,9 +39,6 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr
 sys.exit(status)
 """
 """The command line, which tells on standard error what it has loaded."""
-
-BAD = ("--set", "log.level=x")
-"""With it nobody serves, so that what does not join ends at once with status 3."""
 
 
 def joining(shell: Shell, *argv: str) -> set[str]:
@@ -86,13 +86,22 @@ def test_a_client_that_joins_loads_no_library_of_an_owner(running: Shell, way: s
         argv = ("serve",)
     loaded = joining(shell, *argv)
     assert "toolscore" in loaded
-    assert not loaded & {"pydantic", "pydantic_core", "anyio", "mcp", "asyncio", "rich"}
+    assert not loaded & {
+        "pydantic",
+        "pydantic_core",
+        "anyio",
+        "mcp",
+        "asyncio",
+        "rich",
+        "subprocess",
+        "packaging",
+    }
     assert ("platformdirs" in loaded) == (way in ("default", "serve"))
 
 
 def test_a_client_joins_an_owner_that_serves_a_client_over_stdio(tmp_path: Path) -> None:
     shell = shell_in(tmp_path)
-    with shell.popen(stdin=subprocess.PIPE) as owner:
+    with shell.popen("--standalone", stdin=subprocess.PIPE) as owner:
         assert owner.stdin
         assert owner.stdout
         print(json.dumps(HELLO), file=owner.stdin, flush=True)
@@ -106,44 +115,69 @@ def test_settings_that_are_wrong_by_now_do_not_keep_a_client_from_joining(runnin
     file = running.home / "config.toml"
     file.write_text("no settings [")
     try:
-        joining(running, *BAD)
+        joining(running, "--set", "log.level=x")
         assert running("list").returncode == 3  # which has a use for them
     finally:
         file.unlink()
 
 
 def test_one_that_is_to_be_alone_or_an_owner_does_not_join(running: Shell) -> None:
-    for option in ("--standalone", "--background"):
-        assert running("serve", option, *BAD).returncode == 3
+    for option in ("--standalone", "--background", "--shared"):
+        assert running("serve", option, "--set", "log.level=x").returncode == 3  # only an owner looks at that
+
+
+def test_who_wants_a_home_alone_that_is_shared_is_told_who_has_it(running: Shell) -> None:
+    for option in ("--standalone", "--listen=ws://127.0.0.1:0"):
+        refused = running("serve", option)
+        assert refused.returncode == 3
+        assert "Join it with `toolscore serve`" in refused.stderr
 
 
 @contextmanager
-def owned(shell: Shell, mode: Mode, *, listening: bool) -> Iterator[None]:
+def owned(shell: Shell, mode: Mode) -> Iterator[None]:
+    """A home that somebody has locked who does not listen."""
     home = Home.at(shell.home)
     prepare(home)
     with HomeLock.acquire(home, mode, "0"), socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(home.socket_path))
-        if listening:
-            listener.listen()
         yield
 
 
-def test_nobody_joins_where_nobody_serves(tmp_path: Path) -> None:
+def test_a_home_whose_owner_does_not_answer_is_waited_for_and_then_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landlord, "JOIN_PATIENCE", 0.2)
     shell = shell_in(tmp_path)
-    assert shell(*BAD).returncode == 3
-    assert shell("--home", "", *BAD).returncode == 3
-    with owned(shell, "background", listening=False):  # as left by an owner that was killed
-        assert shell(*BAD).returncode == 3
+    home = Home.at(shell.home)
+    modes: tuple[Mode, ...] = ("command", "background")
+    for mode in modes:
+        with owned(shell, mode), pytest.raises(UnreachableError, match="toolscore status"):
+            Landlord(home, Hello("1")).reach()
 
 
-def test_a_command_that_owns_the_home_is_not_joined(tmp_path: Path) -> None:
-    shell = shell_in(tmp_path)
-    with owned(shell, "command", listening=True):
-        assert shell(*BAD).returncode == 3
+def test_nobody_is_started_while_somebody_else_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landlord, "JOIN_PATIENCE", 0.2)
+    home = Home.at(tmp_path / "home")
+    prepare(home)
+    lock = StartLock.acquire(home)
+    assert lock is not None
+    assert StartLock.acquire(home) is None
+    with pytest.raises(UnreachableError):
+        Landlord(home, Hello("1")).reach()
+    lock.release()
 
 
-def test_who_joins_is_told_that_what_it_sets_has_no_effect(running: Shell) -> None:
-    for words in (["serve", "--expose", "all"], ["--set", "tools.expose=all", "serve"]):
+def test_an_empty_home_is_status_3(tmp_path: Path) -> None:
+    assert shell_in(tmp_path)("--home", "").returncode == 3
+
+
+def test_what_a_client_has_of_its_own_is_not_said_to_have_no_effect(running: Shell) -> None:
+    for words, silent in (
+        (["serve", "--expose", "all"], True),
+        (["--set", "tools.expose=all", "--set", "process.roots=/srv", "serve"], True),
+        (["--set", "log.level=debug"], False),
+        (["--quiet", "--set", "log.level=debug"], True),
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "toolscore", *words],
             env=running.environ,
@@ -154,5 +188,46 @@ def test_who_joins_is_told_that_what_it_sets_has_no_effect(running: Shell) -> No
             timeout=60,
             check=False,
         )
-        assert "has no effect" in done.stderr
+        assert ("has no effect" not in done.stderr) == silent
         assert json.loads(done.stdout)["result"]["serverInfo"]["name"] == "toolscore"
+
+
+def test_what_is_handed_on_is_the_machines_and_the_users_and_no_clients() -> None:
+    given = {
+        "PATH": "/bin",
+        "LC_ALL": "C",
+        "XDG_DATA_HOME": "/x",
+        "https_proxy": "http://p",
+        "NPM_CONFIG_REGISTRY": "http://r",
+        "npm_config_cache": "/c",
+        "SSL_CERT_FILE": "/s",
+    }
+    not_given = {"GITHUB_TOKEN": "t", "TOOLSCORE_TOOLS_EXPOSE": "all", "PROCESS_TIMEOUT": "1", "MCP_X": "y"}
+    assert landlord.scrubbed({**given, **not_given}) == given
+
+
+@pytest.mark.parametrize("text", ["server:", "server:a,b", "a b"])
+def test_an_exposure_that_cannot_be_is_refused_before_anybody_is_joined(text: str) -> None:
+    with pytest.raises(HelloError, match=r"tools\.expose"):
+        Hello.of({"tools.expose": text}, {})
+
+
+def test_a_hello_says_names_and_no_values_and_can_be_read_back() -> None:
+    environ = {
+        "TOKEN": "hunter2",
+        "TOOLSCORE_PROCESS_ROOTS": "/a,~/b",
+        "no-name": "x",
+        "TOOLSCORE_HOME": "/h",
+    }
+    hello = Hello.of({"tools.expose": "own,x__*"}, environ)
+    assert (hello.names, hello.roots, hello.expose) == (("TOKEN",), ("/a", "~/b"), ("own", "x__*"))
+    assert b"hunter2" not in hello.frame()
+    assert Hello.read(json.loads(hello.frame())) == hello
+    assert Hello.read({"method": "notifications/toolscore/hello", "params": {"version": 1}}) is None
+
+
+def test_versions_are_compared_as_versions() -> None:
+    assert is_newer("1.10", "1.9")
+    assert is_newer("0.1.0", "0.1.0.dev0")
+    assert not is_newer("1.0", "1.0")
+    assert not is_newer("2", "unknown")

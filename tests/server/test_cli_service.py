@@ -82,7 +82,7 @@ def test_a_start_that_fails_shows_the_end_of_its_log(shell: Shell) -> None:
 
 
 def test_bad_settings_are_status_3_for_every_command(shell: Shell) -> None:
-    for argv in (("list",), ("serve",), ("start",), ("config", "show"), ("doctor",)):
+    for argv in (("list",), ("serve", "--standalone"), ("start",), ("config", "show"), ("doctor",)):
         done = shell(*argv, "--set", "process.timeot=1", "--set", "log.level=x")
         assert (done.returncode, done.stdout) == (3, "")
         assert len(done.stderr.splitlines()) == 2
@@ -105,6 +105,18 @@ def test_a_start_does_not_wait_for_another_command_for_ever(
     prepare(home)
     with HomeLock.acquire(home, "command", "0"), pytest.raises(BackgroundError, match="another command"):
         background.start(home)
+
+
+def test_a_start_waits_while_somebody_else_starts_one_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "JOIN_PATIENCE", 0)
+    home = Home.at(tmp_path)
+    with background.starting(home), pytest.raises(BackgroundError, match="somebody else"):
+        with background.starting(home):
+            pass
+    with background.starting(home):
+        pass
 
 
 # --- config and doctor -------------------------------------------------------------------------------------
@@ -149,7 +161,7 @@ def test_serve_imports_nothing_that_only_other_commands_need() -> None:
     program = (
         "import sys; from toolscore.server.cli import run; from toolscore.server import serve\n"
         "serve.serve = lambda settings, **_: 0\n"
-        "assert run(['--home', '/tmp']) == 0\n"
+        "assert run(['--standalone', '--home', '/tmp']) == 0\n"
         "ours = {'commands', 'library', 'backend', 'output'}\n"
         "print(sorted(m for m in sys.modules if m.rpartition('cli.')[2] in ours or m in {'rich', 'mcp', 'anyio'}))"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from mcp_types import (
     TextContent,
 )
 
-from several import MODES, RICH, Callbacks, Line, Message, Serving, serving, structured
+from several import MODES, RICH, Callbacks, Line, Message, Serving, ask_owner, serving, structured
 from toolscore_client import Mode, execute
 
 EVERY = pytest.mark.parametrize("mode", MODES)
@@ -231,6 +232,25 @@ async def test_a_question_that_might_be_meant_for_either_of_two_clients_is_put_t
         await other.call("r__release", key=key)
         assert (await first.answer(identity))["result"]["content"][0]["text"] == "released"
         assert await first.settled() == await other.settled() == []
+
+
+async def test_a_server_that_asked_while_it_served_two_clients_serves_each_by_a_process_of_its_own_after_that(
+    toolscore: Serving,
+) -> None:
+    ask_owner(toolscore.process, "register_tool", name="apart", command=sys.executable, args=["-S", RICH])
+    async with toolscore.line(**ALL_ASKABLE) as first, toolscore.line(**ALL_ASKABLE) as other:
+        identity = await hold(first, "apart", "apart")
+        result = await other.call("apart__question", **FORM)
+        assert result["structuredContent"]["error"]["code"] == -32010
+        again = await other.ask("tools/call", name="apart__question", arguments=FORM)
+        asked = await other.told("elicitation/create")
+        await other.send(id=asked["id"], result={"action": "decline"})
+        answer = (await other.answer(again))["result"]["structuredContent"]
+        assert answer["result"] == {"action": "decline"}
+        state = ask_owner(toolscore.process, "server_state", name="apart")["result"]["structuredContent"]
+        assert state["keeping"]["isolation"] == "per-client"
+        assert len(state["pids"]) == 2  # the first one's call is still with the process that all shared
+        await first.send(method="notifications/cancelled", params={"requestId": identity})
 
 
 @EVERY

@@ -1,7 +1,8 @@
-"""The relay: two real processes' worth of pipes and a real Unix socket."""
+"""The relay: a real process between real pipes and a Unix socket, on which the test is the ToolScore."""
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -17,7 +18,33 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 
-PROGRAM = "import sys; from toolscore.server.relay import relay; sys.exit(relay(sys.argv[1]))"
+PROGRAM = """
+import socket, sys
+from toolscore.server.hello import Hello
+from toolscore.server.landlord import UnreachableError
+from toolscore.server.relay import Relay
+
+class Landlord:
+    def find(self):
+        return None
+
+    def reach(self):
+        line = socket.socket(socket.AF_UNIX)
+        try:
+            line.connect(sys.argv[1])
+        except OSError:
+            raise UnreachableError(sys.argv[1])
+        return line
+
+try:
+    status = Relay(Landlord(), Hello("1", names=("LENT",))).run()
+except UnreachableError as error:
+    print(f"gave up: {error}", file=sys.stderr)
+    status = 1
+sys.exit(status)
+"""
+WELCOME = b'{"jsonrpc":"2.0","method":"notifications/toolscore/welcome"}\n'
+GOODBYE = b'{"jsonrpc":"2.0","method":"notifications/toolscore/goodbye"}\n'
 
 
 @contextmanager
@@ -40,13 +67,31 @@ def relaying(tmp_path: Path, program: str = PROGRAM) -> Iterator[subprocess.Pope
             process.kill()
 
 
+@contextmanager
+def welcomed(listener: socket.socket) -> Iterator[socket.socket]:
+    """Take in a relay as a ToolScore does."""
+    owner, _ = listener.accept()
+    with owner:
+        owner.settimeout(10)
+        assert json.loads(line(owner))["method"] == "notifications/toolscore/hello"
+        owner.sendall(WELCOME)
+        yield owner
+
+
+def line(owner: socket.socket) -> bytes:
+    """Read one line and not a byte more."""
+    found = bytearray()
+    while not found.endswith(b"\n"):
+        byte = owner.recv(1)
+        assert byte, found
+        found += byte
+    return bytes(found)
+
+
 @pytest.fixture
 def joined(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
-    with listening(tmp_path) as listener, relaying(tmp_path) as process:
-        owner, _ = listener.accept()
-        with owner:
-            owner.settimeout(10)
-            yield process, owner
+    with listening(tmp_path) as listener, relaying(tmp_path) as process, welcomed(listener) as owner:
+        yield process, owner
 
 
 Joined = tuple[subprocess.Popen[bytes], socket.socket]
@@ -88,17 +133,25 @@ def errors(process: subprocess.Popen[bytes]) -> str:
     return process.stderr.read().decode()
 
 
-def test_bytes_go_both_ways_untouched(joined: Joined) -> None:
+def request(identity: object, method: str = "tools/call", **params: object) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": identity, "method": method, "params": params}).encode() + b"\n"
+
+
+def answer(identity: object) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": identity, "result": {}}).encode() + b"\n"
+
+
+def test_lines_go_both_ways_untouched(joined: Joined) -> None:
     process, owner = joined
-    write(process, b"hello \xff\x00 without a newline")
-    assert received(owner, 25) == b"hello \xff\x00 without a newline"
+    write(process, b"hello \xff\x00\n[batch]\n")
+    assert received(owner, 16) == b"hello \xff\x00\n[batch]\n"
     owner.sendall(b"\x00answer\n")
     assert read(process, 8) == b"\x00answer\n"
 
 
 def test_what_comes_after_the_end_of_input_still_arrives_and_the_status_is_0(joined: Joined) -> None:
     process, owner = joined
-    write(process, b"ask\n")
+    write(process, b"ask")  # the last line needs no end
     end_input(process)
     assert received(owner, 1 << 20) == b"ask\n"  # up to the half-close
     owner.sendall(b"late answer\n")
@@ -107,26 +160,131 @@ def test_what_comes_after_the_end_of_input_still_arrives_and_the_status_is_0(joi
     assert (process.wait(10), errors(process)) == (0, "")
 
 
-def test_an_owner_that_vanishes_is_one_line_and_status_1(joined: Joined) -> None:
+def test_one_that_says_goodbye_is_left_alone_until_the_next_request(tmp_path: Path) -> None:
+    with listening(tmp_path) as listener, relaying(tmp_path) as process:
+        with welcomed(listener) as owner:
+            write(process, request(1))
+            assert line(owner) == request(1)
+            owner.sendall(GOODBYE)
+        lost = json.loads(read(process, 10).splitlines()[0])
+        assert lost["result"]["_meta"] == {"toolscore/outcome": "outcome_unknown"}
+        write(process, b'{"jsonrpc":"2.0","method":"notifications/progress"}\n')
+        listener.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            listener.accept()
+        listener.settimeout(10)
+        write(process, request(2))
+        with welcomed(listener) as owner:
+            assert line(owner) == request(2)
+            owner.sendall(answer(2))
+            assert read(process, 10) == answer(2)
+
+
+def test_what_was_surely_not_delivered_is_sent_to_the_next_one(tmp_path: Path) -> None:
+    with listening(tmp_path) as listener, relaying(tmp_path) as process:
+        large = request(2, text="x" * (1 << 20))
+        with welcomed(listener) as owner:
+            write(process, request(1) + large)
+            assert line(owner) == request(1)
+            received(owner, 1000)  # a part of the large one; the rest does not fit the socket
+        with welcomed(listener) as owner:
+            assert received(owner, len(large)) == large
+            told = [json.loads(one) for one in read(process, 10).splitlines()]
+            assert [message["id"] for message in told] == [1]
+            owner.sendall(answer(2))
+            assert read(process, 10) == answer(2)
+
+
+def test_a_request_too_long_to_be_held_that_was_half_delivered_was_not_done(tmp_path: Path) -> None:
+    with listening(tmp_path) as listener, relaying(tmp_path) as process:
+        large = request(2, text="x" * (20 << 20))
+        writer = threading.Thread(target=write, args=(process, large + request(3)))
+        with welcomed(listener) as owner:
+            writer.start()
+            received(owner, 1 << 20)
+        with welcomed(listener) as owner:
+            (told,) = [json.loads(one) for one in read(process, 10).splitlines()]
+            assert (told["id"], told["result"]["_meta"]) == (2, {"toolscore/outcome": "unavailable"})
+            assert line(owner) == request(3)
+        writer.join(10)
+
+
+def test_a_message_too_long_to_be_held_passes(joined: Joined) -> None:
     process, owner = joined
-    owner.sendall(b"last words\n")
-    owner.close()
-    assert read(process) == b"last words\n"
-    assert process.wait(10) == 1
-    (line,) = errors(process).splitlines()
-    assert line.startswith("toolscore: the running ToolScore went away")
+    large = request(2, text="x" * (20 << 20))
+    writer = threading.Thread(target=write, args=(process, large))
+    writer.start()
+    assert received(owner, len(large)) == large
+    writer.join(10)
+    back = answer(2)[:-2] + b" " * (20 << 20) + b"}\n"
+    sender = threading.Thread(target=owner.sendall, args=(back,))
+    sender.start()
+    assert read(process, len(back)) == back
+    sender.join(10)
 
 
-def test_a_socket_nobody_listens_at_is_one_line_and_status_1(tmp_path: Path) -> None:
+def test_a_half_message_of_one_that_crashed_is_ended(tmp_path: Path) -> None:
+    with listening(tmp_path) as listener, relaying(tmp_path) as process:
+        with welcomed(listener) as owner:
+            write(process, request(1))
+            line(owner)
+            half = b'{"jsonrpc":"2.0","id":1,"result":{"x":"' + b"y" * (9 << 20)
+            sender = threading.Thread(target=owner.sendall, args=(half,))
+            sender.start()
+            begun = read(process, len(half))
+            sender.join(10)
+        with welcomed(listener):
+            lines = (begun + read(process, 10)).split(b"\n")
+            assert json.loads(lines[1])["result"]["_meta"] == {"toolscore/outcome": "outcome_unknown"}
+
+
+def test_variables_are_lent_to_toolscore_and_only_those_that_were_offered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LENT", "a value")
+    monkeypatch.setenv("SECRET", "another")
+    with listening(tmp_path) as listener, relaying(tmp_path) as process, welcomed(listener) as owner:
+        owner.sendall(request("e", "toolscore/environment", names=["LENT", "SECRET", "NONE"]))
+        assert json.loads(line(owner)) == {
+            "jsonrpc": "2.0",
+            "id": "e",
+            "result": {"values": {"LENT": "a value"}},
+        }
+        owner.sendall(b"visible\n")
+        assert read(process, 8) == b"visible\n"
+
+
+def test_requests_are_held_back_while_it_drains_and_answers_are_not(tmp_path: Path) -> None:
+    with listening(tmp_path) as listener, relaying(tmp_path) as process:
+        with welcomed(listener) as owner:
+            owner.sendall(request("q", "elicitation/create"))
+            read(process, 10)
+            owner.sendall(b'{"jsonrpc":"2.0","method":"notifications/toolscore/draining"}\n')
+            assert json.loads(line(owner))["method"] == "notifications/toolscore/held"
+            write(process, request(1) + request(2) + answer("q"))
+            write(process, b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}\n')
+            assert line(owner) == answer("q")
+            assert json.loads(line(owner))["method"] == "notifications/cancelled"
+            owner.sendall(GOODBYE)
+        with welcomed(listener) as owner:
+            assert line(owner) == request(2)
+
+
+def test_where_nobody_can_be_reached_requests_are_answered_and_the_status_is_1(tmp_path: Path) -> None:
     with relaying(tmp_path) as process:
+        write(process, request(1))
         assert process.wait(10) == 1
-        (line,) = errors(process).splitlines()
-        assert str(tmp_path / "s") in line
+        assert "gave up" in errors(process)
+
+
+def lines_of(size: int) -> bytes:
+    """Bytes that are no messages, in lines of all lengths."""
+    return (os.urandom(1 << 16) * (size >> 16))[:-1] + b"\n"
 
 
 def test_a_client_that_stops_reading_slows_its_owner_and_nothing_is_lost(joined: Joined) -> None:
     process, owner = joined
-    data = os.urandom(1 << 16) * 128
+    data = lines_of(1 << 23)
     sender = threading.Thread(target=owner.sendall, args=(data,))
     owner.settimeout(30)
     sender.start()
@@ -140,7 +298,7 @@ def test_a_client_that_stops_reading_slows_its_owner_and_nothing_is_lost(joined:
 
 def test_an_owner_that_stops_reading_slows_its_client_and_nothing_is_lost(joined: Joined) -> None:
     process, owner = joined
-    data = os.urandom(1 << 16) * 128
+    data = lines_of(1 << 23)
     sender = threading.Thread(target=write, args=(process, data))
     sender.start()
     owner.sendall(b"still here\n")
@@ -152,8 +310,8 @@ def test_an_owner_that_stops_reading_slows_its_client_and_nothing_is_lost(joined
 
 def test_sigterm_ends_it_quietly_with_status_0(joined: Joined) -> None:
     process, owner = joined
-    write(process, b"x")
-    assert received(owner, 1) == b"x"
+    write(process, b"x\n")
+    assert received(owner, 2) == b"x\n"
     process.send_signal(signal.SIGTERM)
     assert (process.wait(10), errors(process)) == (0, "")
     assert owner.recv(1) == b""
@@ -163,7 +321,7 @@ def test_sigterm_ends_it_while_its_client_does_not_read(joined: Joined) -> None:
     process, owner = joined
     owner.settimeout(0.5)
     with pytest.raises(TimeoutError):  # once everything between the two is full, the relay is blocked
-        owner.sendall(bytes(1 << 24))
+        owner.sendall(lines_of(1 << 25))
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 0
 
@@ -177,45 +335,46 @@ def test_a_client_that_closed_its_pipe_ends_it_quietly(joined: Joined) -> None:
 
 
 def test_a_signal_in_between_loses_nothing(tmp_path: Path) -> None:
-    program = f"import signal; signal.signal(signal.SIGUSR1, lambda *_: None); {PROGRAM}"
-    with listening(tmp_path) as listener, relaying(tmp_path, program) as process:
-        owner, _ = listener.accept()
-        with owner:
-            for number in range(20):
-                process.send_signal(signal.SIGUSR1)
-                owner.sendall(b"%02d" % number)
-                assert read(process, 2) == b"%02d" % number
+    program = f"import signal; signal.signal(signal.SIGUSR1, lambda *_: None)\n{PROGRAM}"
+    with listening(tmp_path) as listener, relaying(tmp_path, program) as process, welcomed(listener) as owner:
+        for number in range(20):
+            process.send_signal(signal.SIGUSR1)
+            owner.sendall(b"%02d\n" % number)
+            assert read(process, 3) == b"%02d\n" % number
 
 
-def test_streams_somebody_made_non_blocking_work(tmp_path: Path) -> None:
-    program = f"import os; os.set_blocking(0, False); os.set_blocking(1, False); {PROGRAM}"
-    with listening(tmp_path) as listener, relaying(tmp_path, program) as process:
-        owner, _ = listener.accept()
-        with owner:
-            data = bytes(range(256)) * 8192
-            sender = threading.Thread(target=owner.sendall, args=(data,))
-            sender.start()
-            assert read(process, len(data)) == data
-            sender.join(10)
-            write(process, b"x")
-            assert owner.recv(1) == b"x"
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_streams_somebody_made_non_blocking_work(tmp_path: Path, kind: str) -> None:
+    program = f"import os; os.set_blocking(0, False); os.set_blocking(1, False)\n{PROGRAM}"
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-c", program, str(tmp_path / "s")]
+    with ours, listening(tmp_path) as listener:
+        streams = {"stdin": theirs, "stdout": theirs} if kind == "socket" else {}
+        both = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, **streams}
+        with subprocess.Popen(command, bufsize=0, **both) as process:  # type: ignore[call-overload]
+            theirs.close()
+            with welcomed(listener) as owner:
+                data = lines_of(1 << 21)
+                sender = threading.Thread(target=owner.sendall, args=(data,))
+                sender.start()
+                assert (received(ours, len(data)) if kind == "socket" else read(process, len(data))) == data
+                sender.join(10)
+                ours.sendall(b"x\n") if kind == "socket" else write(process, b"x\n")
+                assert line(owner) == b"x\n"
+                process.kill()
 
 
 def test_an_owner_that_never_closes_does_not_keep_it_for_ever(tmp_path: Path) -> None:
-    program = PROGRAM.replace(
-        "import relay;", "import relay; import toolscore.server.relay as r; r._DRAIN = 0.1;"
-    )
-    with listening(tmp_path) as listener, relaying(tmp_path, program) as process:
-        owner, _ = listener.accept()
-        with owner:
-            end_input(process)
-            assert process.wait(10) == 0
+    program = f"import toolscore.server.relay as r; r.DRAIN = 0.1\n{PROGRAM}"
+    with listening(tmp_path) as listener, relaying(tmp_path, program) as process, welcomed(listener):
+        end_input(process)
+        assert process.wait(10) == 0
 
 
 def test_it_loads_nothing_heavy() -> None:
     program = (
-        "import sys, toolscore.server.relay;"
-        "print({'pydantic', 'mcp', 'anyio', 'asyncio', 'rich', 'json'} & set(sys.modules) or '')"
+        "import sys, toolscore.server.relay, toolscore.server.landlord;"
+        "print({'pydantic', 'mcp', 'anyio', 'asyncio', 'rich', 'subprocess', 'packaging'} & set(sys.modules) or '')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -110,7 +110,7 @@ async def test_a_client_that_never_reads_standard_error_stops_nothing(home: Path
     unread, stderr = os.pipe()
     process = await asyncio.create_subprocess_exec(
         TOOLSCORE,
-        *("serve", "--home", str(home), "--set", "log.level=debug"),
+        *("serve", "--standalone", "--home", str(home), "--set", "log.level=debug"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=stderr,

@@ -381,16 +381,9 @@ async def test_requests_that_are_piped_in_are_all_answered(home: Path) -> None:
     assert replies[0]["result"]["structuredContent"] == {"servers": []}
 
 
-async def test_a_second_launch_joins_the_first(home: Path) -> None:
-    async with connected(home) as first, connected(home) as second:
-        await register_faulty(first, "faulty")
-        pids = [text(await execute(client, "faulty__pid")) for client in (first, second)]
-        assert pids[0] == pids[1]
-
-
-async def test_a_client_that_joined_is_served_on_after_the_first_one_left(home: Path) -> None:
-    async with connected(home) as second_holder:
-        await register_faulty(second_holder, "faulty")
+async def test_a_command_is_served_beside_the_client(home: Path) -> None:
+    async with connected(home) as client:
+        await register_faulty(client, "faulty")
         process = await asyncio.create_subprocess_exec(
             TOOLSCORE,
             "call",
@@ -476,7 +469,7 @@ async def test_twenty_clients_call_at_once_without_mixing_answers(home: Path) ->
 
 def serve_with_empty_input(home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [TOOLSCORE, "serve", "--home", str(home)],
+        [TOOLSCORE, "serve", "--standalone", "--home", str(home)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=30,

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from toolscore.server.settings import SettingsError, load, options, template
+from toolscore.server.settings_hot import HOT, apply
 
 
 def home(tmp_path: Path, text: str | None = None, name: str = "config.toml") -> str:
@@ -384,6 +385,60 @@ def test_the_template_names_each_environment_variable_and_description() -> None:
     for option in options().values():
         assert option.description in text
         assert all(name in text for name in option.environment)
+
+
+@pytest.mark.parametrize("name", ["config.toml", "desktop.json"])
+def test_servers_are_declared_beside_settings_or_alone(tmp_path: Path, name: str) -> None:
+    texts = {
+        "config.toml": '[log]\nlevel = "debug"\n[mcpServers.a]\ncommand = "x"\nicon = "i"\n[mcpServers.b]\nurl = "ws://y"\n',
+        "desktop.json": '{"mcpServers": {"a": {"command": "x", "icon": "i"}, "b": {"url": "ws://y"}}}',
+    }
+    where = home(tmp_path, texts[name], name)
+    loaded = load({}, home=where, config=str(tmp_path / name), environ={})
+    assert sorted(loaded.declared) == ["a", "b"]
+    assert loaded.remarks == ("mcpServers.a: icon means nothing to ToolScore and is left out",)
+    assert loaded.settings.log.level == ("debug" if name == "config.toml" else "info")
+
+
+def test_what_is_wrong_with_servers_and_settings_is_told_at_once(tmp_path: Path) -> None:
+    where = home(tmp_path, '[log]\nlevel = 1\n[mcpServers.a]\ncomand = "x"\n[mcp_servers.b]\ncommand = "x"\n')
+    told = "\n".join(problems(home=where))
+    assert "mcpServers.a.comand" in told
+    assert "mcpServers.a (file" in told
+    assert "mcp_servers.b is not a setting" in told
+    assert "Did you mean mcpServers?" in told
+    assert "log.level = 1" in told
+
+
+def test_the_same_can_be_loaded_again(tmp_path: Path) -> None:
+    where = home(tmp_path, "[tools]\npage_size = 1\n")
+    loaded = load({"process.timeout": "5"}, home=where, environ={"TOOLSCORE_LOG_LEVEL": "error"})
+    (tmp_path / "config.toml").write_text("[tools]\npage_size = 2\n[process]\ntimeout = 9\n")
+    assert loaded.again is not None
+    again = loaded.again()
+    settings = again.settings
+    assert (settings.tools.page_size, settings.process.timeout, settings.log.level) == (2, 5, "error")
+
+
+def test_changed_settings_are_applied_where_that_is_possible(tmp_path: Path) -> None:
+    before = load({}, home=home(tmp_path), environ={}).settings
+    changed = {
+        "tools.page_size": "7",
+        "process.timeout": "8",
+        "process.max_memory": "9",
+        "shared.linger": "1",
+    }
+    after = load(changed, home=home(tmp_path), environ={}).settings
+    taken: list[str] = []
+    setters = {part: lambda _settings, part=part: taken.append(part) for part in ("servers", "tools")}
+    done = apply(before, after, setters)
+    assert {change.key for change in done.applied} == changed.keys() - {"shared.linger"}
+    assert [(change.key, change.before, change.after) for change in done.deferred] == [
+        ("shared.linger", 60, 1)
+    ]
+    assert sorted(taken) == ["servers", "tools"]
+    assert (done.settings.process.timeout, done.settings.shared.linger) == (8, 60)
+    assert set(HOT) <= set(options())
 
 
 def test_loading_settings_imports_nothing_heavy() -> None:

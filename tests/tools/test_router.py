@@ -16,7 +16,7 @@ import pytest
 from helpers import PATIENT, faulty, runner_at, supervising, until
 from toolscore.runners.lifecycle import RestartPolicy, State
 from toolscore.runners.supervisor import Supervisor
-from toolscore.tools.caller import OWNER
+from toolscore.tools.caller import OWNER, Caller
 from toolscore.tools.library import Library
 from toolscore.tools.outcome import OUTCOME_KEY, Outcome, RefusalError
 from toolscore.tools.router import Router
@@ -32,7 +32,7 @@ class House:
     def __init__(self, library: Library, supervisor: Supervisor) -> None:
         self.library = library
         self.supervisor = supervisor
-        self.router = Router(library, supervisor, timeout=20)
+        self.router = Router(library, supervisor)
 
     async def call(self, name: str, **arguments: Any) -> dict[str, Any]:
         return await self.router.call(f"faulty__{name}", arguments, OWNER)
@@ -44,12 +44,14 @@ class House:
 
 
 @asynccontextmanager
-async def house(folder: Path, *faults: str, policy: RestartPolicy = QUICK) -> AsyncIterator[House]:
+async def house(
+    folder: Path, *faults: str, policy: RestartPolicy = QUICK, **kept: Any
+) -> AsyncIterator[House]:
     """A house with one faulty server that is known and listed."""
     runner = runner_at(folder)
     store = await Store.open(folder / "store.db")
     try:
-        async with supervising(folder, runner, policy=policy) as supervisor:
+        async with supervising(folder, runner, policy=policy, **{"timeout": 20.0, **kept}) as supervisor:
             library = Library(store)
             unit = supervisor.add(faulty(*faults))
             await unit.ready()
@@ -111,7 +113,7 @@ async def test_an_empty_library_says_how_to_fill_it(tmp_path: Path) -> None:
     store = await Store.open(tmp_path / "store.db")
     async with supervising(tmp_path) as supervisor:
         with pytest.raises(RefusalError, match="install_server adds one"):
-            Router(Library(store), supervisor, timeout=1).find("x")
+            Router(Library(store), supervisor).find("x")
     await store.close()
 
 
@@ -184,7 +186,7 @@ async def test_a_call_that_was_never_written_is_made_again_whatever_the_tool(tmp
     async with house(tmp_path) as made:
         unit = made.supervisor.units["faulty"]
         assert unit.session is not None
-        child = unit._runner.child("faulty")
+        child = unit._shared.runner.child("faulty")
         assert child is not None
         await child.channel.aclose()
         assert (await made.call("add", a=1, b=1))["content"][0]["text"] == "2"
@@ -201,7 +203,7 @@ async def test_exactly_the_calls_in_flight_at_a_crash_are_unknown(tmp_path: Path
         calls += [made.call("sleep_safely", seconds=0.3) for _ in range(2)]
         running = asyncio.gather(*calls, return_exceptions=True)
         await until(lambda: session.in_flight == 5)
-        child = unit._runner.child("faulty")
+        child = unit._shared.runner.child("faulty")
         assert child is not None
         os.kill(child.pid or 0, signal.SIGKILL)
         after = [made.call("add", a=n, b=n) for n in range(5)]
@@ -256,3 +258,75 @@ async def test_a_stop_by_hand_is_not_undone_by_a_call_that_was_in_flight(tmp_pat
             await asyncio.wait_for(running, 5)
         assert refusal.value.outcome is Outcome.UNAVAILABLE
         assert unit.life.state is State.STOPPED
+
+
+async def test_a_full_queue_is_an_answer_and_nothing_is_sent(tmp_path: Path) -> None:
+    async with house(tmp_path, max_parallel=1, max_queue=1) as here:
+        busy = [asyncio.ensure_future(here.call("sleep", seconds=0.3)) for _ in range(2)]
+        unit = here.supervisor.units["faulty"]
+        await until(lambda: (unit.in_flight, unit.queued) == (1, 1))
+        refusal = await here.refused("add", a=1, b=1)
+        assert refusal.outcome is Outcome.QUEUE_FULL
+        assert "Nothing was sent" in refusal.message
+        assert refusal.details["retryAfter"] > 0
+        assert [answer.get("isError") for answer in await asyncio.gather(*busy)] == [None, None]
+        assert (unit.in_flight, unit.queued) == (0, 0)
+
+
+async def test_time_in_the_queue_counts_and_what_was_not_sent_is_said_to_be_without_effect(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, max_parallel=1) as here:
+        busy = asyncio.ensure_future(here.call("sleep", seconds=1))
+        unit = here.supervisor.units["faulty"]
+        await until(lambda: unit.in_flight == 1)
+        with pytest.raises(RefusalError, match="It was not sent, so it had no effect") as refusal:
+            await here.router.call("faulty__add", {"a": 1, "b": 1}, OWNER, timeout=0.05)
+        assert refusal.value.outcome is Outcome.TIMED_OUT
+        await busy
+
+
+async def test_a_greedy_client_does_not_starve_another(tmp_path: Path) -> None:
+    greedy, modest = Caller("owner", "unix", 1), Caller("owner", "unix", 2)
+    async with house(tmp_path, max_parallel=2) as here:
+        many = [
+            asyncio.ensure_future(here.router.call("faulty__sleep", {"seconds": 0.05}, greedy))
+            for _ in range(60)
+        ]
+        unit = here.supervisor.units["faulty"]
+        await until(lambda: unit.queued > 50)
+        await here.router.call("faulty__add", {"a": 1, "b": 1}, modest)
+        assert sum(call.done() for call in many) < 10
+        await asyncio.gather(*many)
+
+
+async def test_a_server_that_answers_nothing_is_left_alone_with_a_reason_and_a_time(tmp_path: Path) -> None:
+    async with house(tmp_path, timeout=0.05) as here:
+        unit = here.supervisor.units["faulty"]
+        for _ in range(unit.breaker.policy.limit):
+            assert (await here.refused("sleep", seconds=5)).outcome is Outcome.TIMED_OUT
+        refusal = await here.refused("add", a=1, b=1)
+        assert refusal.outcome is Outcome.UNAVAILABLE
+        assert "did not answer 5 calls in a row" in refusal.message
+        await asyncio.sleep(refusal.details["retryAfter"])
+        result = await here.call("add", a=1, b=1)  # the trial, which closes the circuit again
+        assert "isError" not in result
+        assert "isError" not in await here.call("add", a=1, b=1)
+
+
+async def test_a_client_in_a_hurry_does_not_make_a_server_unavailable_to_others(tmp_path: Path) -> None:
+    async with house(tmp_path) as here:
+        for _ in range(8):
+            with pytest.raises(RefusalError):
+                await here.router.call("faulty__sleep", {"seconds": 5}, OWNER, timeout=0.02)
+        assert "isError" not in await here.call("add", a=1, b=1)
+
+
+async def test_each_client_of_a_server_that_is_not_shared_has_a_process_of_its_own(tmp_path: Path) -> None:
+    callers = [Caller("owner", "unix", number) for number in (1, 2)]
+    async with house(tmp_path, isolation="per-client", max_instances=1) as here:
+        first = await here.router.call("faulty__pid", {}, callers[0])
+        assert first == await here.router.call("faulty__pid", {}, callers[0])
+        with pytest.raises(RefusalError, match="Each client has one of its own") as refusal:
+            await here.router.call("faulty__pid", {}, callers[1])
+        assert refusal.value.outcome is Outcome.LIMIT

@@ -1,0 +1,177 @@
+"""What the own tools about servers do: adding, removing, managing and asking after them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ..runners.base import BaseRunner
+from ..runners.spec import ServerSpec
+from ..tools.configure import configure
+from ..tools.dialed import DIALED
+from ..tools.manage import manage
+from ..tools.outcome import Outcome, RefusalError
+from ..tools.rows import Origin
+from ..tools.servers import Added, Servers
+from ..tools.state import ServerState, state_of
+from ..tools.whereabouts import from_there
+from . import models as m
+from .call import Call
+from .log_resource import LogReader
+
+Handler = Callable[[Any, Call], Awaitable[BaseModel | dict[str, Any]]]
+"""What does the work of one own tool, given its arguments and the call."""
+
+
+class ServerTools:
+    """The own tools about servers.
+
+    Args:
+        servers: What can be done with servers.
+        runner: What keeps their logs.
+        origin: Owner of the rows that are added: `agent` or `cli`.
+    """
+
+    def __init__(self, servers: Servers, runner: BaseRunner, *, origin: Origin = "agent") -> None:
+        self._servers = servers
+        self._runner = runner
+        self.logs = LogReader(runner.log_folder, servers)
+        self._origin: Origin = origin
+        self.handlers: dict[str, Handler] = {
+            "register_tool": self._register_tool,
+            "unregister_tool": self._unregister_tool,
+            "install_server": self._install_server,
+            "uninstall_server": self._uninstall_server,
+            "list_servers": self._list_servers,
+            "manage_server": self._manage_server,
+            "server_logs": self._server_logs,
+            "server_state": self._server_state,
+            "configure_server": self._configure_server,
+        }
+
+    async def _register_tool(self, args: m.RegisterToolArguments, call: Call) -> m.AddedResult:
+        if not args.command and not args.url:
+            raise RefusalError(
+                Outcome.INVALID_ARGUMENTS, "Give a command to start, or a url to connect to (or both)."
+            )
+        if args.url and args.url.startswith(DIALED):
+            raise RefusalError(
+                Outcome.INVALID_ARGUMENTS,
+                "A server that dials in registers itself, at /register?name=NAME of a WebSocket listener.",
+            )
+        try:
+            spec = ServerSpec(
+                command=args.command and from_there(args.command, call.caller),
+                args=tuple(args.args),
+                env=args.env,
+                url=args.url,
+                headers=args.headers,
+            )
+        except ValidationError as exc:
+            raise RefusalError(Outcome.INVALID_ARGUMENTS, problems("register_tool", exc)) from exc
+        added = await self._servers.register(
+            args.name, spec, call.caller, origin=call.origin or self._origin, report=call.report
+        )
+        return _added(added)
+
+    async def _unregister_tool(self, args: m.NameArguments, call: Call) -> m.RemovedResult:
+        await self._servers.remove(args.name, call.caller, kind="registered", force=args.force)
+        return m.RemovedResult(name=args.name, removed=True)
+
+    async def _install_server(self, args: m.InstallServerArguments, call: Call) -> m.AddedResult:
+        added = await self._servers.install(
+            from_there(args.source, call.caller),
+            call.caller,
+            name=args.name,
+            args=tuple(args.args),
+            env=args.env,
+            origin=call.origin or self._origin,
+            report=call.report,
+        )
+        return _added(added)
+
+    async def _uninstall_server(self, args: m.NameArguments, call: Call) -> m.RemovedResult:
+        await self._servers.remove(args.name, call.caller, kind="installed", force=args.force)
+        return m.RemovedResult(name=args.name, removed=True)
+
+    async def _list_servers(self, args: m.ListServersArguments, call: Call) -> m.ListServersResult:
+        listed = []
+        for name, row in sorted(self._servers.library.servers.items()):
+            unit = self._servers.supervisor.units.get(name)
+            child = self._runner.child(name)
+            listed.append(
+                m.ListedServer(
+                    name=name,
+                    state=str(unit.life.state) if unit else "STOPPED",
+                    enabled=row.enabled,
+                    origin=row.origin,
+                    kind=str(row.installation.kind),
+                    source=row.installation.source,
+                    version=row.installation.version or text((row.server_info or {}).get("version")),
+                    tools=len(self._servers.library.of(name)),
+                    pid=child.pid if child else None,
+                    restarts=unit.life.restarts if unit else 0,
+                    reason=unit.life.reason if unit else None,
+                    groups=list(row.installation.keeping.groups),
+                )
+            )
+        return m.ListServersResult(servers=listed)
+
+    async def _manage_server(self, args: m.ManageServerArguments, call: Call) -> m.ManageServerResult:
+        managed = await manage(self._servers, args.name, args.action, call.caller, force=args.force)
+        states = {str(one.state) for one in managed}
+        return m.ManageServerResult(
+            name=args.name,
+            action=args.action,
+            state=states.pop() if len(states) == 1 else "MIXED",
+            servers=[
+                m.ManagedServer(name=one.name, state=str(one.state), reason=one.reason) for one in managed
+            ],
+        )
+
+    async def _server_state(self, args: m.ServerStateArguments, call: Call) -> ServerState:
+        return await state_of(self._servers, args.name)
+
+    async def _configure_server(
+        self, args: m.ConfigureServerArguments, call: Call
+    ) -> m.ConfigureServerResult:
+        done = await configure(self._servers, args.name, args.settings, call.caller)
+        return m.ConfigureServerResult(
+            name=args.name,
+            changed=list(done.changed),
+            settings=done.keeping.model_dump(mode="json", exclude_defaults=True),
+            notes=list(done.notes),
+        )
+
+    async def _server_logs(self, args: m.ServerLogsArguments, call: Call) -> m.ServerLogsResult:
+        return await self.logs.answer(args, call.caller)
+
+
+def problems(name: str, exc: ValidationError) -> str:
+    """Say what is wrong with the arguments of a tool."""
+    found = "; ".join(
+        f"{'.'.join(str(part) for part in error['loc']) or 'arguments'}: {error['msg']}"
+        for error in exc.errors(include_url=False, include_input=False)
+    )
+    return f"The arguments of {name} are not right: {found}."
+
+
+def _added(added: Added) -> m.AddedResult:
+    installation = added.row.installation
+    return m.AddedResult(
+        name=added.row.name,
+        source=installation.source,
+        kind=str(installation.kind),
+        package=installation.package,
+        version=installation.version or text((added.row.server_info or {}).get("version")),
+        tools=[tool.name for tool in added.tools],
+        seconds=round(added.seconds, 3),
+        notes=added.notes,
+    )
+
+
+def text(value: Any) -> str | None:
+    """Take a text of a server; anything else it may have put there is none."""
+    return value if isinstance(value, str) and value else None

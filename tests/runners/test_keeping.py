@@ -1,0 +1,263 @@
+"""What is set for one server: when it is started and stopped, what it needs, how many instances of it run."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from helpers import FAULTY, PATIENT, call, faulty, installation, supervising, until
+from toolscore.runners.instances import AllTakenError
+from toolscore.runners.keeping import Keeping, Kept
+from toolscore.runners.lifecycle import State
+from toolscore.runners.spec import Installation, ServerSpec
+from toolscore.runners.supervisor import NotReadyError, Unit
+
+
+def kept(*faults: str, name: str = "faulty", **keeping: object) -> Installation:
+    return faulty(*faults, name=name).model_copy(update={"keeping": Keeping.model_validate(keeping)})
+
+
+async def pid_of(unit: Unit) -> int:
+    return int(await call(await unit.ready(), "pid"))
+
+
+def test_what_is_set_for_one_server_lies_over_what_is_set_for_all() -> None:
+    everyone = Kept(max_parallel=7, idle_timeout=3)
+    one = everyone.under(Keeping(max_parallel=2, groups=("web",)))
+    assert (one.max_parallel, one.idle_timeout, one.groups) == (2, 3, ("web",))
+
+
+async def test_a_server_is_stopped_after_its_idle_time_and_comes_back_for_the_next_call(
+    tmp_path: Path,
+) -> None:
+    async with supervising(tmp_path) as supervisor:
+        unit = supervisor.add(kept(idle_timeout=0.2))
+        first = await pid_of(unit)
+        await until(lambda: unit.life.state is State.STOPPED)
+        assert not psutil.pid_exists(first)
+        assert unit.life.reason is None
+        assert await pid_of(unit) != first
+
+
+async def test_a_server_at_work_is_not_idle(tmp_path: Path) -> None:
+    async with supervising(tmp_path) as supervisor:
+        unit = supervisor.add(kept(idle_timeout=0.1))
+        await unit.ready()
+        assert unit.gate.try_enter("somebody")
+        unit.last_used = time.monotonic() - 60
+        unit.configure(unit.installation)  # wakes its owner, which looks again
+        first = await pid_of(unit)
+        assert unit.life.state is State.READY
+        unit.gate.leave("somebody")
+        await until(lambda: unit.life.state is State.STOPPED)
+        assert await pid_of(unit) != first
+
+
+async def test_a_server_starts_those_it_needs_first(tmp_path: Path) -> None:
+    async with supervising(tmp_path) as supervisor:
+        base = supervisor.add(faulty("slow-start=0.2", name="base"))
+        middle = supervisor.add(kept(name="middle", depends_on=("base",)))
+        top = supervisor.add(kept(name="top", depends_on=("middle",)))
+        await top.ready()
+        assert {base.life.state, middle.life.state} == {State.READY}
+        assert base.life.since < middle.life.since < top.life.since
+
+
+async def test_one_whose_need_fails_says_so_and_starts_once_that_is_mended(tmp_path: Path) -> None:
+    async with supervising(tmp_path, policy=PATIENT) as supervisor:
+        flag = tmp_path / "mended"
+        script = f"import os, sys; os.path.exists({str(flag)!r}) or sys.exit('no database'); "
+        script += f"os.execv(sys.executable, [sys.executable, '-S', {str(FAULTY)!r}])"
+        base = supervisor.add(installation(ServerSpec(command=sys.executable, args=("-c", script)), "base"))
+        unit = supervisor.add(kept(depends_on=("base",)))
+        with pytest.raises(
+            NotReadyError, match="(?s)it needs another server, and server 'base' is BACKOFF.*no database"
+        ):
+            await unit.ready()
+        flag.touch()
+        base.start()
+        await until(lambda: unit.life.state is State.READY)
+
+
+@pytest.mark.parametrize(
+    ("enabled", "reason"), [(None, "there is none of that name"), (False, "is disabled")]
+)
+async def test_a_need_that_is_not_there_is_refused_at_once(
+    tmp_path: Path, enabled: bool | None, reason: str
+) -> None:
+    async with supervising(tmp_path) as supervisor:
+        if enabled is not None:
+            supervisor.add(faulty(name="base")).enabled = enabled
+        unit = supervisor.add(kept(depends_on=("base",)))
+        with pytest.raises(NotReadyError, match=reason):
+            await unit.ready()
+        assert unit.life.state is State.FAILED
+
+
+async def test_each_holder_has_an_instance_of_its_own_that_goes_with_it(tmp_path: Path) -> None:
+    async with supervising(tmp_path) as supervisor:
+        main = supervisor.add(kept(isolation="per-client"))
+        instances = supervisor.instances("faulty")
+        one, two = instances.take(1), instances.take(2)
+        pids = await asyncio.gather(pid_of(one), pid_of(two))
+        assert pids[0] != pids[1]
+        assert instances.take(1) is one
+        assert main.life.state is State.STOPPED
+        assert (one.name, one.key, two.key) == ("faulty", "faulty#1", "faulty#2")
+        supervisor.left(1)
+        await until(lambda: not psutil.pid_exists(pids[0]))
+        assert psutil.pid_exists(pids[1])
+        await until(lambda: list(instances.units) == [2])
+
+
+async def test_no_more_instances_run_than_may(tmp_path: Path) -> None:
+    async with supervising(tmp_path) as supervisor:
+        supervisor.add(kept(isolation="per-client", max_instances=2))
+        instances = supervisor.instances("faulty")
+        await asyncio.gather(instances.take(1).ready(), instances.take(2).ready())
+        with pytest.raises(AllTakenError, match="all 2 instances of server 'faulty'"):
+            instances.take(3)
+        waiting = asyncio.ensure_future(instances.take_within(3, 10))
+        late = asyncio.ensure_future(instances.take_within(4, 0.05))
+        with pytest.raises(AllTakenError):
+            await late
+        supervisor.left(1)
+        third = await waiting
+        await third.ready()
+        assert len(instances.units) == 2
+
+
+async def test_an_idle_instance_makes_room_for_another_client(tmp_path: Path) -> None:
+    async with supervising(tmp_path) as supervisor:
+        supervisor.add(kept(isolation="per-client", max_instances=1, idle_timeout=0.1))
+        instances = supervisor.instances("faulty")
+        first = instances.take(1)
+        await first.ready()
+        await until(lambda: first.life.state is State.STOPPED)
+        await (await instances.take_within(2, 5)).ready()
+
+
+async def test_spares_are_started_ahead_and_refilled(tmp_path: Path) -> None:
+    async with supervising(tmp_path) as supervisor:
+        supervisor.add(kept(isolation="per-client", spares=1))
+        instances = supervisor.instances("faulty")
+        instances.refill()
+        await until(lambda: [unit.life.state for unit in instances.units.values()] == [State.READY])
+        spare = instances.units[1]
+        assert instances.take(1) is spare
+        await until(lambda: [unit.life.state for unit in instances.units.values()] == [State.READY] * 2)
+
+
+async def test_what_is_set_anew_holds_without_a_restart(tmp_path: Path) -> None:
+    async with supervising(tmp_path) as supervisor:
+        unit = supervisor.add(faulty())
+        first = await pid_of(unit)
+        changed = Keeping(max_parallel=1, max_queue=0, timeout=3)
+        unit.configure(unit.installation.model_copy(update={"keeping": changed}))
+        assert unit.kept.timeout == 3
+        assert unit.gate.try_enter("a")
+        assert not unit.gate.try_enter("b")
+        assert await pid_of(unit) == first
+
+
+async def test_a_hung_start_does_not_keep_others_from_starting(tmp_path: Path) -> None:
+    async with supervising(tmp_path, start_concurrency=1, start_timeout=30.0) as supervisor:
+        hung = supervisor.add(faulty("hang-handshake", name="hung"))
+        hung.start()
+        await until(lambda: hung._shared.slots.locked())
+        began = time.monotonic()
+        await supervisor.add(faulty()).ready()
+        alone = time.monotonic()
+        await supervisor.add(faulty(name="other")).ready()
+        again = time.monotonic()
+        assert hung.life.state is State.STARTING
+        # The first waited for the slot of the one that hangs, the second for nobody.
+        assert (alone - began) - (again - alone) < 0.5
+
+
+async def test_calls_that_go_unanswered_get_a_mute_server_restarted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolscore.runners.health.PROBE_TIMEOUT", 0.2)
+    monkeypatch.setattr("toolscore.runners.health.LOOK", 0.05)
+    async with supervising(tmp_path) as supervisor:
+        unit = supervisor.add(faulty())
+        session = await unit.ready()
+        first = await pid_of(unit)
+        await call(session, "deaf")
+        for _ in range(unit.breaker.policy.limit):
+            ticket = unit.breaker.admit(0.0)
+            assert isinstance(ticket, int)
+            unit.unanswered(time.monotonic(), ticket)
+        await until(lambda: unit.life.restarts == 1 and unit.life.state is State.READY)
+        assert unit.last_exit is not None
+        assert "it gave no answer to its last calls, nor to a ping" in unit.last_exit[1]
+        assert await pid_of(unit) != first
+
+
+async def test_a_probe_leaves_a_server_alone_that_answers_or_is_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolscore.runners.health.PROBE_TIMEOUT", 0.1)
+    monkeypatch.setattr("toolscore.runners.health.LOOK", 0.01)
+    async with supervising(tmp_path) as supervisor:
+        unit = supervisor.add(faulty())
+        session = await unit.ready()
+        first = await pid_of(unit)
+        unit._health.suspected.set()
+        await until(lambda: not unit._health.suspected.is_set())  # it answered the ping
+        await call(session, "deaf")
+        assert unit.gate.try_enter("a caller it works for")
+        unit._health.suspected.set()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await session.closed.wait()
+        assert psutil.pid_exists(first)
+        unit.gate.leave("a caller it works for")
+        await until(lambda: not psutil.pid_exists(first))
+
+
+def launcher(folder: Path, seconds: float) -> Installation:
+    """A program named `uvx` that takes its time, as if it downloaded, and then starts the server as its child."""
+    script = folder / "uvx"
+    script.write_text(
+        f"#!{sys.executable} -S\nimport subprocess, sys, time\ntime.sleep({seconds})\n"
+        f"sys.exit(subprocess.run([sys.executable, '-S', {str(FAULTY)!r}]).returncode)\n"
+    )
+    script.chmod(0o755)
+    return installation(ServerSpec(command=str(script), args=("a-server",)))
+
+
+async def test_a_download_is_not_charged_to_the_start_and_is_seen(tmp_path: Path) -> None:
+    async with supervising(tmp_path, start_timeout=0.8) as supervisor:
+        unit = supervisor.add(launcher(tmp_path, 2.5))
+        seen: list[State] = []
+        supervisor.on_change = lambda unit: seen.append(unit.life.state)
+        await unit.ready()
+        assert seen[:2] == [State.STARTING, State.INSTALLING]
+        assert seen[-1] is State.READY
+        assert unit.life.restarts == 0
+
+
+async def test_a_caller_who_cannot_wait_for_a_download_is_told_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolscore.runners.unit.START_PATIENCE", 1.5)
+    async with supervising(tmp_path, start_timeout=0.1) as supervisor:
+        unit = supervisor.add(launcher(tmp_path, 60))
+        with pytest.raises(NotReadyError, match="is being downloaded") as refusal:
+            await unit.ready()
+        assert refusal.value.state is State.INSTALLING
+        assert refusal.value.retry_after
+
+
+async def test_a_download_that_never_ends_is_given_up_with_that_reason(tmp_path: Path) -> None:
+    async with supervising(tmp_path, policy=PATIENT, start_timeout=0.2, fetch_timeout=0.5) as supervisor:
+        unit = supervisor.add(launcher(tmp_path, 60))
+        with pytest.raises(NotReadyError, match="its download did not end within 0.5 s"):
+            await unit.ready()

@@ -1,0 +1,391 @@
+"""Bringing the servers of a home in line with those the configuration file declares; the others are not touched."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Container, Coroutine, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..runners.keeping import Keeping
+from ..runners.spec import Installation, ServerSpec, SourceKind
+from .caller import OWNER
+from .completion import completed
+from .declared import Declared
+from .errors import LibraryError
+from .groups import problem, start_order
+from .outcome import Outcome, RefusalError
+from .rows import ServerRow
+from .secrets import Secrets
+from .servers import Servers
+from .spec_secrets import extract
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRY = 10.0
+LONGEST_RETRY = 600.0
+"""Seconds until an installation that failed is tried again: the first time, and in the end."""
+
+_REBUILT = frozenset({"source", "constraints"})
+_RESTARTED = frozenset({"isolation"})
+_KEPT_BY_ARGUMENTS = frozenset({SourceKind.PYPI, SourceKind.NPM, SourceKind.GIT})
+"""Kinds whose environment has nothing to do with the arguments and variables they are started with."""
+
+_VALUES = ("env/", "header/", "arg/", "url")
+"""Where a spec's literal values lie among a server's secrets; what OAuth granted lies beside them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the file said of a server when that was last taken over. Kept beside the server's secrets.
+
+    Attributes:
+        parts: Digests, see `Declared.parts`.
+        enabled: Whether it was to run. What was switched by hand since then stays, until the file says otherwise.
+        args: How many of its arguments are from the file.
+    """
+
+    parts: dict[str, str]
+    enabled: bool
+    args: int
+
+    @classmethod
+    def of(cls, entry: Declared) -> Mark:
+        """Make the mark of an entry."""
+        return cls(entry.parts(), entry.enabled, len(entry.spec.args))
+
+    @classmethod
+    def read(cls, secrets: Secrets, name: str) -> Mark | None:
+        """Give a server's mark, or `None` where there is none that can be understood."""
+        try:
+            found = json.loads(secrets.get(_key(name)) or "null")
+            return cls(dict(found["parts"]), bool(found["enabled"]), int(found["args"]))
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    def write(self, secrets: Secrets, name: str) -> None:
+        """Keep it."""
+        secrets.set(_key(name), json.dumps(asdict(self), sort_keys=True))
+
+
+def _key(name: str) -> str:
+    return f"{name}/declared"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What has to be done so that the servers are as declared.
+
+    Attributes:
+        added: Declared and not there.
+        changed: Declared otherwise than before, and in what.
+        removed: There, and not declared any more.
+        refused: Declared under a name that another server has, and why that cannot be.
+    """
+
+    added: tuple[Declared, ...] = ()
+    changed: tuple[tuple[Declared, tuple[str, ...]], ...] = ()
+    removed: tuple[str, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def touched(self) -> set[str]:
+        """The servers that are there and will not stay as they are."""
+        return {*self.removed, *(entry.name for entry, _what in self.changed)}
+
+
+def plan(
+    declared: Mapping[str, Declared],
+    rows: Mapping[str, ServerRow],
+    mark: Callable[[str], Mark | None],
+    unreadable: Container[str] = (),
+) -> Plan:
+    """Compare what is declared with what is there.
+
+    Args:
+        declared: What the file declares.
+        rows: What is there, of any origin.
+        mark: Gives the mark of a server.
+        unreadable: Names of servers whose rows cannot be understood.
+    """
+    keepings = {name: row.installation.keeping for name, row in rows.items() if row.origin != "file"}
+    keepings = {name: entry.keeping for name, entry in declared.items()} | keepings
+    added: list[Declared] = []
+    changed: list[tuple[Declared, tuple[str, ...]]] = []
+    refused: list[tuple[str, str]] = []
+    for name, entry in declared.items():
+        row = rows.get(name)
+        if row is None and name in unreadable:
+            refused.append((name, "its row in the store cannot be understood; uninstall it first"))
+        elif (row is None or row.origin == "file") and (wrong := problem(name, entry.keeping, keepings)):
+            refused.append((name, wrong))
+        elif row is None:
+            # What may not run is not fetched either, until it may.
+            if entry.enabled or entry.source is None:
+                added.append(entry)
+        elif row.origin != "file":
+            whose = {"cli": "the command line", "agent": "an agent"}.get(row.origin, "ToolScore itself")
+            refused.append(
+                (name, f"there is a server of that name from {whose}; rename one, or remove the other")
+            )
+        elif what := _differences(entry, row, mark(name)):
+            changed.append((entry, what))
+    removed = tuple(name for name, row in rows.items() if row.origin == "file" and name not in declared)
+    needs = {entry.name: entry.keeping.depends_on for entry in added}
+    order = [name for wave in start_order(needs, needs) for name in wave]
+    added.sort(key=lambda entry: order.index(entry.name))
+    return Plan(tuple(added), tuple(changed), removed, tuple(refused))
+
+
+def _differences(entry: Declared, row: ServerRow, mark: Mark | None) -> tuple[str, ...]:
+    if mark is None:
+        return ("source",) if entry.source is not None else ("command",)
+    parts, keeping = entry.parts(), row.installation.keeping
+    what = sorted(key for key in parts.keys() | mark.parts.keys() if parts.get(key) != mark.parts.get(key))
+    what += [key for key in Keeping.model_fields if getattr(entry.keeping, key) != getattr(keeping, key)]
+    if entry.enabled != mark.enabled:
+        what.append("disabled")
+    return tuple(what)
+
+
+class Reconciler:
+    """Keeps the servers as declared. Installations go on in the background, one task a server.
+
+    Args:
+        servers: The servers of the home.
+    """
+
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
+        self._secrets = servers.secrets
+        self._tasks: dict[str, tuple[Declared, asyncio.Task[None]]] = {}
+        self.failures: dict[str, str] = {}
+        """Why servers that are declared could not be installed, by name; each is tried again after a while."""
+
+    async def plan(self, declared: Mapping[str, Declared]) -> Plan:
+        """Compare what is declared with what is there, and with what is on its way there."""
+        rows = self._servers.library.servers
+        stored = await self._servers.library.stored_names()
+        found = plan(declared, rows, lambda name: Mark.read(self._secrets, name), stored - rows.keys())
+        under_way = {name: entry for name, (entry, task) in self._tasks.items() if not task.done()}
+        added = tuple(entry for entry in found.added if under_way.get(entry.name) != entry)
+        gone = tuple(name for name in under_way if name not in declared and name not in found.removed)
+        return Plan(added, found.changed, (*found.removed, *gone), found.refused)
+
+    async def apply(self, todo: Plan) -> Plan:
+        """Do what a plan says. Returns when it is done, but for installations and starts.
+
+        Returns:
+            What was done; what could not be is among `refused`, with the reason.
+        """
+        refused = list(todo.refused)
+        removed, changed, added = [], [], []
+        for name in todo.removed:
+            if await self._tried(name, self._remove(name), refused):
+                removed.append(name)
+        for entry, what in todo.changed:
+            if await self._tried(entry.name, self._change(entry, what), refused):
+                changed.append((entry, what))
+        for entry in todo.added:
+            if await self._tried(entry.name, self._add(entry), refused):
+                added.append(entry)
+        return Plan(tuple(added), tuple(changed), tuple(removed), tuple(refused))
+
+    async def _tried(
+        self, name: str, step: Coroutine[Any, Any, None], refused: list[tuple[str, str]]
+    ) -> bool:
+        try:
+            await step
+        except (RefusalError, LibraryError) as error:
+            refused.append((name, str(error)))
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Give up what is under way; it is taken up again at the next start."""
+        for name in list(self._tasks):
+            await self._give_up(name)
+
+    async def _give_up(self, name: str) -> None:
+        _, task = self._tasks.pop(name, (None, None))
+        self.failures.pop(name, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _remove(self, name: str) -> None:
+        await self._give_up(name)
+        if name in self._servers.library.servers:
+            await self._servers.remove(name, OWNER, force=True)
+
+    async def _add(self, entry: Declared) -> None:
+        await self._give_up(entry.name)
+        if entry.source is not None:
+            task = asyncio.get_running_loop().create_task(self._install(entry))
+            self._tasks[entry.name] = entry, task
+            return
+        with self._servers.hold(entry.name):
+            await completed(self._store(entry))
+
+    async def _store(self, entry: Declared) -> None:
+        """Store a server that is there already, and start it: unlike one that somebody adds, it stays if it fails."""
+        installation = self._registered(entry)
+        row = ServerRow(name=entry.name, origin="file", enabled=entry.enabled, installation=installation)
+        try:
+            await self._servers.library.add(row, [])
+        except LibraryError:
+            self._secrets.delete_prefix(f"{entry.name}/")
+            raise
+        self._supervise(row)
+        Mark.of(entry).write(self._secrets, entry.name)
+
+    def _supervise(self, row: ServerRow) -> None:
+        """Put a server under supervision; one that may run is started in any case, so that its tools are known."""
+        self._servers.supervise(row, start=True)
+        if row.enabled:
+            self._servers.supervisor.units[row.name].start()
+
+    def _registered(self, entry: Declared) -> Installation:
+        """Make the installation of a server that is there already, its literal values put away."""
+        spec, values = extract(entry.name, entry.spec)
+        if values:
+            self._secrets.set_many(values)
+        source = (
+            " ".join((entry.spec.command, *entry.spec.args)) if entry.spec.command else str(entry.spec.url)
+        )
+        if spec != entry.spec:
+            source = spec.command or "url"
+        return Installation(
+            server_id=entry.name,
+            kind=SourceKind.REGISTERED,
+            source=source,
+            spec=spec,
+            runtime="binary" if spec.command else "remote",
+            keeping=entry.keeping,
+        )
+
+    async def _install(self, entry: Declared) -> None:
+        """Install a server, again and again until it is there: the network may be back later."""
+        assert entry.source is not None
+        pause = FIRST_RETRY
+        while True:
+            try:
+                added = await self._servers.install(
+                    entry.source,
+                    OWNER,
+                    name=entry.name,
+                    args=entry.spec.args,
+                    env=dict(entry.spec.env),
+                    origin="file",
+                    constraints=entry.constraints,
+                    keeping=entry.keeping,
+                    keep=True,
+                )
+                Mark.of(entry).write(self._secrets, entry.name)
+                self.failures.pop(entry.name, None)
+                logger.info("server %s: installed, as the configuration file declares it", entry.name)
+                for note in added.notes:
+                    logger.info("server %s: %s", entry.name, note)
+                return
+            except (RefusalError, LibraryError) as error:
+                self.failures[entry.name] = str(error)
+                again = not isinstance(error, RefusalError) or error.outcome in _PASSING
+                logger.error(
+                    "server %s: the configuration file declares it, but it cannot be installed: %s%s",
+                    entry.name,
+                    error,
+                    f" It is tried again in {pause:.0f} s." if again else "",
+                )
+                if not again:
+                    return
+            except Exception:
+                logger.exception("bug while installing server %s", entry.name)
+                self.failures[entry.name] = "an internal error; the log has more"
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_RETRY)
+
+    async def _change(self, entry: Declared, what: tuple[str, ...]) -> None:
+        name, row = entry.name, self._servers.library.servers[entry.name]
+        await self._give_up(name)
+        restart = [key for key in what if key not in _TUNED and key != "disabled"]
+        with self._servers.hold(name):
+            if not restart:
+                await completed(self._tune(entry, row))
+                return
+            installation = self._kept_environment(entry, row, restart)
+            if installation is not None:
+                await completed(self._replace(entry, installation))
+                return
+        await self._servers.remove(name, OWNER, force=True)
+        # A server that may not run and has to be fetched anew is fetched when it may.
+        if entry.enabled or entry.source is None:
+            await self._add(entry)
+
+    def _kept_environment(
+        self, entry: Declared, row: ServerRow, restart: list[str]
+    ) -> Callable[[], Installation] | None:
+        """Give what makes the new installation where nothing has to be fetched for it; otherwise `None`."""
+        kind = row.installation.kind
+        if entry.source is None:
+            return (lambda: self._registered(entry)) if kind is SourceKind.REGISTERED else None
+        mark = Mark.read(self._secrets, entry.name)
+        if mark is None or kind not in _KEPT_BY_ARGUMENTS or _REBUILT.intersection(restart):
+            return None
+
+        def same() -> Installation:
+            given = ServerSpec(command="-", args=entry.spec.args, env=entry.spec.env)
+            spec, values = extract(entry.name, given)
+            if values:
+                self._secrets.set_many(values)
+            old = row.installation.spec
+            own = old.args[: len(old.args) - mark.args]
+            new = old.model_copy(update={"args": (*own, *spec.args), "env": spec.env})
+            return row.installation.model_copy(update={"spec": new, "keeping": entry.keeping})
+
+        return same
+
+    async def _replace(self, entry: Declared, make: Callable[[], Installation]) -> None:
+        """Put another installation in a server's place; its tools stay known until the new one tells its own."""
+        name, secrets = entry.name, self._secrets
+        before = self._servers.library.servers[name]
+        secrets.delete_prefix(_key(name))  # first: if this is killed half-way, the next start does it again
+        await self._servers.supervisor.remove(name)
+        for part in _VALUES:
+            secrets.delete_prefix(f"{name}/{part}")
+        installation = make()
+        if installation.spec.url != before.installation.spec.url:
+            secrets.delete_prefix(f"{name}/oauth")
+        await self._servers.library.set_installation(name, installation)
+        await self._servers.library.set_enabled(name, entry.enabled)
+        self._supervise(self._servers.library.servers[name])
+        Mark.of(entry).write(secrets, name)
+
+    async def _tune(self, entry: Declared, row: ServerRow) -> None:
+        """Take over what needs no restart."""
+        unit = self._servers.supervisor.units[entry.name]
+        async with self._servers.configuring:
+            if row.installation.keeping != entry.keeping:
+                installation = row.installation.model_copy(update={"keeping": entry.keeping})
+                await self._servers.library.set_installation(entry.name, installation)
+                unit.configure(installation)
+                if self._servers.supervisor.instances_now(entry.name):
+                    self._servers.supervisor.instances(entry.name).configure()
+        mark = Mark.read(self._secrets, entry.name)
+        if mark is None or mark.enabled != entry.enabled:
+            await self._servers.library.set_enabled(entry.name, entry.enabled)
+            unit.enabled = entry.enabled
+            if entry.enabled:
+                unit.start()
+            else:
+                unit.stop()
+        Mark.of(entry).write(self._secrets, entry.name)
+
+
+_TUNED = frozenset(Keeping.model_fields) - _RESTARTED
+_PASSING = frozenset(
+    {Outcome.INSTALL_FAILED, Outcome.INSTALLING, Outcome.UNAVAILABLE, Outcome.FAILED_TO_START}
+)
+"""Refusals that may not be there the next time."""
