@@ -129,6 +129,8 @@ class ToolScore:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
+            if not line.endswith(b"\n"):
+                return  # cut off by the kill
             message = json.loads(line)
             done = self._waiting.pop(message["id"], None) if isinstance(message.get("id"), int) else None
             if done is not None:

@@ -143,9 +143,11 @@ class Guardian:
             leader.known |= descendants(leader.pid)
         number = {"signal": arguments and arguments[0], "end": signal.SIGKILL}.get(what)
         if number:
-            for kill in (os.kill, os.killpg):  # it may not have come so far as to have a group
-                with contextlib.suppress(OSError):
-                    kill(leader.pid, number)
+            with contextlib.suppress(OSError):
+                try:
+                    os.killpg(leader.pid, number)
+                except ProcessLookupError:
+                    os.kill(leader.pid, number)  # it has not come so far as to lead a group
         if what == "end":
             self._end_strays(leader)
 
@@ -158,19 +160,23 @@ class Guardian:
         streams = [self._descriptors.popleft() for _ in range(3)]
         if limits:
             import resource  # noqa: F401 - once here, and not in each child
-        failure, write = os.pipe()
+        ours = list(streams)
         try:
+            failure, write = os.pipe()
+            ours.append(write)
             guardian = os.getpid()
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError:
+                os.close(failure)
+                raise
             if pid == 0:
                 self._become(guardian, streams, write, argv, env, cwd, limits)
         except OSError as exc:
-            os.close(failure)
             self._tell("failed", number, exc.errno, "fork")
             return
         finally:
-            os.close(write)
-            for descriptor in streams:
+            for descriptor in ours:
                 os.close(descriptor)
         os.set_blocking(failure, False)
         leader = _Leader(number, pid, marker, failure)

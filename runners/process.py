@@ -73,7 +73,7 @@ class ProcessOptions:
 
 
 Lend = Callable[[str, frozenset[str]], Awaitable[Mapping[str, str]]]
-"""Gives the values of environment variables that a server wants and ToolScore has not, as far as somebody has them."""
+"""Gives the values of environment variables that a server wants and ToolScore lacks, as far as somebody has them."""
 
 
 async def _nobody_lends(_server: str, _names: frozenset[str]) -> Mapping[str, str]:

@@ -78,6 +78,16 @@ class Supervisor:
         for instances in self._instances.values():
             instances.configure()
 
+    def reconfigure(self, installation: Installation) -> None:
+        """Take what was set anew for one server, whose spec is the same; see `Unit.configure`."""
+        name = installation.name
+        unit = self.units.get(name)
+        if unit is None:
+            return
+        unit.configure(installation)
+        if unit.kept.isolation != "shared" or name in self._instances:
+            self.instances(name).configure()
+
     def _changed(self, unit: Unit) -> None:
         if unit.life.state is State.READY:
             for name in self._blocked.pop(unit.name, set()):

@@ -207,7 +207,7 @@ def spawn(home: Home, options: list[str]) -> int:
                     os.dup2(descriptor, place)
                 os.set_inheritable(alive, True)
                 os.chdir(home.path)
-                os.execve(program[0], program, environment)
+                os.execve(program[0], program, environment)  # noqa: S606 - no shell is wanted
         finally:
             os._exit(127)
     os.close(alive)

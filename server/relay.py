@@ -1,8 +1,8 @@
 """A thin front for one client of a shared ToolScore: its frames go through the Unix socket, and back.
 
-It knows of them just enough to outlive the ToolScore behind it: when that crashes, is restarted or replaced, the relay
-finds or starts the next one, agrees with it anew on what the client has agreed on, and answers itself what nobody else
-can. Standard library only, and little of that: this process is what every client of a home pays for.
+It knows of them just enough to outlive the ToolScore behind it: when that crashes, is restarted or replaced, the
+relay finds or starts the next one, agrees with it anew on what the client has agreed on, and answers itself what
+nobody else can. Standard library only, and little of that: this process is what every client of a home pays for.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from .relay_session import OWN_ID, Session
 from .relay_streams import CHUNK, HIGH_WATER, READ, WRITE, Poller, Sink, output_sender, socket_sender
 
 DRAIN = 10.0
-"""Seconds ToolScore may stay silent after our input ended, before we go anyway. A client that closes its pipe wants us
-gone; a ToolScore that hangs must not leave relays behind."""
+"""Seconds ToolScore may stay silent after our input ended, before we go anyway. A client that closes its pipe wants
+us gone; a ToolScore that hangs must not leave relays behind."""
 
 WELCOME_DEADLINE = 30.0
 """Seconds ToolScore may take to welcome us, and to take in what is told anew."""
@@ -43,7 +43,7 @@ LOOK, LOOKS = 0.5, 60
 """Seconds between two looks for a ToolScore that somebody else may start after a goodbye, and how many."""
 
 _GREETING, _AGREEING, _OPEN, _HOLDING, _AWAY = range(5)
-"""Said hello; telling anew what was agreed; passing on; holding requests back; without a ToolScore, and in no need."""
+"""Said hello; telling anew what was agreed; passing on; holding requests back; without a ToolScore, in no need."""
 
 _NOT_DONE = "The ToolScore that was to do this ended before it was asked: nothing was done. Ask again."
 
@@ -253,12 +253,12 @@ class Relay:
 
     def _half_close(self) -> None:
         """Close the half of the socket on which nothing will follow, for answers still to come."""
-        if self._eof and not (self._half_closed or self._held or self._in.waiting) and self._line is not None:
-            if self._phase in (_OPEN, _HOLDING):
-                self._half_closed = True
-                self._deadline = time.monotonic() + DRAIN
-                with suppress(OSError):
-                    self._line.shutdown(socket.SHUT_WR)
+        over = self._eof and not (self._half_closed or self._held or self._in.waiting)
+        if over and self._line is not None and self._phase in (_OPEN, _HOLDING):
+            self._half_closed = True
+            self._deadline = time.monotonic() + DRAIN
+            with suppress(OSError):
+                self._line.shutdown(socket.SHUT_WR)
 
     # --- to both sides
 

@@ -1,4 +1,4 @@
-"""What one client has agreed with its ToolScore, so that it can be agreed anew with another. No input or output here."""
+"""What one client has agreed with its ToolScore, so that it can be agreed anew with another. No input or output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that share a ToolScore: each a `toolscore serve` of its own, spoken to line by line. Nothing is left running."""
+"""Clients that share a ToolScore: each a `toolscore serve` of its own, spoken to line by line. Nothing runs on."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class Sharing:
 
     def client(self, *arguments: str, cwd: Path | None = None, **env: str) -> Client:
         """Start a client of the handshake era and initialize it."""
-        client = self.launch(*arguments, cwd=cwd, **env)
+        client = self.launch(*arguments, modern=False, cwd=cwd, **env)
         client.initialize()
         return client
 

@@ -18,15 +18,20 @@ FAULTY = str(Path(__file__).with_name("faulty_server.py"))
 Mode = Literal["legacy", "auto"]
 
 
-def parameters(home: Path, *arguments: str, env: dict[str, str] | None = None) -> StdioServerParameters:
+def parameters(
+    home: Path, *arguments: str, env: dict[str, str] | None = None, alone: bool = True
+) -> StdioServerParameters:
     """Say how a client starts ToolScore: with the short environment clients give, and a home of its own.
 
-    Standalone, so that nothing runs on after it; `sharing` has what joins.
+    Standalone, so that nothing runs on after it, unless it is to join one that runs; `sharing` has those that start
+    one.
     """
     # Coverage of certificates for package indexes is ToolScore's own business: nothing else is passed.
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **(env or {})}
     return StdioServerParameters(
-        command=TOOLSCORE, args=["serve", "--standalone", "--home", str(home), *arguments], env=environment
+        command=TOOLSCORE,
+        args=["serve", *(["--standalone"] if alone else []), "--home", str(home), *arguments],
+        env=environment,
     )
 
 

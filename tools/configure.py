@@ -70,10 +70,7 @@ async def configure(servers: Servers, name: str, settings: Mapping[str, Any], ca
         if wrong := problem(name, keeping, servers.keepings()):
             raise RefusalError(Outcome.INVALID_ARGUMENTS, f"Nothing was set for '{name}'. {wrong}")
         installation = (await servers.library.keep(name, keeping)).installation
-        if (unit := servers.supervisor.units.get(name)) is not None:
-            unit.configure(installation)
-        if servers.supervisor.instances_now(name):
-            servers.supervisor.instances(name).configure()
+        servers.supervisor.reconfigure(installation)
     changed = tuple(key for key in Keeping.model_fields if getattr(keeping, key) != getattr(before, key))
     notes = [f"{key} takes effect {_LATER[key]}" for key in changed if key in _LATER]
     for need in keeping.depends_on if "depends_on" in changed else ():

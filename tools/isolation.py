@@ -22,14 +22,14 @@ async def isolate(library: Library, supervisor: Supervisor, name: str) -> None:
         supervisor: Where it is so from now on.
         name: The server.
     """
-    row, unit = library.servers.get(name), supervisor.units.get(name)
-    if row is None or unit is None or row.installation.keeping.isolation is not None:
+    row = library.servers.get(name)
+    if row is None or row.installation.keeping.isolation is not None:
         return
     if (row.installation.spec.url or "").startswith("register:"):
         return  # it is its own process, and there is but one of it
     keeping = row.installation.keeping.model_copy(update={"isolation": "per-client"})
     # At once, before anything is waited for: the next call may be on its way.
-    unit.configure(row.installation.model_copy(update={"keeping": keeping}))
+    supervisor.reconfigure(row.installation.model_copy(update={"keeping": keeping}))
     if row.origin != "file":
         try:
             await library.keep(name, keeping)

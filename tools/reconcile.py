@@ -370,9 +370,7 @@ class Reconciler:
             if row.installation.keeping != entry.keeping:
                 installation = row.installation.model_copy(update={"keeping": entry.keeping})
                 await self._servers.library.set_installation(entry.name, installation)
-                unit.configure(installation)
-                if self._servers.supervisor.instances_now(entry.name):
-                    self._servers.supervisor.instances(entry.name).configure()
+                self._servers.supervisor.reconfigure(installation)
         mark = Mark.read(self._secrets, entry.name)
         if mark is None or mark.enabled != entry.enabled:
             await self._servers.library.set_enabled(entry.name, entry.enabled)

@@ -84,7 +84,7 @@ def _run(options: Namespace) -> int:
         return 3
     if options.command == "serve":
         from ..serve import serve
-        from .service import passed
+        from .passed import passed
 
         return serve(
             loaded.settings,

@@ -207,6 +207,25 @@ async def test_an_end_on_request_takes_along_who_dropped_the_proof_and_spares_th
         assert other.returncode is None
 
 
+async def test_a_signal_comes_once() -> None:
+    code = (
+        "import signal, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True))\n"
+        "print('ready', flush=True)\ntime.sleep(600)"
+    )
+    reading, writing = os.pipe()
+    async with guarding() as guard:
+        child = await run(guard, *python(code), stdout=writing)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as file:
+            assert await asyncio.to_thread(file.readline) == b"ready\n"
+            child.signal(signal.SIGTERM)
+            assert await asyncio.to_thread(file.readline) == b"asked\n"
+            child.signal(signal.SIGKILL)
+            assert await asyncio.to_thread(file.read) == b""
+        await asyncio.wait_for(child.exited.wait(), 5)
+
+
 async def test_a_start_that_is_cancelled_leaves_no_process() -> None:
     async with guarding() as guard:
         await guard.start()

@@ -139,6 +139,7 @@ def owned(shell: Shell, mode: Mode) -> Iterator[None]:
     home = Home.at(shell.home)
     prepare(home)
     with HomeLock.acquire(home, mode, "0"), socket.socket(socket.AF_UNIX) as listener:
+        home.socket_path.unlink(missing_ok=True)
         listener.bind(str(home.socket_path))
         yield
 

@@ -112,9 +112,10 @@ def test_a_start_waits_while_somebody_else_starts_one_but_not_for_ever(
 ) -> None:
     monkeypatch.setattr(background, "JOIN_PATIENCE", 0)
     home = Home.at(tmp_path)
-    with background.starting(home), pytest.raises(BackgroundError, match="somebody else"):
-        with background.starting(home):
-            pass
+    with background.starting(home):
+        second = background.starting(home)
+        with pytest.raises(BackgroundError, match="somebody else"):
+            second.__enter__()
     with background.starting(home):
         pass
 

@@ -201,7 +201,7 @@ async def test_the_last_line_needs_no_end(home: Path) -> None:
 async def test_a_client_that_vanishes_has_its_calls_cancelled_at_the_server(home: Path) -> None:
     async with connected(home) as watching:
         await register_faulty(watching, "f2")
-        setup = parameters(home)
+        setup = parameters(home, alone=False)
         leaving = await asyncio.create_subprocess_exec(
             setup.command,
             *setup.args,

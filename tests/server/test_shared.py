@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from helpers import gone
-from sharing import Sharing, owners_of, sharing, until
+from sharing import Client, Sharing, owners_of, sharing, until
 from toolscore_client import FAULTY
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
@@ -26,8 +26,8 @@ def shared(tmp_path: Path) -> Iterator[Sharing]:
         yield one
 
 
-def faulty_pid(client: object) -> str:
-    text: str = client.call("f__pid")["content"][0]["text"]  # type: ignore[attr-defined]
+def faulty_pid(client: Client) -> str:
+    text: str = client.call("f__pid")["content"][0]["text"]
     return text
 
 
