@@ -228,6 +228,9 @@ class World:
             for number in range(1, clients):
                 join = self.toolscore.unix if number % 2 else self.toolscore.socket
                 self.clients.append(await join(f"{'unix' if number % 2 else 'ws'} {number}"))
+            for name in ("per-client", "leased"):
+                # What was started to learn their tools is nobody's, and would be stopped in the middle of the run.
+                await self.client.own("manage_server", name=name, action="stop", force=True)
             for name in ("doomed", "mute"):
                 with suppress(Failed):
                     await self.client.own("manage_server", name=name, action="restart", force=True)
