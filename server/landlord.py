@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from typing import Protocol
 
 from .hello import DRAIN, GOODBYE, Hello, encoded, is_newer
 from .home import JOIN_PATIENCE, Home, Owner, StartLock, current_owner, prepare
@@ -53,6 +54,18 @@ _HANDED_ON_ANY_CASE = ("NPM_CONFIG_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", 
 
 class UnreachableError(Exception):
     """There is no ToolScore to join, and none can be started. The text says why."""
+
+
+class Reaching(Protocol):
+    """Gives connections to the ToolScore of a home."""
+
+    def find(self) -> socket.socket | None:
+        """Connect to one that runs."""
+        ...
+
+    def reach(self) -> socket.socket:
+        """Connect to one that runs, or start it."""
+        ...
 
 
 class Landlord:

@@ -1,4 +1,4 @@
-"""Environment variables that a server's spec names and the shared ToolScore lacks: asked of a client that has them."""
+"""Environment variables that a server's spec names and ToolScore itself lacks: asked of a client that has them."""
 
 from __future__ import annotations
 

@@ -17,30 +17,14 @@ import time
 from collections import deque
 from contextlib import suppress
 from types import FrameType
-from typing import Protocol
 
 from .hello import DRAINING, ENVIRONMENT, GOODBYE, HELD, OWN, WELCOME, Hello, encoded, is_text, notification
 from .home import HomeError
-from .landlord import UnreachableError
+from .landlord import Reaching, UnreachableError
 from .relay_frames import ANSWER, LAST, NOTICE, PIECE, REQUEST, WHOLE, Ends, Piece, Splitter, read
+from .relay_patience import DRAIN, LOOK, LOOKS, WELCOME_DEADLINE, Crashes
 from .relay_session import OWN_ID, Session
 from .relay_streams import CHUNK, HIGH_WATER, READ, WRITE, Poller, Sink, output_sender, socket_sender
-
-DRAIN = 10.0
-"""Seconds ToolScore may stay silent after our input ended, before we go anyway. A client that closes its pipe wants
-us gone; a ToolScore that hangs must not leave relays behind."""
-
-WELCOME_DEADLINE = 30.0
-"""Seconds ToolScore may take to welcome us, and to take in what is told anew."""
-
-CRASHES, CRASH_WINDOW = 5, 30.0
-"""So many crashes within so many seconds, and no further ToolScore is started."""
-
-BACK_OFF = (0.0, 0.2, 0.5, 1.0)
-"""Seconds before the first, second, ... start after crashes within the window."""
-
-LOOK, LOOKS = 0.5, 60
-"""Seconds between two looks for a ToolScore that somebody else may start after a goodbye, and how many."""
 
 _GREETING, _AGREEING, _OPEN, _HOLDING, _AWAY = range(5)
 """Said hello; telling anew what was agreed; passing on; holding requests back; without a ToolScore, in no need."""
@@ -49,18 +33,6 @@ _NOT_DONE = "The ToolScore that was to do this ended before it was asked: nothin
 
 _OWN = OWN.encode()
 _OWN_NOTICE = b"notifications/" + _OWN
-
-
-class Reaching(Protocol):
-    """Gives connections to the ToolScore of a home."""
-
-    def find(self) -> socket.socket | None:
-        """Connect to one that runs."""
-        ...
-
-    def reach(self) -> socket.socket:
-        """Connect to one that runs, or start it."""
-        ...
 
 
 class _TerminatedError(Exception):
@@ -77,7 +49,7 @@ class Relay:
     One thread, which never waits for one side alone: a side that does not read slows the other, and nothing else.
 
     Args:
-        landlord: Gives connections.
+        landlord: Gives connections to the ToolScore of the home.
         hello: What is said of this client.
     """
 
@@ -99,7 +71,7 @@ class Relay:
         self._held_size = 0
         self._mine: list[bytes] = []
         self._introduction = b""
-        self._crashes: deque[float] = deque(maxlen=CRASHES)
+        self._crashes = Crashes()
         self._deadline: float | None = None
         self._looks = 0
         self._poller = Poller()
@@ -448,21 +420,10 @@ class Relay:
         self._phase = _AWAY
         self._deadline, self._looks = time.monotonic() + LOOK, LOOKS
         if not self._goodbye:
-            self._back_off()
+            time.sleep(self._crashes.back_off())
         if not self._goodbye or self._held:
             self._join()
         return True
-
-    def _back_off(self) -> None:
-        now = time.monotonic()
-        self._crashes.append(now)
-        recent = sum(now - crash < CRASH_WINDOW for crash in self._crashes)
-        if recent >= CRASHES:
-            raise UnreachableError(
-                f"it crashed {recent} times within {CRASH_WINDOW:g} s and is not started again. Its log, "
-                "logs/toolscore.log in the home, tells more."
-            )
-        time.sleep(BACK_OFF[min(recent, len(BACK_OFF)) - 1])
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

@@ -168,9 +168,8 @@ def test_servers_are_told_each_clients_own_roots(shared: Sharing) -> None:
     bare = shared.client()
     one.register("f")
     for client, wanted in ((one, ["/srv/one"]), (other, ["/srv/other", "/srv/more"]), (bare, [])):
-        asked = client.call("f__ask", method="roots/list")
-        roots = asked["structuredContent"]["result"]["roots"] if "structuredContent" in asked else asked
-        assert [root["uri"] for root in roots] == [f"file://{path}" for path in wanted]
+        asked = client.call("f__ask", method="roots/list")["structuredContent"]
+        assert [root["uri"] for root in asked["result"]["roots"]] == [f"file://{path}" for path in wanted]
 
 
 def test_relative_folders_are_those_of_the_client_that_names_them(shared: Sharing) -> None:

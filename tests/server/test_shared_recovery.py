@@ -90,8 +90,8 @@ def test_a_listen_stream_of_a_modern_client_goes_on_after_a_crash(shared: Sharin
     stream = client.ask("subscriptions/listen", notifications={"toolsListChanged": True})
     client.told("notifications/subscriptions/acknowledged")
     before = shared.crash()
+    until(lambda: shared.owner is not None and shared.pid() != before)
     client.register("f")
-    assert shared.pid() != before
     assert client.told(LISTS[0])["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] == stream
     assert [m for m in client.inbox if m.get("method", "").endswith("acknowledged")] == []
 
