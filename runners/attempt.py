@@ -36,6 +36,7 @@ class Attempt:
         kept: How this one is.
         era: Protocol version it spoke last time, so that it is not asked the wrong way first.
         on_phase: Told of `FETCHING` and `FETCHED`.
+        on_running: Told when its process runs, and has downloaded what it had to.
         on_list_changed: What the session calls when a list changes, from its first word on.
     """
 
@@ -48,6 +49,7 @@ class Attempt:
         era: str | None,
         *,
         on_phase: Callable[[Event], None],
+        on_running: Callable[[], None],
         on_list_changed: Callable[[str], None],
     ) -> None:
         self.session: ChildSession | None = None
@@ -62,6 +64,7 @@ class Attempt:
         self._options = options
         self._kept = kept
         self._on_phase = on_phase
+        self._on_running = on_running
         self._on_list_changed = on_list_changed
         self._fetching = False
 
@@ -114,6 +117,8 @@ class Attempt:
 
     async def _shake_hands(self) -> None:
         child = await self._runner.start_server(self._installation)
+        if not self._fetching:
+            self._on_running()
         session = ChildSession(
             child.channel,
             client_info=self._options.client_info,
@@ -150,6 +155,7 @@ class Attempt:
                         deadline.reschedule(loop.time() + self._kept.start_timeout)
                     if told:
                         self._on_phase(Event.FETCHED)
+                    self._on_running()
                     return
                 if not told and loop.time() - began > FETCH_TOLD:
                     told = True

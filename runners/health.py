@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from .base import BaseRunner
@@ -60,6 +61,9 @@ class Health:
             if await self._answers(session):
                 self.suspected.clear()
                 mute = 0.0
+                unit.breaker.alive(
+                    time.monotonic()
+                )  # so that others need not pay for calls that took too long
                 continue
             mute += PROBE_TIMEOUT
             if unit.in_flight or session.closed.is_set():

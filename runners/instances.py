@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from .errors import RunnerError
 from .lifecycle import State
+from .options import NotReadyError
 from .spec import Installation
 from .unit import Unit
 
@@ -72,24 +73,34 @@ class Instances:
 
         Raises:
             AllTakenError: If it has none yet, and no more may run.
+            NotReadyError: If the server is being removed.
         """
         unit = self._held.get(holder)
         if unit is not None:
             return unit
+        if self._closing or self.main.closing:
+            raise self._over()
         self.paused = False
         unit = self._spare.popleft() if self._spare else self._another()
         self._held[holder] = unit
-        if isinstance(holder, str) and self.main.kept.isolation == "per-client":
-            unit.idle_limit = PRINCIPAL_IDLE
+        self._settle(holder, unit)
+        if unit.life.state is State.FAILED:
+            unit.start()  # why it failed as a spare may be over by now
         self.refill()
         return unit
+
+    def holder_of(self, unit: Unit) -> object:
+        """Tell whose an instance is; `None` if it is nobody's."""
+        return next((holder for holder, held in self._held.items() if held is unit), None)
 
     async def take_within(self, holder: object, seconds: float) -> Unit:
         """Do what `take` does, and wait for one that is given back, in the order of asking.
 
         Raises:
             AllTakenError: If none was given back in time.
+            NotReadyError: If the server is being removed.
         """
+        had_turn = False
         try:
             async with asyncio.timeout(seconds):
                 while True:
@@ -99,10 +110,14 @@ class Instances:
                         if seconds <= 0:
                             raise
                     turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                    self._waiting.append(turn)
+                    if had_turn:  # somebody was quicker; it is still the next
+                        self._waiting.appendleft(turn)
+                    else:
+                        self._waiting.append(turn)
                     try:
                         await turn
-                    except BaseException:
+                        had_turn = True
+                    except asyncio.CancelledError:
                         if turn.done() and not turn.cancelled():
                             self._next()  # it was this one's turn, and it is gone
                         raise
@@ -131,7 +146,7 @@ class Instances:
         ):
             unit = self._another()
             unit.start()
-            self._spare.append(unit)
+            self._keep(unit)
 
     def configure(self) -> None:
         """Take what was set anew for the server."""
@@ -141,7 +156,14 @@ class Instances:
             for unit in [*self._spare]:
                 self._drop(unit)
             self._spare.clear()
+        spare, self._spare = self._spare, deque()
+        for unit in spare:
+            self._keep(unit)
+        for holder, unit in self._held.items():
+            self._settle(holder, unit)
         self.refill()
+        for _ in range(self.main.kept.max_instances - len(self.units)):
+            self._next()
 
     async def end(self) -> None:
         """End every instance: each holder gets a fresh one at its next call, and until then there are no spares."""
@@ -158,7 +180,8 @@ class Instances:
         """End all of them for good."""
         self._closing = True
         for turn in self._waiting:
-            turn.cancel()
+            if not turn.done():
+                turn.set_exception(self._over())  # cancelled, it would look as if its client had gone
         self._held.clear()
         self._spare.clear()
         units = list(self.units.values())
@@ -191,6 +214,23 @@ class Instances:
             limit=limit,
         )
 
+    def _over(self) -> NotReadyError:
+        return NotReadyError(f"server '{self.main.name}' is being removed", state=State.STOPPED)
+
+    def _settle(self, holder: object, unit: Unit) -> None:
+        """Say how long an instance may rest that has a holder."""
+        isolation = self.main.kept.isolation
+        # A lease has an end of its own; until then its holder counts on what it did before.
+        leased = isolation == "per-lease"
+        ends_with_holder = leased or (isolation == "per-client" and not isinstance(holder, str))
+        unit.reserve(leased, None if ends_with_holder else PRINCIPAL_IDLE)
+
+    def _keep(self, unit: Unit) -> None:
+        """Have an instance ready for the next; beyond the spares that are wanted, only as long as is reasonable."""
+        wanted = len(self._spare) < self.main.kept.spares
+        unit.reserve(wanted, None if wanted else PRINCIPAL_IDLE)
+        self._spare.append(unit)
+
     def _drop(self, unit: Unit) -> None:
         """End one instance; its number is free once it is gone."""
 
@@ -221,8 +261,9 @@ class Instances:
         """Give an instance its first state back, or end it."""
         tool = self.main.kept.reset
         leased = self.main.kept.isolation == "per-lease"
+        unit.reserve(False)
         if leased and tool != RESTART and not self._closing and await self._reset_by(unit, tool):
-            self._spare.append(unit)
+            self._keep(unit)
             self._next()
             return
         await unit.close()
@@ -242,4 +283,5 @@ class Instances:
         if result.get("isError") is True:
             logger.warning("server %s: its reset failed, so it is ended", unit.key)
             return False
-        return not self._closing
+        # It may have been stopped meanwhile, or be shared now: then nobody waits for it.
+        return not self._closing and not self.paused and self.main.kept.isolation == "per-lease"

@@ -24,6 +24,9 @@ LOOKS = 3
 PASSES = 50
 """How often new processes are looked at, so that those that start each other come to an end."""
 
+COMPACT_EVERY = 500
+"""Children after which those that are over are forgotten, some 170 bytes each."""
+
 
 class Ledger:
     """The children of every ToolScore that used this home.
@@ -35,6 +38,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._me = {"owner": os.getpid(), "owner_started": psutil.Process().create_time()}
+        self._added = 0
 
     def add(self, server_id: str, pid: int, marker: str, guardian: int | None = None) -> None:
         """Write down a child that was just started.
@@ -54,6 +58,22 @@ class Ledger:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "ab") as file:
             file.write(json.dumps(row).encode() + b"\n")
+        self._added += 1
+        if self._added % COMPACT_EVERY == 0:
+            self._compact()
+
+    def _compact(self) -> None:
+        """Forget those of this owner's children that are over: in a month there are many."""
+        rows = []
+        for line in self._path.read_text("utf-8", "replace").splitlines():
+            try:
+                row = json.loads(line)
+                if row["owner"] == os.getpid() and _is(row["pid"], row["started"]) is None:
+                    continue
+            except (ValueError, KeyError, TypeError):
+                continue  # a line cut short by a crash
+            rows.append(line)
+        self._write(rows)
 
     def sweep(self) -> list[str]:
         """End what dead owners left, and forget what is over.

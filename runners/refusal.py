@@ -11,6 +11,9 @@ from .spec import Installation
 DOWNLOAD_RETRY = 5.0
 """Seconds after which a caller may ask again whose server is still being downloaded."""
 
+START_RETRY = 1.0
+"""The same of a server that is still starting."""
+
 
 def refusal(installation: Installation, life: Lifecycle) -> NotReadyError:
     """Say why a call cannot be served now.
@@ -31,6 +34,14 @@ def refusal(installation: Installation, life: Lifecycle) -> NotReadyError:
             "itself after that. Call again in a moment.",
             state=State.INSTALLING,
             retry_after=DOWNLOAD_RETRY,
+        )
+    if life.state is State.STARTING:
+        before = f" The try before this one failed: {life.reason.rstrip('.')}." if life.reason else ""
+        return NotReadyError(
+            f"server '{name}' is still starting, for {time.monotonic() - life.since:.0f} s by now. Call again in a "
+            f"moment, or see server_state(name='{name}').{before}",
+            state=State.STARTING,
+            retry_after=START_RETRY,
         )
     text = f"server '{name}' is {life.state}: {reason.rstrip('.')}."
     if retry_after is not None:

@@ -7,6 +7,7 @@ waits for something (a download, a database, for ever) uses nothing, and keeps n
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,13 @@ IDLE_LOOKS = 3
 """Looks in a row at which it did nothing, after which its slot is given to the next."""
 
 LONGEST = 10.0
-"""Seconds after which it is given up in any case: one that spins for ever must not keep the others from starting."""
+"""Seconds after which it is given up in any case."""
+
+MOST_WORK = 2.5
+"""Seconds of processor time after which it is given up too: a start takes less than that, and one that spins for ever
+must not keep the others from starting."""
+
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 _PROC = Path("/proc/self/stat").exists()
 
@@ -62,7 +69,7 @@ class Slot:
         loop = asyncio.get_running_loop()
         end = loop.time() + LONGEST
         idle, before = 0, -1
-        while loop.time() < end and idle < IDLE_LOOKS:
+        while loop.time() < end and idle < IDLE_LOOKS and before < MOST_WORK * _TICKS:
             await asyncio.sleep(LOOK)
             pid = self._pid()
             if pid is None or not _PROC:

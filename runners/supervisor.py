@@ -90,8 +90,8 @@ class Supervisor:
 
     def _changed(self, unit: Unit) -> None:
         if unit.life.state is State.READY:
-            for name in self._blocked.pop(unit.name, set()):
-                blocked = self.units.get(name)
+            for key in self._blocked.pop(unit.name, set()):
+                blocked = self.find(key)
                 if blocked is not None and blocked.life.state in (State.FAILED, State.BACKOFF):
                     blocked.start()
         self.on_change(unit)
@@ -133,7 +133,7 @@ class Supervisor:
             await asyncio.gather(*(self._needed(unit, name) for name in unit.kept.depends_on))
 
     async def _needed(self, unit: Unit, name: str) -> None:
-        self._blocked.setdefault(name, set()).add(unit.name)
+        self._blocked.setdefault(name, set()).add(unit.key)
         needed = self.units.get(name)
         if needed is None:
             raise SpecError(f"It needs server '{name}', and there is none of that name.")
@@ -146,7 +146,7 @@ class Supervisor:
             await needed.ready()
         except NotReadyError as exc:
             raise StartError(f"it needs another server, and {exc.message}") from exc
-        self._blocked.get(name, set()).discard(unit.name)
+        self._blocked.get(name, set()).discard(unit.key)
 
     def instances(self, name: str) -> Instances:
         """Give the instances of a server that is not shared.
@@ -172,6 +172,16 @@ class Supervisor:
             return instances.units.get(int(number)) if instances is not None else None
         return self.units.get(name)
 
+    def held_by(self, name: str, holder: object) -> Unit | None:
+        """Give the instance of a server that somebody holds, if there is one."""
+        instances = self._instances.get(name)
+        return instances.of(holder) if instances is not None else None
+
+    def holder_of(self, unit: Unit) -> object:
+        """Tell whose an instance is; `None` if it is nobody's."""
+        instances = self._instances.get(unit.name)
+        return instances.holder_of(unit) if instances is not None else None
+
     def all_units(self) -> list[Unit]:
         """Give every unit, further instances among them."""
         return [
@@ -189,9 +199,12 @@ class Supervisor:
         unit = self.units.get(name)
         if unit is None:
             return False
-        instances = self._instances.pop(name, None)
+        # In this order: from the moment it is being closed, no instance of it can be taken any more.
+        await unit.close()
+        instances = self._instances.get(name)
         if instances is not None:
             await instances.close()
-        await unit.close()
+        self._instances.pop(name, None)
         self.units.pop(name, None)
+        self._blocked.pop(name, None)
         return True

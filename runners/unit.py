@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -24,6 +25,7 @@ from .session import ChildSession
 from .shared import Shared
 from .spec import Installation
 from .turnstile import Turnstile
+from .undone import Undone
 from .watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -78,9 +80,13 @@ class Unit:
         """Whether others that need it may start it."""
         self.last_exit: tuple[float, str] | None = None
         """When it ended or failed to start last (seconds since 1970), and why."""
+        self.undone = Undone()
+        """Tasks it is at work on."""
         self.last_used = time.monotonic()
         self.idle_limit: float | None = None
         """Seconds without a call it lives at the most, whatever is set for the server."""
+        self.reserved = False
+        """Whether it is not stopped for being idle: it is kept ready for somebody, or leased."""
         self.prerequisites: Callable[[], Awaitable[None]] = _nothing
         """Waits for the servers this one needs."""
         self._shared = shared
@@ -120,6 +126,16 @@ class Unit:
         """Whether there is, or is about to be, a process or connection."""
         return self.life.state not in (State.STOPPED, State.FAILED)
 
+    @property
+    def closing(self) -> bool:
+        """Whether it is being ended for good."""
+        return self._closing
+
+    def reserve(self, reserved: bool, idle_limit: float | None = None) -> None:
+        """Say whether it is kept although nobody calls it, and else how long at the most; its rest begins anew."""
+        self.reserved, self.idle_limit, self.last_used = reserved, idle_limit, time.monotonic()
+        self._wake.set()
+
     def configure(self, installation: Installation) -> None:
         """Take what was set anew for this server, without a restart; its spec is the same."""
         self.installation = installation.model_copy(update={"server_id": self.key})
@@ -155,8 +171,11 @@ class Unit:
             self._receive(Event.STOP)
         self._wake.set()
 
-    async def ready(self) -> ChildSession:
+    async def ready(self, timeout: float | None = None) -> ChildSession:
         """Give the session, starting the server if need be.
+
+        Args:
+            timeout: Seconds to wait for that; as long as a start may take when `None`.
 
         Raises:
             NotReadyError: If it cannot be ready now, at once and with the reason.
@@ -166,7 +185,8 @@ class Unit:
             return session
         if self.life.state in (State.STOPPED, State.STOPPING) and not self._closing:
             self.start()
-        with anyio.move_on_after(self.kept.start_timeout + START_PATIENCE):
+        patience = self.kept.start_timeout + START_PATIENCE
+        with anyio.move_on_after(patience if timeout is None else min(timeout, patience)):
             while True:
                 state = self.life.state
                 if state is State.READY and self.session is not None and not self.session.closed.is_set():
@@ -217,11 +237,15 @@ class Unit:
                 except Exception as exc:
                     # A bug in here must not leave a server without its owner, and its callers waiting.
                     logger.exception("bug in the supervision of server %s", self.key)
-                    await self._down()
+                    try:
+                        await self._down()
+                    except Exception:
+                        logger.exception("server %s could not be taken down", self.key)
                     starting = self.life.state in (State.STARTING, State.INSTALLING)
                     self._receive(
                         Event.START_FAILED if starting else Event.EXITED, f"an internal error: {exc!r}"
                     )
+                    self._receive(Event.STOPPED)  # if it was in the middle of a stop
                     await asyncio.sleep(1)
         finally:
             with anyio.CancelScope(shield=True):
@@ -294,6 +318,7 @@ class Unit:
             self.kept,
             self.era,
             on_phase=self._receive,
+            on_running=partial(self._measure, starting=True),
             on_list_changed=self._list_again,
         )
         try:
@@ -304,10 +329,11 @@ class Unit:
             self.constraint = attempt.constraint
         self.tools, self.offers, self.era = attempt.tools, attempt.offers, attempt.era
 
-    def _measure(self) -> None:
-        """Have its use of the machine watched, where that is limited."""
+    def _measure(self, *, starting: bool = False) -> None:
+        """Have its use of the machine watched. A start is hard work, so that processors do not count then."""
         child, kept = self._shared.runner.child(self.key), self.kept
-        limits = Limits(kept.max_memory << 20, kept.max_cpu, kept.max_files, kept.max_processes)
+        cpu = 0.0 if starting else kept.max_cpu
+        limits = Limits(kept.max_memory << 20, cpu, kept.max_files, kept.max_processes)
         if child is not None and child.pid is not None:
             self._shared.sampler.watch(self.key, child.pid, limits, child.kill)
 
@@ -350,6 +376,8 @@ class Unit:
 
     def _rest(self) -> float | None:
         """Give the seconds until it has been idle for long enough to be stopped; `None` if it is not to be."""
+        if self.reserved:
+            return None
         limit, longest = self.kept.idle_timeout, self.idle_limit
         if self.kept.isolation != "shared" and self.key == self.name:
             longest = UNSHARED_IDLE
@@ -357,7 +385,7 @@ class Unit:
             limit = min(limit or longest, longest)
         if not limit or (self.installation.spec.url or "").startswith("register:"):
             return None
-        if self.in_flight or self.queued or (self.watch is not None and self.watch.wanted):
+        if self.in_flight or self.queued or self.undone.any() or (self.watch and self.watch.wanted):
             return limit
         return max(0.0, self.last_used + limit - time.monotonic())
 
@@ -392,6 +420,7 @@ class Unit:
         if self.watch is not None:
             self.watch.close()
             self.watch = None
+        self.undone.clear()
         self._relisting.cancel()
         self._shared.sampler.unwatch(self.key)
         await self._shared.runner.stop_server(self.key, self._grace)

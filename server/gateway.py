@@ -238,7 +238,7 @@ class Gateway:
                 try:
                     found = own_place(uri, opened.toolset.logs, peer.caller) or view.index.find_resource(uri)
                     if found is not None:
-                        await subscriptions.add(stream, uri, *found)
+                        await subscriptions.add(stream, uri, *found, client=peer.caller.client)
                 except (FaultError, RefusalError) as exc:
                     logger.info("a listen stream will not hear of %s: %s", uri, exc)
             return await self._listen(ctx, params)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,12 +51,14 @@ class HomeSocket:
         self.draining = False
         self._server: asyncio.Server | None = None
         self._path: Path | None = None
+        self._inode = 0
         self._clients: set[_HomePeer] = set()
 
     async def open(self, path: Path, max_frame: int | None) -> None:
         """Begin to listen."""
         self._path = path
         self._server = await listen_for(path, lambda: _HomePeer(self, max_frame))
+        self._inode = path.stat().st_ino
 
     def came(self, peer: _HomePeer) -> None:
         """Take note of a client."""
@@ -68,7 +71,9 @@ class HomeSocket:
     def stop_accepting(self) -> None:
         """Take nobody new. The name goes first: a client that starts anew waits for the home then."""
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                if self._path.stat().st_ino == self._inode:  # not of one that came after the home was removed
+                    self._path.unlink()
             self._path = None
         if self._server is not None:
             self._server.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 import sys
 import time
@@ -219,6 +220,8 @@ def spawn(home: Home, options: list[str]) -> int:
                 for descriptor, place in ((null, 0), (out, 1), (out, 2)):
                     os.dup2(descriptor, place)
                 os.set_inheritable(alive, True)
+                _close_all_but(alive)
+                signal.pthread_sigmask(signal.SIG_SETMASK, ())
                 os.chdir(home.path)
                 os.execve(program[0], program, environment)  # noqa: S606 - no shell is wanted
         finally:
@@ -226,6 +229,18 @@ def spawn(home: Home, options: list[str]) -> int:
     os.close(alive)
     os.waitpid(pid, 0)
     return ended
+
+
+def _close_all_but(kept: int) -> None:
+    """Close what a client left open in us, such as a pipe it waits for the end of."""
+    try:
+        opened = [int(name) for name in os.listdir("/dev/fd")]  # noqa: PTH208 - one import less in the relay
+    except OSError:
+        opened = list(range(256))
+    for descriptor in opened:
+        if descriptor > 2 and descriptor != kept:
+            with suppress(OSError):
+                os.close(descriptor)
 
 
 def scrubbed(environ: dict[str, str]) -> dict[str, str]:
@@ -251,7 +266,9 @@ def _connected(owner: Owner) -> socket.socket | None:
         return None
     line = socket.socket(family, socket.SOCK_STREAM)
     try:
+        line.setblocking(False)  # one that is stopped takes in nobody, and its queue may be full
         line.connect(owner.socket)
+        line.setblocking(True)
     except OSError:
         line.close()
         return None

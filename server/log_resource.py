@@ -14,7 +14,7 @@ from ..tools.servers import Servers
 from . import models as m
 from .events import EVENTS_URI, is_events
 from .own_tools import OWN_SERVER
-from .subscriptions import Place, Subscriptions
+from .subscriptions import Subscriptions
 
 LOGS_URI = "toolscore://logs/"
 
@@ -42,8 +42,8 @@ def is_log(uri: str) -> bool:
     return uri.startswith(LOGS_URI)
 
 
-def own_place(uri: str, logs: LogReader, caller: Caller) -> Place | None:
-    """Give under what a resource of ToolScore's own is subscribed to; `None` if it is none.
+def own_place(uri: str, logs: LogReader, caller: Caller) -> tuple[str, str] | None:
+    """Give under what server and uri a resource of ToolScore's own is subscribed to; `None` if it is none.
 
     Raises:
         RefusalError: If it is not for this caller, or of nobody.

@@ -124,6 +124,10 @@ class Patronage:
                 if peer is not None and not peer.modern:
                     peer.notify(method, params)
             case "notifications/tasks/status":
+                if (opened := self._front.open_now) is not None:
+                    unit = opened.toolset.supervisor.find(session.key)
+                    if unit is not None and unit.session is session:
+                        unit.undone.take(params)
                 for principal, shown in self._front.tasks.owners(session.name, str(params.get("taskId"))):
                     for peer in list(self._front.peers):
                         if peer.caller.principal == principal and not peer.modern:

@@ -317,6 +317,8 @@ class Relay:
             return False
         if self._introduction and kind == ANSWER and identity == self._introduction:
             self._introduction = b""
+            if self._phase != _AGREEING:
+                return False  # it is about to end: the next one is agreed with
             if method != b"result":
                 raise UnreachableError("the next ToolScore did not take in this client again. Start it anew.")
             for agreed in self._session.agreements():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from .relay_frames import ANSWER, NOTICE, REQUEST, Frame, key
@@ -16,7 +17,7 @@ LOST = (
     "should have changed before you ask for it again."
 )
 
-_PREFIX = "toolscore-relay-"
+_PREFIX = f"toolscore-relay-{os.urandom(4).hex()}-"  # which no client can hit upon
 OWN_ID = b'"' + _PREFIX.encode()
 """How the ids of the relay's own requests begin, as JSON."""
 
@@ -51,6 +52,7 @@ class Session:
         self._initialized: bytes | None = None
         self._level: bytes | None = None
         self._subscribed: dict[str, bytes] = {}
+        self._acknowledged: set[bytes] = set()
         self._acknowledge_again: set[bytes] = set()
         self._numbers = 0
 
@@ -73,7 +75,9 @@ class Session:
         elif kind == NOTICE:
             if method == b"notifications/cancelled":
                 # A cancelled request is never answered (MCP).
-                self._in_flight.pop(self.cancelled(whole), None)
+                cancelled = self.cancelled(whole)
+                self._in_flight.pop(cancelled, None)
+                self._acknowledged.discard(cancelled)
             elif method == b"notifications/initialized":
                 self._initialized = whole
         return True
@@ -87,6 +91,7 @@ class Session:
         kind, identity, method = frame
         if kind == ANSWER:
             asked, kept = self._in_flight.pop(identity, (b"", b""))
+            self._acknowledged.discard(identity)
             if kept and method == b"result":
                 self._agreed(asked, kept)
             return not identity.startswith(OWN_ID)
@@ -94,12 +99,13 @@ class Session:
             self._questions.add(identity)
         elif method == b"notifications/cancelled":
             self._questions.discard(self.cancelled(whole))
-        elif method == _ACKNOWLEDGED and self._acknowledge_again:
+        elif method == _ACKNOWLEDGED:
             meta = _params(whole).get("_meta")
             told = key(meta.get(_SUBSCRIPTION)) if isinstance(meta, dict) else b""
             if told in self._acknowledge_again:
                 self._acknowledge_again.discard(told)
                 return False
+            self._acknowledged.add(told)
         return True
 
     @staticmethod
@@ -138,13 +144,12 @@ class Session:
         """
         told, repeated = [], []
         for identity, (method, frame) in self._in_flight.items():
-            if method in _REPEATED:
+            if method in _REPEATED and frame:  # of one that was too long to be held there is none
                 repeated.append(frame)
-                if method == b"subscriptions/listen":
-                    self._acknowledge_again.add(identity)
             else:
                 told.append(self.answer(identity, method, "outcome_unknown", LOST))
         self._in_flight.clear()
+        self._acknowledge_again = set(self._acknowledged)
         for identity in self._questions:
             reason = "the ToolScore that asked is gone"
             params = {"requestId": json.loads(identity), "reason": reason}

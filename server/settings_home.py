@@ -42,4 +42,8 @@ def resolve(given: str | None, environ: Mapping[str, str], problems: list[str]) 
         return Path(os.path.abspath(Path(text).expanduser())), origin  # noqa: PTH100 - tidies `..`, keeps links
     except RuntimeError as error:
         problems.append(f"home = {text} ({origin}): {error} Write the path in full.")
-        return Path.cwd(), origin
+    except OSError:
+        problems.append(
+            f"home = {text} ({origin}): the working directory is not there any more. Write the path in full."
+        )
+    return Path(os.sep), origin

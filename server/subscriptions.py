@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ..runners.errors import FaultError, RunnerError
 from ..runners.instances import AllTakenError
-from ..runners.supervisor import Supervisor, Unit
+from ..runners.supervisor import NotReadyError, Supervisor, Unit
 from .peer import Peer
 
 logger = logging.getLogger(__name__)
@@ -23,8 +23,11 @@ LIMIT = 10_000
 LONGEST_URI = 8192
 """Characters of a uri that can be subscribed to: it is kept as long as its client is there."""
 
-Place = tuple[str, str]
-"""A server's process, as the runner knows it, and the uri there; the former is empty for ToolScore's own."""
+Place = tuple[str, int | str | None, str]
+"""A server, whose process of it (`None` if everybody's), and the uri there; no server is ToolScore itself.
+
+Not the process: another one takes over its number when a client is gone, or when it is restarted.
+"""
 
 
 class Subscriptions:
@@ -62,8 +65,9 @@ class Subscriptions:
         """
         unit = self._unit(server, client) if server else None
         key = unit.key if unit is not None else ""
+        whose = client if unit is not None and unit.kept.isolation != "shared" else None
         async with self._turns[key]:
-            await self._add(who, uri, (key, inner), unit)
+            await self._add(who, uri, (server, whose, inner), unit)
 
     def _unit(self, server: str, client: int | str | None) -> Unit:
         try:
@@ -78,11 +82,11 @@ class Subscriptions:
             return self._supervisor.instances(server).take(client)
         except KeyError as exc:
             raise FaultError(UNAVAILABLE, f"server '{server}' is being removed") from exc
-        except AllTakenError as exc:
+        except (AllTakenError, NotReadyError) as exc:
             raise FaultError(UNAVAILABLE, exc.message) from exc
 
     async def _add(self, who: object, uri: str, place: Place, unit: Unit | None) -> None:
-        inner = place[1]
+        inner = place[2]
         first = place not in self._wanted
         if first and (len(self._wanted) >= LIMIT or len(inner) > LONGEST_URI):
             raise FaultError(UNAVAILABLE, "there are too many subscriptions already, or the uri is too long")
@@ -132,23 +136,37 @@ class Subscriptions:
         return True
 
     async def _unsubscribe(self, place: Place) -> None:
-        key, inner = place
-        async with self._turns[key]:
-            unit = self._supervisor.find(key)
-            if place not in self._wanted and unit is not None and unit.watch is not None:
+        server, client, inner = place
+        unit = self._supervisor.units.get(server)
+        if client is not None:
+            unit = self._supervisor.held_by(server, client)
+        if unit is None:
+            return
+        async with self._turns[unit.key]:
+            if place not in self._wanted and unit.watch is not None:
                 await unit.watch.drop(inner)
 
     def own(self) -> set[str]:
         """Give the resources of ToolScore's own that somebody wants."""
-        return {inner for key, inner in self._wanted if not key}
+        return {inner for server, _client, inner in self._wanted if not server}
 
     def came_up(self, unit: Unit) -> None:
         """Subscribe anew with a server that was started anew."""
-        for key, inner in list(self._wanted):
-            if key == unit.key and unit.watch is not None:
+        owner = self._owner(unit.key)
+        for server, client, inner in list(self._wanted):
+            if (server, client) == owner and unit.watch is not None:
                 task = asyncio.get_running_loop().create_task(self._renew(unit, inner))
                 self._again.add(task)
                 task.add_done_callback(self._again.discard)
+
+    def _owner(self, key: str) -> tuple[str, int | str | None] | None:
+        """Tell of which server a process is, and whose; `None` if it is nobody's at present."""
+        server, _, number = key.partition("#")
+        if not number:
+            return server, None
+        unit = self._supervisor.find(key)
+        holder = self._supervisor.holder_of(unit) if unit is not None else None
+        return (server, holder) if isinstance(holder, int | str) else None
 
     async def _renew(self, unit: Unit, inner: str) -> None:
         try:
@@ -165,8 +183,10 @@ class Subscriptions:
             inner: Its uri there.
         """
         listeners = set()
-        for (of, wanted), wanting in list(self._wanted.items()):
-            part = inner.removeprefix(wanted) if of == key and inner.startswith(wanted) else None
+        owner = self._owner(key)
+        for (server, client, wanted), wanting in list(self._wanted.items()):
+            of_it = (server, client) == owner and inner.startswith(wanted)
+            part = inner.removeprefix(wanted) if of_it else None
             if part is None or not (not part or wanted.endswith("/") or part[0] in "/?#"):
                 continue
             for who, uri in list(wanting.items()):

@@ -78,6 +78,11 @@ class Leases:
         unit = self._supervisor.units.get(server)
         if unit is None:
             raise RefusalError(Outcome.UNKNOWN_SERVER, f"There is no server named '{server}'.")
+        if not unit.enabled:
+            raise RefusalError(
+                Outcome.UNAVAILABLE,
+                f"Server '{server}' is disabled. Enable it with manage_server(name='{server}', action='enable').",
+            )
         if unit.kept.isolation != "per-lease":
             raise RefusalError(
                 Outcome.REFUSED,
@@ -94,6 +99,8 @@ class Leases:
                 f"{exc.message[0].upper()}{exc.message[1:]}. Release one, or acquire with a longer wait.",
                 retryAfter=1.0,
             ) from exc
+        except NotReadyError as exc:
+            raise RefusalError(Outcome.UNAVAILABLE, f"{exc.message[0].upper()}{exc.message[1:]}.") from exc
         try:
             await leased.ready()
         except BaseException as exc:
@@ -146,10 +153,10 @@ class Leases:
                 raise RefusalError(
                     Outcome.REFUSED, f"That lease is one on server '{lease.server}', not on '{server}'."
                 )
-            return lease.unit
+            return self._live(lease)
         own = [lease for lease in self.of(server) if lease.caller.client == caller.client]
         if len(own) == 1:
-            return own[0].unit
+            return self._live(own[0])
         hint = (
             f"Get one with acquire_server(name='{server}')"
             if not own
@@ -169,6 +176,16 @@ class Leases:
                 "There is no such lease of yours: it was released, or its time is over. Acquire another one.",
             )
         return lease
+
+    def _live(self, lease: Lease) -> Unit:
+        if lease.unit.closing:
+            self._end(lease)
+            raise RefusalError(
+                Outcome.REFUSED,
+                f"The instance of this lease was ended, and what it held is lost: server '{lease.server}' was "
+                "stopped or restarted, or its place was needed after it had failed. Acquire another one.",
+            )
+        return lease.unit
 
     def _wind(self, lease: Lease) -> None:
         if lease.timer is not None:

@@ -130,6 +130,10 @@ async def _started(servers: Servers, name: str) -> Managed:
     if not row.enabled:
         return Managed(name, unit.life.state, f"server '{name}' is disabled. {_enable(name)}")
     unit.start()
+    servers.supervisor.boot(unit)  # spares as well, where it has any
+    for one in servers.supervisor.instances_now(name):
+        if one.life.state is State.FAILED:
+            one.start()  # its holder is told to do just this
     if await unit.settled() is State.READY:
         return Managed(name, State.READY)
     refusal = unit.refusal()

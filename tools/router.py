@@ -26,6 +26,9 @@ INVALID_PARAMS = -32602
 COUNTS = 10.0
 """Seconds without an answer that count against a server, where its own time-out is no shorter."""
 
+NO_WAIT = 0.01
+"""Seconds that a server which was ready may take to be found so."""
+
 QUEUE_RETRY = 1.0
 """Seconds after which a caller who found the queue full may try again."""
 
@@ -259,6 +262,8 @@ class Router:
                 "client is gone.",
                 retryAfter=5.0,
             ) from exc
+        except NotReadyError as exc:
+            raise _not_ready(exc) from exc
 
     async def _exchanged(
         self,
@@ -275,6 +280,7 @@ class Router:
     ) -> dict[str, Any]:
         """Make a request for which there is a place, and say definitely what became of it."""
         server, breaker, clock = unit.name, unit.breaker, asyncio.get_running_loop().time
+        began = clock()
 
         def heard(progress: float, total: float | None, message: str) -> None:
             breaker.alive(clock())
@@ -289,7 +295,7 @@ class Router:
                     retryAfter=round(ticket.retry_after, 3),
                 )
             try:
-                session = await unit.ready()
+                session = await unit.ready(limit)
                 envelope = None
                 if session.modern:
                     if asker is not None:
@@ -299,12 +305,14 @@ class Router:
                 result = await session.request(
                     method,
                     params,
-                    timeout=limit,
+                    # Where the start took a part of the call's time, the call has the rest.
+                    timeout=limit if (waited := clock() - began) < NO_WAIT else max(NO_WAIT, limit - waited),
                     on_progress=heard,
                     owner=asker,
                     envelope=envelope,
                 )
                 breaker.succeeded(clock(), ticket)
+                unit.undone.take(result)
                 if result.get("resultType") != "input_required" or (asker is not None and asker.modern):
                     return result
                 return await answered(

@@ -25,12 +25,14 @@ def run(argv: list[str]) -> int:
     """
     from .parser import parse
 
+    _open_stderr()
     try:
         try:
             status = _run(parse(argv))
         except SystemExit as end:  # argparse has said what it had to say
             status = end.code if isinstance(end.code, int) else 2
-        sys.stdout.flush()
+        if sys.stdout is not None:  # whoever started this may have closed it
+            sys.stdout.flush()
     except KeyboardInterrupt:
         with suppress(OSError):
             print("toolscore: interrupted", file=sys.stderr)
@@ -99,6 +101,16 @@ def _run(options: Namespace) -> int:
 
     _end_as_on_ctrl_c()
     return run_command(options, loaded)
+
+
+def _open_stderr() -> None:
+    """Send to nowhere what is said on standard error, if it is closed: `print` would say it on standard output."""
+    if sys.stderr is None:
+        null = os.open(os.devnull, os.O_WRONLY)
+        if null != 2:
+            os.dup2(null, 2)
+            os.close(null)
+        sys.stderr = open(2, "w", encoding="utf-8", errors="replace")  # noqa: SIM115, PTH123 - for good
 
 
 def _end_as_on_ctrl_c() -> None:

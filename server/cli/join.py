@@ -37,6 +37,8 @@ def join(options: Namespace) -> int | None:
     """
     if not hasattr(socket, "AF_UNIX") or not hasattr(os, "fork"):
         return None
+    if not (_is_open(0) and _is_open(1)):
+        return _told(["standard input and output must both be open."])
     environ = {name: value for name, value in os.environ.items() if value.strip()}
     problems: list[str] = []
     path, _origin = settings_home.resolve(options.home, environ, problems)
@@ -44,11 +46,16 @@ def join(options: Namespace) -> int | None:
         hello = Hello.of(options.set, environ)
     except HelloError as error:
         problems.append(str(error))
-    if problems:
-        return _told(problems)
     config = options.config or environ.get("TOOLSCORE_CONFIG")
     if config is not None:
-        config = os.path.abspath(os.path.expanduser(config.strip()))  # noqa: PTH100, PTH111 - as the path of the home
+        try:
+            config = os.path.abspath(os.path.expanduser(config.strip()))  # noqa: PTH100, PTH111 - as the path of the home
+        except OSError:
+            problems.append(
+                f"config = {config}: the working directory is not there any more. Write the path in full."
+            )
+    if problems:
+        return _told(problems)
     if not options.quiet:
         _remark(options, environ)
     try:
@@ -78,6 +85,14 @@ def _remark(options: Namespace, environ: Mapping[str, str]) -> None:
                 file=sys.stderr,
                 flush=True,
             )
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _told(problems: list[str]) -> int:

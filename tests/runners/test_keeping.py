@@ -259,5 +259,5 @@ async def test_a_caller_who_cannot_wait_for_a_download_is_told_of_it(
 async def test_a_download_that_never_ends_is_given_up_with_that_reason(tmp_path: Path) -> None:
     async with supervising(tmp_path, policy=PATIENT, start_timeout=0.2, fetch_timeout=0.5) as supervisor:
         unit = supervisor.add(launcher(tmp_path, 60))
-        with pytest.raises(NotReadyError, match="its download did not end within 0.5 s"):
+        with pytest.raises(NotReadyError, match=r"its download did not end within 0\.5 s"):
             await unit.ready()

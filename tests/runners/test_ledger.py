@@ -165,3 +165,18 @@ def test_one_that_hands_over_to_a_new_process_all_the_time_is_caught_too(tmp_pat
         leader.wait()
     assert kill_marked(marker) > 0
     assert kill_marked(marker) == 0
+
+
+def test_what_is_over_is_forgotten_while_toolscore_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolscore.runners.ledger.COMPACT_EVERY", 10)
+    ledger = Ledger(tmp_path / "processes.jsonl")
+    with process() as alive:
+        ledger.add("alive", alive, "a")
+        for _ in range(25):
+            with process() as pid:
+                ledger.add("over", pid, "b")
+        rows = [json.loads(line) for line in (tmp_path / "processes.jsonl").read_text().splitlines()]
+        assert len(rows) < 12
+        assert alive in [row["pid"] for row in rows]

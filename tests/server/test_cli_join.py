@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -170,6 +170,82 @@ def test_nobody_is_started_while_somebody_else_does(tmp_path: Path, monkeypatch:
 
 def test_an_empty_home_is_status_3(tmp_path: Path) -> None:
     assert shell_in(tmp_path)("--home", "").returncode == 3
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_a_client_that_gives_no_input_or_output_is_told_so(tmp_path: Path, closed: str) -> None:
+    shell = shell_in(tmp_path)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -m toolscore serve {closed}', sys.executable],
+        env=shell.environ,
+        cwd=shell.cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "toolscore: standard input and output must both be open.\n"
+    assert not shell.home.exists()
+
+
+def test_nothing_is_said_to_a_client_that_is_meant_for_a_standard_error_it_has_closed(running: Shell) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -m toolscore serve 2>&-', sys.executable],
+        env={**running.environ, "TOOLSCORE_LOG_LEVEL": "debug"},  # which has no effect, as would be said
+        cwd=running.cwd,
+        input=json.dumps(HELLO) + "\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == [1]
+
+
+@pytest.mark.parametrize("option", ["--home", "--config"])
+def test_a_relative_path_in_a_folder_that_was_removed_is_status_3(tmp_path: Path, option: str) -> None:
+    shell = shell_in(tmp_path)
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run(
+        [
+            "/bin/sh",
+            "-c",
+            'rmdir "$PWD"; exec "$0" -m toolscore "$@"',
+            sys.executable,
+            "serve",
+            option,
+            "there",
+        ],
+        env=shell.environ,
+        cwd=tmp_path / "gone",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "the working directory is not there any more. Write the path in full." in done.stderr
+
+
+def test_one_that_is_stopped_and_whose_queue_is_full_does_not_hold_up_who_looks_for_it(
+    tmp_path: Path,
+) -> None:
+    home = Home(tmp_path)
+    prepare(home)
+    with (
+        HomeLock.acquire(home, "shared", "1"),
+        socket.socket(socket.AF_UNIX) as listener,
+        ExitStack() as queue,
+    ):
+        listener.bind(str(home.socket_path))
+        listener.listen(0)
+        reaching = Landlord(home, Hello("1"))
+        while (line := reaching.find()) is not None:
+            queue.enter_context(line)
 
 
 def test_what_a_client_has_of_its_own_is_not_said_to_have_no_effect(running: Shell) -> None:

@@ -270,6 +270,26 @@ def test_requests_are_held_back_while_it_drains_and_answers_are_not(tmp_path: Pa
             assert line(owner) == request(2)
 
 
+def test_one_that_drains_while_it_takes_in_a_client_anew_is_not_asked_any_more(tmp_path: Path) -> None:
+    with listening(tmp_path) as listener, relaying(tmp_path) as process:
+        with welcomed(listener) as owner:
+            write(process, request(1, "initialize"))
+            line(owner)
+            owner.sendall(answer(1))
+            read(process, len(answer(1)))
+        with welcomed(listener) as owner:
+            introduced = json.loads(line(owner))
+            write(process, request(2))
+            owner.sendall(b'{"jsonrpc":"2.0","method":"notifications/toolscore/draining"}\n')
+            assert json.loads(line(owner))["method"] == "notifications/toolscore/held"
+            owner.sendall(answer(introduced["id"]) + GOODBYE)
+            owner.shutdown(socket.SHUT_WR)
+            assert received(owner, 1) == b""
+        with welcomed(listener) as owner:
+            owner.sendall(answer(json.loads(line(owner))["id"]))
+            assert json.loads(line(owner))["id"] == 2
+
+
 def test_where_nobody_can_be_reached_requests_are_answered_and_the_status_is_1(tmp_path: Path) -> None:
     with relaying(tmp_path) as process:
         write(process, request(1))

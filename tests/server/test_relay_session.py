@@ -109,3 +109,32 @@ def test_changes_are_told_to_clients_that_said_they_are_initialized_only() -> No
     assert session.changes() == []
     sent(session, method="notifications/initialized")
     assert len(session.changes()) == 3
+
+
+def test_an_acknowledgement_that_never_came_is_passed_on_by_the_next_one_and_a_repeated_one_is_not() -> None:
+    session = Session()
+    acknowledged = {
+        "method": "notifications/subscriptions/acknowledged",
+        "params": {"_meta": {"io.modelcontextprotocol/subscriptionId": 1}},
+    }
+    sent(session, id=1, method="subscriptions/listen", params={})
+    for first in (True, False, False):
+        _told, repeated = lost(session)
+        assert [message["id"] for message in repeated] == [1]
+        sent(session, id=1, method="subscriptions/listen", params={})
+        assert came(session, **acknowledged) is first
+
+
+def test_a_request_whose_id_looks_like_the_relays_own_is_answered() -> None:
+    session = Session()
+    for identity in ("toolscore-relay-1", "toolscore-relay-", "toolscore/drain"):
+        sent(session, id=identity, method="tools/call", params={"name": "x"})
+        assert came(session, id=identity, result={})
+
+
+def test_a_first_request_that_was_too_long_to_be_held_gets_an_answer() -> None:
+    session = Session()
+    session.sent(read(frame(id=1, method="initialize", params={})), b"")
+    told, repeated = lost(session)
+    assert [message["id"] for message in told] == [1]
+    assert repeated == []

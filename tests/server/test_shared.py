@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
+import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,7 +18,7 @@ import pytest
 
 from helpers import gone
 from sharing import Client, Sharing, owners_of, sharing, until
-from toolscore_client import FAULTY
+from toolscore_client import FAULTY, TOOLSCORE
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 
@@ -58,6 +61,48 @@ def test_it_is_nobodys_child_and_has_nothing_of_the_client_that_started_it(share
     if sys.platform == "linux":
         streams = {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)}
         assert streams == {"/dev/null", str(shared.home / "logs" / "toolscore.err")}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_it_has_no_descriptor_and_no_blocked_signal_of_the_client_that_started_it(shared: Sharing) -> None:
+    reading, writing = os.pipe()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    os.set_inheritable(writing, True)
+    try:
+        client = Client(
+            subprocess.Popen(
+                [TOOLSCORE, "serve", "--home", str(shared.home)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=shared.environment(),
+                close_fds=False,
+            )
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        os.close(writing)
+    with client.process, open(reading, "rb") as end:
+        client.initialize()
+        pid = shared.pid()
+        assert client.close() == 0
+        assert select.select([end], [], [], 10)[0], "somebody still holds the client's pipe"
+        assert end.read() == b""
+    status = Path(f"/proc/{pid}/status").read_text()
+    assert "SigBlk:\t0000000000000000" in status
+
+
+def test_one_whose_home_was_removed_leaves_the_next_one_of_that_name_alone(tmp_path: Path) -> None:
+    with sharing(tmp_path) as shared:
+        one = shared.client()
+        before = shared.pid()
+        shutil.rmtree(shared.home)
+        other = shared.client()
+        assert shared.pid() != before
+        os.kill(before, signal.SIGTERM)
+        until(lambda: gone(before))
+        assert shared.client().call("list_servers")["structuredContent"] == {"servers": []}
+        for client in (one, other):  # the first one moves in as well
+            assert client.call("list_servers")["structuredContent"] == {"servers": []}
 
 
 def test_it_outlives_the_client_that_started_it_and_ends_after_the_last(tmp_path: Path) -> None:

@@ -330,3 +330,18 @@ async def test_each_client_of_a_server_that_is_not_shared_has_a_process_of_its_o
         with pytest.raises(RefusalError, match="Each client has one of its own") as refusal:
             await here.router.call("faulty__pid", {}, callers[1])
         assert refusal.value.outcome is Outcome.LIMIT
+
+
+async def test_a_start_is_part_of_the_time_a_call_has(tmp_path: Path) -> None:
+    async with house(tmp_path, start_timeout=30.0) as here:
+        unit = here.supervisor.units["faulty"]
+        unit.stop()
+        await unit.stopped()
+        hangs = unit.installation.spec.model_copy(
+            update={"args": (*unit.installation.spec.args, "hang-handshake")}
+        )
+        unit.installation = unit.installation.model_copy(update={"spec": hangs})
+        with pytest.raises(RefusalError, match="is still starting") as refusal:
+            await here.router.call("faulty__add", {"a": 1, "b": 1}, OWNER, timeout=0.2)
+        assert refusal.value.outcome is Outcome.UNAVAILABLE
+        assert refusal.value.details["retryAfter"] == 1
