@@ -60,9 +60,9 @@ class Instances:
         """Whether the server was stopped, so that no spares are wanted."""
 
     @property
-    def held(self) -> int:
-        """How many have a holder."""
-        return len(self._held)
+    def holders(self) -> set[object]:
+        """Who has one."""
+        return set(self._held)
 
     def of(self, holder: object) -> Unit | None:
         """Give a holder's instance, if it has one."""

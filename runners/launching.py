@@ -135,7 +135,11 @@ def _helps(process: psutil.Process) -> bool:
     try:
         if process.status() == psutil.STATUS_ZOMBIE or not (argv := _argv(process)):
             return True  # it ended, or does not run its program yet
-        if _UV_HELPER.search("\n".join(argv[:8])) or _name(argv[0]) in HELPERS or _name(argv[0])[:3] == "ld-":
+        if (
+            _UV_HELPER.search("\n".join(argv[:16]))
+            or _name(argv[0]) in HELPERS
+            or _name(argv[0])[:3] == "ld-"
+        ):
             return True
         try:
             environment = process.environ()

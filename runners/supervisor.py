@@ -164,6 +164,16 @@ class Supervisor:
         instances = self._instances.get(name)
         return list(instances.units.values()) if instances is not None else []
 
+    def all_of(self, name: str) -> list[Unit]:
+        """Give the units of one server: itself, and its further instances."""
+        unit = self.units.get(name)
+        return [*([] if unit is None else [unit]), *self.instances_now(name)]
+
+    def holders(self, name: str) -> set[object]:
+        """Tell who has a process of a server for himself: connections, principals, or leases."""
+        instances = self._instances.get(name)
+        return instances.holders if instances is not None else set()
+
     def find(self, key: str) -> Unit | None:
         """Give a unit by what the runner knows it by: a server's name, or `NAME#NUMBER`."""
         name, _, number = key.partition("#")

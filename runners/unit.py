@@ -15,6 +15,7 @@ from .attempt import Attempt
 from .breaker import Breaker, Circuit
 from .errors import AuthorizationNeededError, RunnerError, SpecError, StartError
 from .health import Health
+from .idle import rest
 from .lifecycle import Event, Lifecycle, State
 from .listing import Offers
 from .options import NotReadyError, policy_for, with_tail
@@ -35,9 +36,6 @@ PATIENCE = 1.0
 
 START_PATIENCE = 10.0
 """Seconds a caller waits for a start beyond what the server itself may take for it: others may be before it."""
-
-UNSHARED_IDLE = 30.0
-"""Seconds after which the process of a server that is not shared is stopped, as nobody in particular uses it."""
 
 BUSY = (State.STARTING, State.INSTALLING, State.STOPPING)
 
@@ -157,6 +155,7 @@ class Unit:
         if self._closing:
             return  # its owner task is ending; nobody would start it
         self._stop_wanted = False
+        self._tell()  # those who wait for a stop: it may not come
         if self.life.state in (State.STOPPED, State.FAILED, State.BACKOFF):
             self._receive(Event.START)
         elif self.life.state is State.STOPPING:
@@ -210,10 +209,16 @@ class Unit:
         return self.life.state
 
     async def stopped(self) -> None:
-        """Wait until it is down, also if somebody starts it again at once."""
+        """Wait until it is down, also if somebody starts it again at once, or before it was."""
         stops = self._stops
         while self.life.state not in (State.STOPPED, State.FAILED) and self._stops == stops:
+            if not self._stop_wanted and self.life.state is not State.STOPPING:
+                return
             await self._changed.wait()
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     def _receive(self, event: Event, reason: str | None = None) -> None:
         before = self.life.state
@@ -224,8 +229,7 @@ class Unit:
             self._stops += state is State.STOPPED
             why = f": {reason.splitlines()[0]}" if reason else ""
             logger.info("server %s: %s after '%s'%s", self.key, state, event, why)
-            changed, self._changed = self._changed, asyncio.Event()
-            changed.set()
+            self._tell()
             self._shared.on_change(self)
 
     async def own(self) -> None:
@@ -352,9 +356,9 @@ class Unit:
         probing = loop.create_task(self._health.run(session))
         try:
             while not closed.done() and not self._stop_wanted:
-                with anyio.move_on_after(self._rest()):
+                with anyio.move_on_after(rest(self)):
                     await self._woken(closed)
-                if self._rest() == 0 and not closed.done():
+                if rest(self) == 0 and not closed.done():
                     self._stop_wanted = True
                     logger.info("server %s: stopped, as it was not used", self.key)
         finally:
@@ -373,21 +377,6 @@ class Unit:
             )
         await self._down()
         self._receive(Event.EXITED, reason)
-
-    def _rest(self) -> float | None:
-        """Give the seconds until it has been idle for long enough to be stopped; `None` if it is not to be."""
-        if self.reserved:
-            return None
-        limit, longest = self.kept.idle_timeout, self.idle_limit
-        if self.kept.isolation != "shared" and self.key == self.name:
-            longest = UNSHARED_IDLE
-        if longest is not None:
-            limit = min(limit or longest, longest)
-        if not limit or (self.installation.spec.url or "").startswith("register:"):
-            return None
-        if self.in_flight or self.queued or self.undone.any() or (self.watch and self.watch.wanted):
-            return limit
-        return max(0.0, self.last_used + limit - time.monotonic())
 
     async def _backing_off(self) -> None:
         assert self.life.retry_at is not None

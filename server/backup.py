@@ -105,7 +105,10 @@ def back_up(home: Home, target: Path, *, secrets: bool = True) -> Backup:
             os.fsync(file.fileno())
         partial.replace(target)
     except (OSError, sqlite3.Error) as error:
-        raise BackupError(f"The backup {target} cannot be written: {error}.") from error
+        raise BackupError(
+            f"The backup {target} cannot be written: {error}. Name a file in a folder that is there, with room for "
+            "it and yours to write to; if the home itself cannot be read, see to that."
+        ) from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -251,6 +254,12 @@ def allowed(name: str, target: str, home: str, *, is_environment: bool) -> bool:
     """
     parts = name.split("/")
     own = "/".join(parts[:2])
+    steps = [step for step in target.split("/") if step not in ("", ".")]
+    climbs = next((at for at, step in enumerate(steps) if step != ".."), len(steps))
+    if posixpath.isabs(target):
+        climbs = 0
+    if ".." in steps[climbs:]:
+        return False  # above another link, that is somewhere else than it looks
     if posixpath.isabs(target):
         if is_environment and parts[-1].startswith("python"):
             return True

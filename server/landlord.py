@@ -83,6 +83,7 @@ class Landlord:
         self._hello = hello
         self._config = config
         self._kept: set[tuple[int, float]] = set()
+        self._again = False
 
     def find(self) -> socket.socket | None:
         """Connect to whoever serves the home now, without starting anybody."""
@@ -101,6 +102,7 @@ class Landlord:
         deadline = time.monotonic() + JOIN_PATIENCE
         lock: StartLock | None = None
         successor: Owner | None = None
+        self._again = True
         try:
             while time.monotonic() < deadline:
                 owner = self._serving()
@@ -167,7 +169,7 @@ class Landlord:
     # --- starting
 
     def _started(self, successor: Owner | None) -> socket.socket | None:
-        """Start one; `None` if somebody else owns the home meanwhile."""
+        """Start one; `None` if somebody else owns the home meanwhile, or it is worth another try."""
         home = self._home
         begun = time.time()
         ended = spawn(home, self._options(successor))
@@ -179,6 +181,11 @@ class Landlord:
                     return line
                 if select.select([ended], [], [], _TURN)[0]:
                     if current_owner(home) is not None:
+                        return None
+                    if self._again and _said_nothing(
+                        home
+                    ):  # it was killed: what goes wrong by itself is said
+                        self._again = False
                         return None
                     raise UnreachableError(
                         f"the ToolScore that was started for {home.path} ended at once. {_explained(home, begun)}"
@@ -252,6 +259,13 @@ def scrubbed(environ: dict[str, str]) -> dict[str, str]:
         or name.startswith(_HANDED_ON_PREFIXES)
         or name.upper().startswith(_HANDED_ON_ANY_CASE)
     }
+
+
+def _said_nothing(home: Home) -> bool:
+    try:
+        return (home.logs_dir / "toolscore.err").stat().st_size == 0
+    except OSError:
+        return False
 
 
 def _explained(home: Home, begun: float) -> str:

@@ -255,13 +255,14 @@ class ListedServer(Result):
 
 
 class ListServersResult(Result):
-    """Result of `list_servers`."""
+    """Result of `list_servers`. What is being installed, or is declared and could not be, is among `missing`."""
 
     servers: list[ListedServer]
+    missing: list[ManagedServer] = []
 
 
 class ManagedServer(Result):
-    """One server of `manage_server`."""
+    """One server of `manage_server`, or one that is still being installed, or could not be."""
 
     name: str
     state: str

@@ -24,7 +24,7 @@ from .landlord import Reaching, UnreachableError
 from .relay_frames import ANSWER, LAST, NOTICE, PIECE, REQUEST, WHOLE, Ends, Piece, Splitter, read
 from .relay_patience import DRAIN, LOOK, LOOKS, WELCOME_DEADLINE, Crashes
 from .relay_session import OWN_ID, Session
-from .relay_streams import CHUNK, HIGH_WATER, READ, WRITE, Poller, Sink, output_sender, socket_sender
+from .relay_streams import CHUNK, HIGH_WATER, LITTLE, READ, WRITE, Poller, Sink, output_sender, socket_sender
 
 _GREETING, _AGREEING, _OPEN, _HOLDING, _AWAY = range(5)
 """Said hello; telling anew what was agreed; passing on; holding requests back; without a ToolScore, in no need."""
@@ -75,6 +75,7 @@ class Relay:
         self._deadline: float | None = None
         self._looks = 0
         self._poller = Poller()
+        self._reading = self._receiving = LITTLE
 
     def run(self) -> int:
         """Relay until one side ends.
@@ -150,11 +151,12 @@ class Relay:
 
     def _read(self) -> None:
         try:
-            chunk = os.read(0, CHUNK)
+            chunk = os.read(0, self._reading)
         except BlockingIOError:
             return
         except OSError:
             chunk = b""  # closed on us, or a terminal that is gone: an end like any other
+        self._reading = CHUNK if len(chunk) >= LITTLE else LITTLE
         parts = self._from_client.feed(chunk) if chunk else self._from_client.rest()
         self._in.corked = len(parts) > 1
         for part, frame in parts:
@@ -284,11 +286,12 @@ class Relay:
     def _receive(self, line: socket.socket) -> bool:
         """Take what ToolScore says; tell whether to go on."""
         try:
-            chunk = line.recv(CHUNK)
+            chunk = line.recv(self._receiving)
         except OSError:
             chunk = b""
         if not chunk:
             return self._ended()
+        self._receiving = CHUNK if len(chunk) >= LITTLE else LITTLE
         if self._half_closed:
             self._deadline = time.monotonic() + DRAIN
         passed = []

@@ -14,7 +14,7 @@ us gone; a ToolScore that hangs must not leave relays behind."""
 WELCOME_DEADLINE = 30.0
 """Seconds ToolScore may take to welcome us, and to take in what is told anew."""
 
-CRASHES, CRASH_WINDOW = 5, 30.0
+CRASHES, CRASH_WINDOW = 5, 60.0
 """So many crashes within so many seconds, and no further ToolScore is started."""
 
 BACK_OFF = (0.0, 0.2, 0.5, 1.0)

@@ -15,6 +15,10 @@ from itertools import islice
 CHUNK = 1 << 18
 """Bytes moved at once, at the most. Large enough that one image is a few turns, not hundreds."""
 
+LITTLE = 1 << 16
+"""Bytes asked for at once while no more than that comes: for a larger buffer the allocator goes to the system and
+back each time, which costs more than all else that is done to a message."""
+
 HIGH_WATER = 1 << 20
 """Bytes that may wait for one side before the other is not read any more."""
 

@@ -57,6 +57,7 @@ class Reloader:
         self._tasks: set[asyncio.Task[None]] = set()
         self._seen: _Stamp | str = "nothing yet"
         self._told: tuple[str, ...] = ()
+        self._hung_up = False
 
     def begin(self) -> None:
         """Bring the servers in line with the file that ToolScore was started with, and watch it from now on."""
@@ -64,8 +65,16 @@ class Reloader:
 
     def hang_up(self) -> None:
         """Do what SIGHUP asks for: read the file again, without waiting for the next look at it."""
+        if self._hung_up:
+            return  # the reading that has not begun yet will see what this one would
+        self._hung_up = True
         logger.info("reading the configuration again, as asked for by SIGHUP")
-        self._spawn(self._guarded(self.reload()))
+        self._spawn(self._guarded(self._reload_hung_up()))
+
+    async def _reload_hung_up(self) -> None:
+        async with self._alone:
+            self._hung_up = False
+            await self._reload(check=False)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -87,14 +96,17 @@ class Reloader:
             check: Only tell what would change.
         """
         async with self._alone:
-            stamp = _stamp(self._loaded.config_file)
-            loaded = await self._load()
-            if isinstance(loaded, SettingsError):
-                return self._invalid(loaded, check=check)
-            if check:
-                return await self._checked(loaded)
-            self._seen = stamp
-            return await self._done(loaded)
+            return await self._reload(check=check)
+
+    async def _reload(self, *, check: bool) -> m.ReloadResult:
+        stamp = _stamp(self._loaded.config_file)
+        loaded = await self._load()
+        if isinstance(loaded, SettingsError):
+            return self._invalid(loaded, check=check)
+        if check:
+            return await self._checked(loaded)
+        self._seen = stamp
+        return await self._done(loaded)
 
     async def _load(self) -> Loaded | SettingsError:
         assert self._loaded.again is not None

@@ -10,6 +10,7 @@ import sqlite3
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,9 @@ from .home import Home, HomeLock, current_owner
 from .relocate import relocate
 
 _DAMAGED = "Nothing was changed. Use another backup."
+
+_LARGEST_MANIFEST = 1 << 28
+"""Bytes; it is read as a whole, and a home of a million files needs less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ def restore(archive: Path, home: Home, *, force: bool = False) -> Restored:
         aside = _put(made, home, beside, force=force)
     except OSError as error:
         raise BackupError(
-            f"The backup cannot be restored to {home.path}: {error}. Nothing was changed."
+            f"The backup cannot be restored to {home.path}: {error}. Nothing was changed. See to that, or use "
+            "another backup, or another home with --home."
         ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -119,12 +124,14 @@ def _extracted(archive: Path, folder: Path) -> Backup:
                 source = tar.extractfile(member)
                 assert source is not None
                 if member.name == MANIFEST:
+                    if member.size > _LARGEST_MANIFEST:
+                        raise ValueError(f"its {MANIFEST} is too large")
                     manifest = json.loads(source.read())
                     continue
                 digests[member.name] = _written(source, folder / member.name, member)
     except FileNotFoundError:
         raise BackupError(f"There is no file {archive}.") from None
-    except (tarfile.TarError, EOFError, zlib.error, ValueError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, ValueError, RecursionError) as error:
         raise BackupError(f"{archive} is no backup, or damaged: {error}. {_DAMAGED}") from error
     backup = _understood(archive, manifest)
     wrong = [name for name, digest in backup.files.items() if digests.get(name) != digest]
@@ -178,16 +185,28 @@ def _understood(archive: Path, manifest: Any) -> Backup:
     try:
         backup = Backup(**{name: manifest[name] for name in Backup.__dataclass_fields__})
         for held in (backup.files, backup.links):
-            if not all(isinstance(one, str) for pair in held.items() for one in pair):
-                raise TypeError("not texts")
+            _expect_texts(one for pair in held.items() for one in pair)
+        for listed in (backup.servers, backup.without_secrets, backup.folders, backup.remarks):
+            if not isinstance(listed, list):
+                raise TypeError("no list")
+            _expect_texts(listed)
+        _expect_texts((backup.home, backup.made, backup.version))
         if len(PurePosixPath(backup.home).parts) < 2 or not PurePosixPath(backup.home).is_absolute():
             raise ValueError("no path of a home")
         inside = [*backup.links, *backup.folders]
-        if not all(isinstance(name, str) and _fine(name) and name not in TOP for name in inside):
+        if not all(_fine(name) and name not in TOP for name in inside):
             raise ValueError("a name leads out")
+        # What lies below a link would be written through it, to wherever it leads.
+        if any(str(above) in backup.links for name in inside for above in PurePosixPath(name).parents):
+            raise ValueError("something lies below a link")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BackupError(f"{archive} is damaged: its {MANIFEST} cannot be understood. {_DAMAGED}") from error
     return backup
+
+
+def _expect_texts(values: Iterable[object]) -> None:
+    if not all(isinstance(value, str) and "\0" not in value for value in values):
+        raise TypeError("not texts")
 
 
 def _check_store(path: Path) -> None:

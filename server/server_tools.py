@@ -117,7 +117,15 @@ class ServerTools:
                     groups=list(row.installation.keeping.groups),
                 )
             )
-        return m.ListServersResult(servers=listed)
+        library = self._servers.library
+        absent = sorted((library.held.keys() | library.missing.keys()) - library.servers.keys())
+        missing = [
+            m.ManagedServer(name=name, state="INSTALLING", reason=None)
+            if name in library.held
+            else m.ManagedServer(name=name, state="FAILED", reason=library.missing[name])
+            for name in absent
+        ]
+        return m.ListServersResult(servers=listed, missing=missing)
 
     async def _manage_server(self, args: m.ManageServerArguments, call: Call) -> m.ManageServerResult:
         managed = await manage(self._servers, args.name, args.action, call.caller, force=args.force)

@@ -142,7 +142,8 @@ def read(table: Any, file: Path) -> Declarations:
             reading.problem("", "must be a table", 'Write command = "PROGRAM", or url, or source in it.')
         elif reason := valid_server_name(name):
             plain = re.sub(r"_{2,}", "_", re.sub(r"[^A-Za-z0-9_-]+", "-", name)).strip("-_")[:32]
-            offer = f' Call it "{plain}", or the like.' if plain else ""
+            fits = plain and not valid_server_name(plain)
+            offer = f' Call it "{plain}", or the like.' if fits else " Give it another name."
             reading.problem("", f"is no name for a server. {reason}", offer.strip())
         elif (server := reading.server(entry)) is not None:
             found.servers[name] = server

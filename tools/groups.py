@@ -112,7 +112,10 @@ def resolve_names(what: str, keepings: Mapping[str, Keeping]) -> list[str]:
         groups = sorted({f"{GROUP}{group}" for keeping in keepings.values() for group in keeping.groups})
         hint = f"There are: {', '.join(groups)}."
         if not groups:
-            hint = "No server is in a group yet: configure_server(name=…, settings={'groups': […]}) puts one into it."
+            hint = (
+                "No server is in a group yet: configure_server(name=…, settings={'groups': […]}), or at the command "
+                "line `toolscore configure NAME groups=…`, puts one into it."
+            )
         raise RefusalError(Outcome.UNKNOWN_SERVER, f"There is no group '{what}'. {hint}")
     if what in keepings:
         return [what]

@@ -34,8 +34,16 @@ def used_by(servers: Servers, names: Collection[str], caller: Caller, *, removin
             unit = units.get(other)
             if other not in names and (removing or (unit is not None and unit.running)):
                 users.append(f"server '{other}' needs '{name}'")
+        if held := servers.supervisor.holders(name) - {caller.client}:
+            isolation = units[name].kept.isolation
+            one = "lease" if isolation == "per-lease" else "other client"
+            users.append(
+                f"{len(held)} {one}{'' if len(held) == 1 else 's'} with a process of '{name}' to itself"
+            )
+        if any(unit.undone.any() for unit in servers.supervisor.all_of(name)):
+            users.append(f"'{name}' is at work on a task")
         calls: Counter[str] = Counter()
-        for unit in [*filter(None, [units.get(name)]), *servers.supervisor.instances_now(name)]:
+        for unit in servers.supervisor.all_of(name):
             calls.update(_others(unit, caller))
         for client, count in sorted(calls.items()):
             users.append(f"{count} call{'' if count == 1 else 's'} of {client} under way on '{name}'")

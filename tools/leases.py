@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 
 from ..runners.instances import AllTakenError
+from ..runners.session import ChildSession
 from ..runners.supervisor import NotReadyError, Supervisor, Unit
 from .caller import CALL, Caller
 from .outcome import Outcome, RefusalError
@@ -33,6 +34,7 @@ class Lease:
         ttl: Seconds it lasts.
         ends: When it ends, in seconds since 1970.
         unit: The instance.
+        session: The session with the process it was given; another one knows nothing of the episode.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Lease:
     ttl: float
     ends: float
     unit: Unit
+    session: ChildSession
     timer: asyncio.TimerHandle | None = None
 
 
@@ -102,14 +105,14 @@ class Leases:
         except NotReadyError as exc:
             raise RefusalError(Outcome.UNAVAILABLE, f"{exc.message[0].upper()}{exc.message[1:]}.") from exc
         try:
-            await leased.ready()
+            session = await leased.ready()
         except BaseException as exc:
             instances.let_go(identity)
             if isinstance(exc, NotReadyError):
                 raise RefusalError(Outcome.FAILED_TO_START, exc.message, retryAfter=exc.retry_after) from exc
             raise
         ttl = min(ttl or leased.kept.lease_ttl, LONGEST)
-        lease = Lease(identity, server, caller, ttl, 0.0, leased)
+        lease = Lease(identity, server, caller, ttl, 0.0, leased, session)
         self._leases[identity] = lease
         self._wind(lease)
         return lease
@@ -184,6 +187,13 @@ class Leases:
                 Outcome.REFUSED,
                 f"The instance of this lease was ended, and what it held is lost: server '{lease.server}' was "
                 "stopped or restarted, or its place was needed after it had failed. Acquire another one.",
+            )
+        if lease.unit.session is not lease.session or lease.session.closed.is_set():
+            why = f" ({lease.unit.last_exit[1].splitlines()[0]})" if lease.unit.last_exit is not None else ""
+            self._end(lease)
+            raise RefusalError(
+                Outcome.REFUSED,
+                f"The process of this lease ended by itself{why}, and what it held is lost. Acquire another one.",
             )
         return lease.unit
 

@@ -93,6 +93,8 @@ class Library:
         """Called after each change that callers can notice."""
         self.held: dict[str, float] = {}
         """Names of servers that are being installed or removed, and since when (seconds since 1970)."""
+        self.missing: dict[str, str] = {}
+        """Names of servers that the configuration file declares and that could not be installed, and why."""
 
     async def load(self) -> None:
         """Read everything from the store."""

@@ -161,7 +161,7 @@ class Reconciler:
         self._servers = servers
         self._secrets = servers.secrets
         self._tasks: dict[str, tuple[Declared, asyncio.Task[None]]] = {}
-        self.failures: dict[str, str] = {}
+        self.failures = servers.library.missing
         """Why servers that are declared could not be installed, by name; each is tried again after a while."""
 
     async def plan(self, declared: Mapping[str, Declared]) -> Plan:

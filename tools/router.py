@@ -69,6 +69,12 @@ class Router:
                 Outcome.INSTALLING,
                 f"Server '{server}' is being installed or removed right now; try again shortly.",
             )
+        if server in self._library.missing and server not in self._library.servers:
+            raise RefusalError(
+                Outcome.INSTALL_FAILED,
+                f"Server '{server}' is declared in the configuration file, but could not be installed: "
+                f"{self._library.missing[server]}",
+            )
         nearest = self._library.nearest(name)
         if nearest:
             hint = "Did you mean " + " or ".join(f"'{near}'" for near in nearest) + "?"

@@ -283,6 +283,12 @@ class Servers:
             RefusalError: `unknown_server`, with the names there are.
         """
         row = self.library.servers.get(name)
+        if row is None and name in self.library.missing:
+            raise RefusalError(
+                Outcome.UNKNOWN_SERVER,
+                f"Server '{name}' is declared in the configuration file, but could not be installed; "
+                f"server_state(name='{name}') says why.",
+            )
         if row is None:
             raise unknown(name, self.library.servers)
         return row

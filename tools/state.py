@@ -114,6 +114,8 @@ async def state_of(servers: Servers, name: str) -> ServerState:
     row, unit = servers.library.servers.get(name), servers.supervisor.units.get(name)
     if began is not None and (row is None or unit is None):
         return _on_its_way(name, began)
+    if row is None and name in servers.library.missing:
+        return _not_installed(name, servers.library.missing[name])
     row = servers.row(name)
     if unit is None:
         return _on_its_way(name, time.time())  # it is being removed this very moment
@@ -166,6 +168,22 @@ def _on_its_way(name: str, began: float) -> ServerState:
         since=_iso(began),
         seconds=round(max(0.0, time.time() - began), 3),
         next="Wait until that is done: list_servers shows it then, unless it failed or was removed.",
+    )
+
+
+def _not_installed(name: str, reason: str) -> ServerState:
+    """Describe a server that is declared and could not be installed."""
+    return ServerState(
+        name=name,
+        state=str(State.FAILED),
+        doing="The configuration file declares it, but it could not be installed.",
+        since=_iso(time.time()),
+        seconds=0.0,
+        next=(
+            "Correct it in the configuration file, which is read again when it changes. What may pass is tried again "
+            "by itself; server_logs(name='toolscore') says when."
+        ),
+        reason=reason,
     )
 
 

@@ -110,7 +110,7 @@ def _open_stderr() -> None:
         if null != 2:
             os.dup2(null, 2)
             os.close(null)
-        sys.stderr = open(2, "w", encoding="utf-8", errors="replace")  # noqa: SIM115, PTH123 - for good
+        sys.stderr = open(2, "w", encoding="utf-8", errors="replace")  # noqa: SIM115 - for good
 
 
 def _end_as_on_ctrl_c() -> None:

@@ -24,6 +24,7 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
     if name is not None:
         return await _one(name, settings, out)
     servers: list[dict[str, Any]] | None = []
+    missing: list[dict[str, Any]] = []
     clients: list[dict[str, Any]] = []
     if owner is not None and owner.mode == "command":
         servers = None  # the one that could be asked is busy with something else
@@ -31,7 +32,8 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
         # Only then: looking must not make a home.
         async with open_backend(settings, out.remark) as backend:
             try:
-                servers = structured(await backend.call("list_servers", {}, silent))["servers"]
+                listed = structured(await backend.call("list_servers", {}, silent))
+                servers, missing = listed["servers"], listed.get("missing", [])
                 clients = await backend.clients()
             except ToolFailedError as failure:
                 out.error(str(failure))
@@ -39,7 +41,13 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
     serving = owner is not None and owner.mode != "command"
     if out.json_wanted:
         told = asdict(owner) if owner is not None else None
-        found = {"running": serving, "owner": told, "clients": clients, "servers": servers}
+        found = {
+            "running": serving,
+            "owner": told,
+            "clients": clients,
+            "servers": servers,
+            "missing": missing,
+        }
         out.document({"home": str(home.path), **found})
         return 0
     if owner is None:
@@ -55,9 +63,15 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
         out.line(f"client: {_described(client)}")
     if servers:
         show_servers(servers, out)
-    elif servers is not None:
+    elif servers is not None and not missing:
         out.line("no servers: `toolscore install SOURCE` adds one")
+    for one in missing:
+        out.line(f"not installed yet: {one['name']} ({one['state'].lower()}){_headline(one['reason'])}")
     return 0
+
+
+def _headline(reason: str | None) -> str:
+    return f": {reason.strip().partition(chr(10))[0]}" if reason else ""
 
 
 def _described(client: dict[str, Any]) -> str:

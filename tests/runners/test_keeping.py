@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers import FAULTY, PATIENT, call, faulty, installation, supervising, until
+from helpers import FAULTY, PATIENT, call, faulty, installation, runner_at, supervising, until
 from toolscore.runners.instances import AllTakenError
 from toolscore.runners.keeping import Keeping, Kept
-from toolscore.runners.lifecycle import State
+from toolscore.runners.lifecycle import RestartPolicy, State
 from toolscore.runners.spec import Installation, ServerSpec
 from toolscore.runners.supervisor import NotReadyError, Unit
 
@@ -76,7 +76,7 @@ async def test_one_whose_need_fails_says_so_and_starts_once_that_is_mended(tmp_p
         base = supervisor.add(installation(ServerSpec(command=sys.executable, args=("-c", script)), "base"))
         unit = supervisor.add(kept(depends_on=("base",)))
         with pytest.raises(
-            NotReadyError, match="(?s)it needs another server, and server 'base' is BACKOFF.*no database"
+            NotReadyError, match=r"(?s)it needs another server, and server 'base' is BACKOFF.*no database"
         ):
             await unit.ready()
         flag.touch()
@@ -169,7 +169,7 @@ async def test_a_hung_start_does_not_keep_others_from_starting(tmp_path: Path) -
     async with supervising(tmp_path, start_concurrency=1, start_timeout=30.0) as supervisor:
         hung = supervisor.add(faulty("hang-handshake", name="hung"))
         hung.start()
-        await until(lambda: hung._shared.slots.locked())
+        await until(hung._shared.slots.locked)
         began = time.monotonic()
         await supervisor.add(faulty()).ready()
         alone = time.monotonic()
@@ -261,3 +261,53 @@ async def test_a_download_that_never_ends_is_given_up_with_that_reason(tmp_path:
         unit = supervisor.add(launcher(tmp_path, 60))
         with pytest.raises(NotReadyError, match=r"its download did not end within 0\.5 s"):
             await unit.ready()
+
+
+async def test_an_instance_that_was_given_up_for_want_of_another_server_is_started_when_that_is_ready(
+    tmp_path: Path,
+) -> None:
+    missing = installation(ServerSpec(command=str(tmp_path / "program")), "db")
+    async with supervising(tmp_path, policy=RestartPolicy(limit=0)) as supervisor:
+        database = supervisor.add(missing)
+        supervisor.add(kept(isolation="per-client", depends_on=("db",)))
+        unit = supervisor.instances("faulty").take(1)
+        with pytest.raises(NotReadyError, match="it needs another server"):
+            await unit.ready()
+        assert unit.life.state is State.FAILED
+        database.installation = faulty(name="db")
+        database.start()
+        await until(lambda: unit.life.state is State.READY)
+
+
+async def test_a_server_at_work_on_a_task_is_not_idle(tmp_path: Path) -> None:
+    async with supervising(tmp_path) as supervisor:
+        unit = supervisor.add(kept(idle_timeout=0.1))
+        await unit.ready()
+        unit.undone.take({"task": {"taskId": "1", "status": "working", "ttl": None}})
+        unit.last_used = time.monotonic() - 60
+        unit.configure(unit.installation)  # wakes its owner, which looks again
+        await pid_of(unit)
+        assert unit.life.state is State.READY
+        unit.undone.take({"taskId": "1", "status": "completed"})
+        await until(lambda: unit.life.state is State.STOPPED)
+
+
+async def test_a_failure_in_the_middle_of_a_stop_leaves_a_server_that_can_be_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = runner_at(tmp_path)
+    async with supervising(tmp_path, runner) as supervisor:
+        unit = supervisor.add(faulty())
+        await unit.ready()
+        stop, failures = runner.stop_server, iter([OSError("no more descriptors")])
+
+        async def failing(server_id: str, grace: float | None = None) -> bool:
+            if (failure := next(failures, None)) is not None:
+                raise failure
+            return await stop(server_id, grace)
+
+        runner.stop_server = failing  # type: ignore[method-assign]
+        unit.stop()
+        await asyncio.wait_for(unit.stopped(), 10)
+        await asyncio.wait_for(unit.ready(), 10)
+        assert "no more descriptors" in caplog.text

@@ -214,6 +214,19 @@ async def test_who_waits_for_a_stop_is_not_held_up_by_who_starts_it_again(tmp_pa
         assert gone(before)
 
 
+async def test_who_waits_for_a_stop_that_is_taken_back_does_not_wait_for_ever(tmp_path: Path) -> None:
+    async with supervising(tmp_path) as supervisor:
+        unit = supervisor.add(faulty())
+        unit.start()
+        for _ in range(2):  # in the middle of its start, and after it
+            await asyncio.sleep(0.01)
+            unit.stop()
+            stopped = asyncio.ensure_future(unit.stopped())
+            unit.start()
+            await asyncio.wait_for(stopped, 5)
+            await asyncio.wait_for(unit.ready(), 10)
+
+
 async def test_a_restart_while_busy_ends_the_calls_and_brings_it_back(tmp_path: Path) -> None:
     async with supervising(tmp_path) as supervisor:
         unit = supervisor.add(faulty())
@@ -236,6 +249,14 @@ async def test_a_server_over_its_memory_limit_is_ended_with_that_reason(tmp_path
             await call(session, "eat", mib=200)
         await until(lambda: unit.life.state is State.BACKOFF)
         assert "over its limit of 150 MiB (max_memory)" in (unit.life.reason or "")
+
+
+async def test_the_memory_limit_holds_from_the_first_moment(tmp_path: Path) -> None:
+    greedy = ("-c", "import time; eaten = b'x' * (200 << 20); time.sleep(60)")
+    async with supervising(tmp_path, policy=PATIENT, max_memory=100, start_timeout=20.0) as supervisor:
+        unit = supervisor.add(installation(ServerSpec(command=sys.executable, args=greedy)))
+        with pytest.raises(NotReadyError, match=r"over its limit of 100 MiB \(max_memory\)"):
+            await asyncio.wait_for(unit.ready(), 10)
 
 
 async def test_a_changed_tool_list_is_fetched_and_told(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -282,6 +283,65 @@ def test_no_link_leads_out_of_its_servers_folder(home: Home, tmp_path: Path, pla
     with pytest.raises(BackupError, match=r"outside of its folder|cannot be understood"):
         restore(rewritten(tmp_path / "b.tar.gz", linked), Home.at(tmp_path / "other"))
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"servers/small/a/b/c/up": "../../..", "servers/small/out": "a/b/c/up/../.."},
+        {"servers/small/out": "src/../../.."},
+        {"servers/small/venv/bin/python": "OUTSIDE", "servers/small/venv/bin/python/evil": "server.py"},
+        {"servers/small/up": ".", "servers/small/up/evil": "src"},
+    ],
+)
+def test_links_do_not_lead_out_together(home: Home, tmp_path: Path, links: dict[str, str]) -> None:
+    back_up(home, tmp_path / "b.tar.gz")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    held = {place: str(outside) if target == "OUTSIDE" else target for place, target in links.items()}
+    with pytest.raises(BackupError, match=r"outside of its folder|cannot be understood"):
+        restore(_told(tmp_path / "b.tar.gz", {"links": held}), Home.at(tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
+    assert not list(outside.iterdir())
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"links": {"servers/small/l": "a\0b"}},
+        {"without_secrets": 7},
+        {"servers": [1]},
+        {"made": None},
+        {"home": "/x\0y"},
+    ],
+)
+def test_a_manifest_of_other_kinds_of_values_changes_nothing(
+    home: Home, tmp_path: Path, told: dict[str, Any]
+) -> None:
+    back_up(home, tmp_path / "b.tar.gz")
+    with pytest.raises(BackupError, match="cannot be understood"):
+        restore(_told(tmp_path / "b.tar.gz", told), Home.at(tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_manifest_nested_without_end_is_told_as_damaged(home: Home, tmp_path: Path) -> None:
+    back_up(home, tmp_path / "b.tar.gz")
+    deep = rewritten(
+        tmp_path / "b.tar.gz", lambda name, data: (name, b"[" * 200_000 if name == MANIFEST else data)
+    )
+    with pytest.raises(BackupError, match="is no backup, or damaged"):
+        restore(deep, Home.at(tmp_path / "other"))
+
+
+def _told(archive: Path, told: dict[str, Any]) -> Path:
+    """Have a backup's manifest say something else."""
+    return rewritten(
+        archive,
+        lambda name, data: (
+            name,
+            json.dumps(json.loads(data) | told).encode() if name == MANIFEST else data,
+        ),
+    )
 
 
 def test_a_tar_with_links_and_devices_is_no_backup(tmp_path: Path) -> None:

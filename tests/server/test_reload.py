@@ -19,7 +19,7 @@ from mcp.client.client import Client
 
 from cli_shell import SERVER, shell_in
 from toolscore.server.home import Home, current_owner
-from toolscore_client import FAULTY, call, connected, execute, register_faulty, text
+from toolscore_client import FAULTY, call, connected, execute, outcome, register_faulty, text
 
 LONG = 40.0
 
@@ -273,6 +273,24 @@ async def test_sighup_and_the_command_reload_at_once(home: Path, file: File, tmp
         assert set(await servers(client)) == {"b"}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+async def test_a_storm_of_sighup_is_read_once_or_a_few_times(home: Path, file: File) -> None:
+    file.write({"a": entry()})
+    async with running(home) as client:
+        await until(client, ready("a"))
+        owner = current_owner(Home.at(home))
+        assert owner is not None
+        # Reading this takes long enough for many of them to come meanwhile.
+        file.write({"a": entry(), **{f"n{number}": entry(disabled=True) for number in range(50)}})
+        for _ in range(300):
+            os.kill(owner.pid, signal.SIGHUP)
+            await anyio.sleep(0)
+        await until(client, lambda found: len(found) == 51)
+        assert (await reload(client))["valid"]
+    read = (home.parent / "stderr.log").read_text().count("as asked for by SIGHUP")
+    assert 1 <= read < 150
+
+
 async def test_clients_hear_of_it(home: Path, file: File) -> None:
     file.write({"a": entry()})
     async with running(home) as client:
@@ -311,7 +329,9 @@ async def test_a_server_is_installed_as_the_file_says_and_only_anew_when_its_sou
         assert not (home / "servers" / "small").exists()
 
 
-async def test_what_cannot_be_installed_is_told_and_holds_nothing_else_up(home: Path, file: File) -> None:
+async def test_what_cannot_be_installed_is_told_and_holds_nothing_else_up(
+    home: Path, file: File, tmp_path: Path
+) -> None:
     file.write({"missing": {"source": "./no-such-folder"}, "quick": entry()})
     async with running(home) as client:
         await until(client, ready("quick"))
@@ -321,7 +341,20 @@ async def test_what_cannot_be_installed_is_told_and_holds_nothing_else_up(home: 
             await anyio.sleep(0.02)
         assert failed[0]["name"] == "missing"
         assert "no-such-folder does not exist" in failed[0]["reason"]
-        assert "missing" not in await servers(client)
+        listed = await call(client, "list_servers")
+        assert {server["name"] for server in listed["servers"]} == {"quick"}
+        assert [server["name"] for server in listed["missing"]] == ["missing"]
+        status = await anyio.to_thread.run_sync(shell_in(tmp_path), "status")
+        assert "not installed yet: missing (failed): " in status.stdout
+        told = await execute(client, "toolscore__server_state", name="missing")
+        assert told.structured_content is not None
+        assert (told.structured_content["state"], "no-such-folder" in told.structured_content["reason"]) == (
+            "FAILED",
+            True,
+        )
+        refused = await execute(client, "missing__tool")
+        assert outcome(refused) == "install_failed"
+        assert "no-such-folder does not exist" in text(refused)
         file.write({"quick": entry(), "missing": entry()})
         assert (await reload(client))["added"] == ["missing"]
         await until(client, ready("missing"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 import time
@@ -125,6 +127,16 @@ def test_a_question_of_a_toolscore_that_crashed_is_cancelled_and_a_late_answer_i
     assert "late" not in str(client.answer(second))
 
 
+def test_one_that_is_killed_while_it_starts_is_started_once_more(shared: Sharing) -> None:
+    client = shared.launch()
+    identity = client.ask(
+        "initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "x", "version": "1"}
+    )
+    until(lambda: owners_of(shared.home))
+    os.kill(owners_of(shared.home)[0], signal.SIGKILL)
+    assert client.answer(identity)["result"]["serverInfo"]["name"] == "toolscore"
+
+
 def test_after_crashes_in_a_row_a_relay_gives_up_and_says_so(shared: Sharing) -> None:
     client = shared.client()
     pid = 0
@@ -224,7 +236,7 @@ def test_an_older_relay_joins_a_newer_toolscore(shared: Sharing) -> None:
     shared.client(TOOLSCORE_TEST_VERSION="2.0")
     pid = shared.pid()
     old = shared.client(TOOLSCORE_TEST_VERSION="1.0")
-    assert old.call("list_servers")["structuredContent"] == {"servers": []}
+    assert old.call("list_servers")["structuredContent"]["servers"] == []
     assert shared.pid() == pid
 
 
@@ -245,7 +257,7 @@ def test_one_that_belongs_to_a_client_is_not_replaced(shared: Sharing) -> None:
     alone.initialize()
     pid = shared.pid()
     new = shared.client(TOOLSCORE_TEST_VERSION="2.0")
-    assert new.call("list_servers")["structuredContent"] == {"servers": []}
+    assert new.call("list_servers")["structuredContent"]["servers"] == []
     assert shared.pid() == pid
     assert alone.process.poll() is None
 

@@ -109,6 +109,11 @@ def test_what_is_wrong_is_told_with_its_place_and_the_fix(entry: dict[str, Any],
     assert said in problem
 
 
+def test_a_name_that_is_taken_by_toolscore_itself_is_not_offered_again() -> None:
+    (problem,) = read({"toolscore": {"command": "x"}}, FILE).problems
+    assert problem.endswith("Give it another name.")
+
+
 def test_all_problems_are_told_at_once_and_no_value_is_among_them() -> None:
     secret = "sk-very-secret"
     found = read(

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from helpers import faulty, runner_at, supervising, until
 from toolscore.runners.keeping import Keeping
 from toolscore.runners.lifecycle import RestartPolicy, State
+from toolscore.runners.supervisor import NotReadyError
 from toolscore.tools.caller import CALL, OWNER, Caller
 from toolscore.tools.configure import configure
 from toolscore.tools.groups import (
@@ -379,3 +380,17 @@ async def test_the_state_of_one_under_installation_says_since_when(tmp_path: Pat
         assert (state.state, state.seconds < 10) == ("INSTALLING", True)
         with pytest.raises(RefusalError):
             await state_of(made.servers, "new")
+
+
+async def test_a_start_by_hand_also_starts_the_instances_of_clients_that_were_given_up(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, {"own": Keeping(isolation="per-client")}) as made:
+        unit = made.servers.supervisor.instances("own").take(1)
+        broken, sound = faulty("exit-on-start", name="own"), unit.installation
+        unit.installation = sound.model_copy(update={"spec": broken.spec})
+        with pytest.raises(NotReadyError):
+            await unit.ready()
+        unit.installation = sound
+        await made.manage("own", "start")
+        await asyncio.wait_for(unit.ready(), 10)

@@ -201,11 +201,11 @@ async def test_a_turn_that_somebody_else_took_does_not_send_its_waiter_to_the_en
     async with supervising(tmp_path) as supervisor:
         supervisor.add(leased(max_instances=1))
         instances = supervisor.instances("faulty")
-        instances.take("first")
+        await instances.take("first").ready()
         order: list[str] = []
 
         async def wait(who: str) -> None:
-            await instances.take_within(who, 30)
+            await (await instances.take_within(who, 30)).ready()
             order.append(who)
 
         waiting = [asyncio.ensure_future(wait(who)) for who in ("second", "third")]
@@ -243,3 +243,17 @@ async def test_a_disabled_server_is_not_leased(tmp_path: Path) -> None:
         supervisor.add(leased()).enabled = False
         with pytest.raises(RefusalError, match="is disabled"):
             await Leases(supervisor).acquire("faulty", ME)
+
+
+async def test_a_lease_whose_process_died_says_that_its_state_is_lost(tmp_path: Path) -> None:
+    async with supervising(tmp_path) as supervisor:
+        supervisor.add(leased())
+        leases = Leases(supervisor)
+        lease = await leases.acquire("faulty", ME)
+        pid = int(await call(await lease.unit.ready(), "pid"))
+        psutil.Process(pid).kill()
+        await until(lambda: lease.unit.life.restarts == 1)
+        with pytest.raises(RefusalError, match=r"ended by itself \(.*SIGKILL.*what it held is lost"):
+            leases.unit("faulty", ME, lease.id)
+        with pytest.raises(RefusalError, match="no such lease of yours"):
+            leases.unit("faulty", ME, lease.id)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from helpers import PATIENT, faulty, runner_at, supervising, until
+from toolscore.runners.breaker import BreakerPolicy, Circuit
 from toolscore.runners.lifecycle import RestartPolicy, State
 from toolscore.runners.supervisor import Supervisor
 from toolscore.tools.caller import OWNER, Caller
@@ -311,6 +312,17 @@ async def test_a_server_that_answers_nothing_is_left_alone_with_a_reason_and_a_t
         await asyncio.sleep(refusal.details["retryAfter"])
         result = await here.call("add", a=1, b=1)  # the trial, which closes the circuit again
         assert "isError" not in result
+        assert "isError" not in await here.call("add", a=1, b=1)
+
+
+async def test_a_server_that_gives_a_sign_of_life_is_tried_again_at_once(tmp_path: Path) -> None:
+    async with house(tmp_path, timeout=0.05) as here:
+        breaker = here.supervisor.units["faulty"].breaker
+        breaker.policy = BreakerPolicy(first_delay=60)
+        for _ in range(breaker.policy.limit):
+            await here.refused("sleep", seconds=5)
+        assert breaker.circuit is Circuit.OPEN
+        await until(lambda: breaker.circuit is Circuit.HALF_OPEN)  # it answered a ping
         assert "isError" not in await here.call("add", a=1, b=1)
 
 
