@@ -42,7 +42,8 @@ def run(argv: list[str]) -> int:
         # the interpreter would complain about it while it ends.
         with suppress(OSError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())
+            if sys.stdout is not None:
+                os.dup2(nowhere, sys.stdout.fileno())
             os.close(nowhere)
         return 0
     return status

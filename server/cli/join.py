@@ -42,6 +42,7 @@ def join(options: Namespace) -> int | None:
     environ = {name: value for name, value in os.environ.items() if value.strip()}
     problems: list[str] = []
     path, _origin = settings_home.resolve(options.home, environ, problems)
+    hello: Hello | None = None
     try:
         hello = Hello.of(options.set, environ)
     except HelloError as error:
@@ -54,7 +55,7 @@ def join(options: Namespace) -> int | None:
             problems.append(
                 f"config = {config}: the working directory is not there any more. Write the path in full."
             )
-    if problems:
+    if problems or hello is None:
         return _told(problems)
     if not options.quiet:
         _remark(options, environ)
