@@ -254,3 +254,24 @@ async def test_toolscores_own_log_is_not_for_who_may_only_call(tmp_path: Path) -
             assert "error" in await line.request("resources/subscribe", uri="toolscore://logs/toolscore")
             everything = (await line.call("server_logs", name="*"))["structuredContent"]
             assert everything["servers"] == ["a"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to be handled")
+def test_following_ends_on_sigterm_also_where_a_script_has_it_in_the_background(tmp_path: Path) -> None:
+    shell = shell_in(tmp_path)
+    logs = shell.home / "logs"
+    logs.mkdir(parents=True)
+    (logs / "x.log").write_text("2026-01-01T00:00:00.000Z INFO here it is\n")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # is inherited, as from `toolscore logs -f x &`
+    try:
+        process = shell.popen("logs", "-f", "x")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        try:
+            assert process.stdout is not None
+            assert "here it is" in process.stdout.readline()
+            process.terminate()
+            assert process.wait(20) == 130
+        finally:
+            process.kill()
