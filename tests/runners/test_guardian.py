@@ -128,7 +128,9 @@ async def test_signals_are_as_they_are_for_any_program() -> None:
     async with guarding() as guard:
         said = await output(guard, "cat", "/proc/self/status")
     kept = dict(line.split(":\t") for line in said.splitlines() if line.startswith("Sig"))
-    assert (kept["SigBlk"], kept["SigIgn"], kept["SigCgt"]) == ("0" * 16, "0" * 16, "0" * 16)
+    # Signals 32 and 33 are the C library's own, and cannot be set by anybody: whoever ran this may have ignored them.
+    changed = {name: int(kept[name], 16) & ~(0b11 << 31) for name in ("SigBlk", "SigIgn", "SigCgt")}
+    assert changed == {"SigBlk": 0, "SigIgn": 0, "SigCgt": 0}
 
 
 async def test_limits_are_those_that_were_asked_for() -> None:

@@ -292,7 +292,7 @@ async def test_another_command_is_waited_for_with_a_remark(settings: Settings) -
 
         async with open_backend(settings, remark) as backend:
             result = await backend.call("list_servers", {}, silent)
-    assert result["structuredContent"] == {"servers": []}
+    assert result["structuredContent"] == {"servers": [], "missing": []}
     assert len(remarks) == 1
     assert f"process {holder.pid}" in remarks[0]
 

@@ -363,7 +363,7 @@ async def test_the_own_tools_are_in_the_library_too(home: Path) -> None:
         names = [*OWN_TOOLS, *UNLISTED]
         assert [tool["name"] for tool in listed["tools"]] == [f"toolscore__{name}" for name in names]
         result = await execute(client, "toolscore__list_servers")
-        assert result.structured_content == {"servers": []}
+        assert result.structured_content == {"servers": [], "missing": []}
         assert outcome(await execute(client, "toolscore__execute_tool")) == "invalid_arguments"
 
 
@@ -386,7 +386,7 @@ async def test_what_is_no_message_is_answered_and_does_not_end_the_session(home:
 
 async def test_requests_that_are_piped_in_are_all_answered(home: Path) -> None:
     replies = await raw(home, {"name": "list_servers", "arguments": {}}, close_early=True)
-    assert replies[0]["result"]["structuredContent"] == {"servers": []}
+    assert replies[0]["result"]["structuredContent"] == {"servers": [], "missing": []}
 
 
 async def test_a_command_is_served_beside_the_client(home: Path) -> None:
