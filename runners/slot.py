@@ -15,7 +15,10 @@ from types import TracebackType
 LOOK = 0.01
 """Seconds between two looks at what a starting server does."""
 
-IDLE_LOOKS = 3
+SOON = 0.004
+"""The same once it was seen waiting."""
+
+IDLE_LOOKS = 5
 """Looks in a row at which it did nothing, after which its slot is given to the next."""
 
 LONGEST = 10.0
@@ -70,7 +73,7 @@ class Slot:
         end = loop.time() + LONGEST
         idle, before = 0, -1
         while loop.time() < end and idle < IDLE_LOOKS and before < MOST_WORK * _TICKS:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(SOON if idle else LOOK)
             pid = self._pid()
             if pid is None or not _PROC:
                 continue
