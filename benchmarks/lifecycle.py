@@ -8,7 +8,6 @@ The exit status is 1 if a goal is not met.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -20,7 +19,7 @@ from booting import boot, stuck
 from cycles import cycles
 from peers import Bench
 from recovery import hang, kill
-from report import Report
+from report import Report, conclude, perform
 
 SCENARIOS = {each.__name__: each for each in (kill, hang, boot, stuck, cycles)}
 
@@ -50,20 +49,8 @@ def main() -> int:
         print("This machine is busy with something else; no time below is worth quoting.")
     with tempfile.TemporaryDirectory(prefix="toolscore-bench-", ignore_cleanup_errors=True) as folder:
         bench = Bench(Path(folder), quick=options.quick, peers=())
-        for name in options.only or SCENARIOS:
-            scenario = SCENARIOS[name]
-            print(f"\n{name}: {scenario.__doc__}", flush=True)
-            start = time.perf_counter()
-            scenario(bench, report)
-            print(f"{report.table(name)}\n  ({time.perf_counter() - start:.0f} s)", flush=True)
-    print("\ngoals")
-    for goal in report.goals:
-        print(f"  {goal}")
-    seconds = round(time.time() - began)
-    print(f"\n{seconds} s in all")
-    if options.json:
-        document = {"about": {**about, "seconds": seconds}, **report.document()}
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
+        perform(report, {name: SCENARIOS[name] for name in options.only or SCENARIOS}, bench)
+    conclude(report, about, began, options.json)
     return int(any(goal.met is False for goal in report.goals))
 
 

@@ -9,7 +9,6 @@ user's cache folder. README.md says what each scenario is.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import subprocess
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from crowd import clients
 from peers import PEERS, TOOLSCORE, Bench, version
-from report import Report
+from report import Report, conclude, perform
 from scenarios import large, latency, listing, memory, parallel, processor, sleeper
 
 SCENARIOS = {
@@ -59,20 +58,8 @@ def main() -> None:
             print("This machine is busy with something else; nothing below is worth quoting.")
         if options.quick:
             print("--quick: 500 samples and one run behind a p99; nothing below is worth quoting.")
-        for name in options.only or SCENARIOS:
-            scenario = SCENARIOS[name]
-            print(f"\n{name}: {scenario.__doc__}", flush=True)
-            start = time.perf_counter()
-            scenario(bench, report)
-            print(f"{report.table(name)}\n  ({time.perf_counter() - start:.0f} s)", flush=True)
-    print("\ngoals")
-    for goal in report.goals:
-        print(f"  {goal}")
-    seconds = round(time.time() - began)
-    print(f"\n{seconds} s in all")
-    if options.json:
-        document = {"about": {**about, "seconds": seconds}, **report.document()}
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
+        perform(report, {name: SCENARIOS[name] for name in options.only or SCENARIOS}, bench)
+    conclude(report, about, began, options.json)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -90,3 +94,37 @@ def figure(value: float) -> str:
     if abs(value) >= 100 or float(value).is_integer():
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def perform(report: Report, scenarios: Mapping[str, Callable[[Any, Report], None]], bench: Any) -> None:
+    """Run scenarios, and print the table of each as soon as it is there.
+
+    Args:
+        report: What collects the figures.
+        scenarios: The scenarios to run, by name; their docstrings say what they measure.
+        bench: What they run with.
+    """
+    for name, scenario in scenarios.items():
+        print(f"\n{name}: {scenario.__doc__}", flush=True)
+        start = time.perf_counter()
+        scenario(bench, report)
+        print(f"{report.table(name)}\n  ({time.perf_counter() - start:.0f} s)", flush=True)
+
+
+def conclude(report: Report, about: Mapping[str, Any], began: float, path: Path | None) -> None:
+    """Print the goals, and write all as JSON where that is asked for.
+
+    Args:
+        report: What collected the figures.
+        about: Of the machine and the run.
+        began: When it began, in seconds since 1970.
+        path: Where the JSON goes.
+    """
+    print("\ngoals")
+    for goal in report.goals:
+        print(f"  {goal}")
+    seconds = round(time.time() - began)
+    print(f"\n{seconds} s in all")
+    if path:
+        document = {"about": {**about, "seconds": seconds}, **report.document()}
+        path.write_text(json.dumps(document, indent=2) + "\n")

@@ -15,6 +15,7 @@ import time
 from contextlib import suppress
 from typing import Protocol
 
+from ..runners.environment import ALWAYS
 from .hello import DRAIN, GOODBYE, Hello, encoded, is_newer
 from .home import JOIN_PATIENCE, Home, Owner, StartLock, current_owner, prepare
 
@@ -27,28 +28,7 @@ DRAIN_DEADLINE = 45.0
 _TURN = 0.02
 """Seconds between two looks: nothing tells when another process begins to listen or gives up a lock."""
 
-_HANDED_ON = frozenset(
-    [
-        "PATH",
-        "HOME",
-        "USER",
-        "LOGNAME",
-        "SHELL",
-        "LANG",
-        "LANGUAGE",
-        "TZ",
-        "TMPDIR",
-        "TEMP",
-        "TMP",
-        "REQUESTS_CA_BUNDLE",
-        "CURL_CA_BUNDLE",
-        "NODE_EXTRA_CA_CERTS",
-        "NODE_OPTIONS",
-        "PYTHONHOME",
-        "PYTHONPATH",
-        "LD_LIBRARY_PATH",
-    ]
-)
+_HANDED_ON = (ALWAYS - {"TERM"}) | {"NODE_OPTIONS", "PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH"}
 _HANDED_ON_PREFIXES = ("LC_", "XDG_", "SSL_CERT_", "UV_", "PIP_", "PIPX_", "TOOLSCORE_TEST_")
 _HANDED_ON_ANY_CASE = ("NPM_CONFIG_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 

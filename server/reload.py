@@ -193,27 +193,39 @@ class Reloader:
         remarks = list(loaded.remarks)
         if plan.removed and not loaded.config_exists:
             remarks.append(f"there is no file {loaded.config_file} any more, so that it declares nothing")
-        return m.ReloadResult(
-            file=str(loaded.config_file),
-            valid=True,
-            done=False,
-            added=[entry.name for entry in plan.added],
-            changed=[m.ChangedServer(name=entry.name, what=list(what)) for entry, what in plan.changed],
-            removed=list(plan.removed),
-            refused=[m.RefusedServer(name=name, reason=reason) for name, reason in plan.refused],
-            failed=[
-                m.RefusedServer(name=name, reason=reason)
-                for name, reason in sorted(self._reconciler.failures.items())
-            ],
-            settings=[
-                *(_setting(change, "now") for change in applied.applied),
-                *(_setting(change, "next start") for change in applied.deferred),
-            ],
-            remarks=remarks,
-        )
+        result = outlined(loaded, plan)
+        result.failed = [
+            m.RefusedServer(name=name, reason=reason)
+            for name, reason in sorted(self._reconciler.failures.items())
+        ]
+        result.settings = [
+            *(changed_setting(change, "now") for change in applied.applied),
+            *(changed_setting(change, "next start") for change in applied.deferred),
+        ]
+        result.remarks = remarks
+        return result
 
 
-def _setting(change: SettingChange, when: m.When) -> m.ChangedSetting:
+def outlined(loaded: Loaded, plan: Plan) -> m.ReloadResult:
+    """Tell what a valid file means for the servers, of which nothing is done yet.
+
+    Args:
+        loaded: The file.
+        plan: What is to be done.
+    """
+    return m.ReloadResult(
+        file=str(loaded.config_file),
+        valid=True,
+        done=False,
+        added=[entry.name for entry in plan.added],
+        changed=[m.ChangedServer(name=entry.name, what=list(what)) for entry, what in plan.changed],
+        removed=list(plan.removed),
+        refused=[m.RefusedServer(name=name, reason=reason) for name, reason in plan.refused],
+    )
+
+
+def changed_setting(change: SettingChange, when: m.When) -> m.ChangedSetting:
+    """Tell of a setting that has another value now."""
     option = options()[change.key]
     return m.ChangedSetting(
         name=change.key,

@@ -18,6 +18,7 @@ from ...tools.rows import ServerRow
 from ...tools.secrets import Secrets
 from .. import models as m
 from ..home import Home, current_owner
+from ..reload import changed_setting, outlined
 from ..settings import Loaded, SettingsError, load, options
 from ..settings_hot import HOT, compare
 from .output import Output
@@ -87,25 +88,12 @@ def _compared(loaded: Loaded, now: Loaded | None, home: Home) -> m.ReloadResult:
     secrets = Secrets(home.secrets_file)
     todo = plan(loaded.declared, rows, lambda name: Mark.read(secrets, name), unreadable)
     changes = compare(now.settings, loaded.settings) if now is not None else []
-    return m.ReloadResult(
-        file=str(loaded.config_file),
-        valid=True,
-        done=False,
-        added=[entry.name for entry in todo.added],
-        changed=[m.ChangedServer(name=entry.name, what=list(what)) for entry, what in todo.changed],
-        removed=list(todo.removed),
-        refused=[m.RefusedServer(name=name, reason=reason) for name, reason in todo.refused],
-        settings=[
-            m.ChangedSetting(
-                name=change.key,
-                before=options()[change.key].written(change.before),
-                after=options()[change.key].written(change.after),
-                effective="now" if change.key in HOT else "next start",
-            )
-            for change in changes
-        ],
-        remarks=list(loaded.remarks),
-    )
+    result = outlined(loaded, todo)
+    result.settings = [
+        changed_setting(change, "now" if change.key in HOT else "next start") for change in changes
+    ]
+    result.remarks = list(loaded.remarks)
+    return result
 
 
 def _stored(path: Path) -> tuple[Mapping[str, ServerRow], set[str]]:

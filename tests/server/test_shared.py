@@ -191,6 +191,7 @@ def test_each_client_is_shown_what_it_asked_for(shared: Sharing) -> None:
 def test_a_client_that_is_shown_one_server_hears_of_changes_of_that_one_only(shared: Sharing) -> None:
     plain = shared.client()
     plain.register("f")
+    plain.told("notifications/tools/list_changed")  # or it would come to those who join now
     alone = shared.client("--expose", "server:f")
     listening = shared.launch("--expose", "server:f", modern=True)
     listening.ask("subscriptions/listen", notifications={"toolsListChanged": True})
