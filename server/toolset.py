@@ -191,7 +191,7 @@ class ToolSet:
 
             definition, server, digest = own.definition, OWN_SERVER, tool_digest(own.definition)
         else:
-            tool = self.router.find(args.tool)
+            tool = await self.router.found(args.tool)
             definition, server, digest = tool.definition, tool.server, tool.digest
         return m.DescribeToolResult(
             name=args.tool,

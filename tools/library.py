@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -93,8 +94,19 @@ class Library:
         """Called after each change that callers can notice."""
         self.held: dict[str, float] = {}
         """Names of servers that are being installed or removed, and since when (seconds since 1970)."""
+        self._arriving: dict[str, asyncio.Task[None]] = {}
         self.missing: dict[str, str] = {}
         """Names of servers that the configuration file declares and that could not be installed, and why."""
+
+    def arriving(self, name: str, work: asyncio.Task[None]) -> None:
+        """Take note that what a server lists is being stored."""
+        self._arriving[name] = work
+        work.add_done_callback(lambda done: self._arriving.get(name) is done and self._arriving.pop(name))
+
+    async def arrived(self, name: str) -> None:
+        """Wait until what a server lists is here, where it is on its way."""
+        while (work := self._arriving.get(name)) is not None:
+            await asyncio.wait([work])
 
     async def load(self) -> None:
         """Read everything from the store."""

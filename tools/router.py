@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import anyio
+
 from ..runners.breaker import Refused
 from ..runners.codec import FrameError
 from ..runners.errors import ChildFaultError, ChildGoneError, ChildTimeoutError, FaultError
@@ -86,6 +88,28 @@ class Router:
             Outcome.UNKNOWN_TOOL, f"There is no tool named '{name}'. {hint}", nearest=nearest or None
         )
 
+    async def found(self, name: str, patience: float | None = None) -> Tool:
+        """Look a tool up; of a server that comes up for the first time, or lists anew, when its tools are known.
+
+        Args:
+            name: The name callers use.
+            patience: Seconds to wait for that; as long as a start may take when `None`.
+
+        Raises:
+            RefusalError: `unknown_tool`, with the names that come nearest, or why its server does not come up.
+        """
+        server = name.partition("__")[0]
+        unit, row = self._supervisor.units.get(server), self._library.servers.get(server)
+        if name not in self._library.tools and unit is not None and row is not None and row.enabled:
+            if row.era is None:  # it never came up, so that nobody knows its tools
+                try:
+                    await unit.ready(patience)
+                except NotReadyError as exc:
+                    raise _not_ready(exc) from exc
+            with anyio.move_on_after(unit.kept.start_timeout if patience is None else patience):
+                await self._library.arrived(server)
+        return self.find(name)
+
     async def call(
         self,
         name: str,
@@ -123,7 +147,7 @@ class Router:
         """
         began = time.perf_counter()
         outcome = ""
-        tool = self.find(name)
+        tool = self._library.tools.get(name) or await self.found(name, timeout)
         try:
             if CALL not in caller.rights:
                 raise RefusalError(Outcome.REFUSED, f"'{caller.principal}' may not call tools.")

@@ -116,6 +116,7 @@ class Servers:
             task = asyncio.get_running_loop().create_task(self._refresh(unit))
             self._refreshing.add(task)
             task.add_done_callback(self._refreshing.discard)
+            self.library.arriving(unit.name, task)
 
     async def _refresh(self, unit: Unit) -> None:
         session = unit.session

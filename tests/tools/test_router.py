@@ -22,6 +22,8 @@ from toolscore.tools.library import Library
 from toolscore.tools.outcome import OUTCOME_KEY, Outcome, RefusalError
 from toolscore.tools.router import Router
 from toolscore.tools.rows import ServerRow
+from toolscore.tools.secrets import Secrets
+from toolscore.tools.servers import Servers
 from toolscore.tools.store import Store
 
 QUICK = RestartPolicy(first_delay=0.01, factor=1, jitter=0)
@@ -65,6 +67,26 @@ async def house(
         await store.close()
 
 
+@asynccontextmanager
+async def unlisted(folder: Path, *faults: str) -> AsyncIterator[House]:
+    """A house with a server whose row was stored before it ever ran."""
+    runner = runner_at(folder)
+    store = await Store.open(folder / "store.db")
+    try:
+        async with supervising(folder, runner, policy=QUICK) as supervisor:
+            library = Library(store)
+            servers = Servers(library, supervisor, runner, Secrets(folder / "secrets.json"), folder)
+            supervisor.on_change = servers.changed
+            unit = supervisor.add(faulty(*faults))
+            await library.add(
+                ServerRow(name="faulty", origin="file", enabled=True, installation=unit.installation), ()
+            )
+            yield House(library, supervisor)
+            await servers.drained()
+    finally:
+        await store.close()
+
+
 async def test_a_call_is_answered_with_the_whole_result_of_the_server(tmp_path: Path) -> None:
     async with house(tmp_path) as made:
         result = await made.router.call(
@@ -74,6 +96,25 @@ async def test_a_call_is_answered_with_the_whole_result_of_the_server(tmp_path: 
         assert result["structuredContent"]["meta"]["mine"] == [1]
         assert result["_meta"] == {"faulty/kept": True}
         assert result["x-unknown"] == {"kept": [1, 2.5, None]}
+
+
+async def test_a_call_for_a_server_that_never_came_up_starts_it_and_waits_until_its_tools_are_known(
+    tmp_path: Path,
+) -> None:
+    async with unlisted(tmp_path) as made:
+        result = await asyncio.wait_for(made.call("echo", n=1), 10)
+        assert result["structuredContent"]["arguments"] == {"n": 1}
+        refusal = await made.refused("nothing_of_this_name")
+        assert refusal.outcome is Outcome.UNKNOWN_TOOL
+
+
+async def test_a_call_for_a_server_that_cannot_come_up_says_why_not_that_the_tool_is_unknown(
+    tmp_path: Path,
+) -> None:
+    async with unlisted(tmp_path, "exit-on-start") as made:
+        made.supervisor.units["faulty"].retries = False
+        refusal = await made.refused("echo")
+        assert refusal.outcome is Outcome.FAILED_TO_START
 
 
 async def test_a_failure_the_tool_reports_is_passed_on_as_it_is(tmp_path: Path) -> None:
