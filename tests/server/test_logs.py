@@ -161,19 +161,26 @@ def test_logs_of_a_group_are_those_of_its_servers(running: Shell) -> None:
 def test_logs_are_followed_live_until_ctrl_c(running: Shell) -> None:
     environ = {**running.environ, "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "toolscore", "logs", "-f", "--lines", "1", "--json"]
-    with subprocess.Popen(
-        command, env=environ, cwd=running.cwd, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        seen: list[dict[str, Any]] = [json.loads(process.stdout.readline())]
-        began = time.monotonic()
-        say(running, "two")
-        while len(seen) == 1 or "000000" not in seen[-1]["text"]:
-            seen.append(json.loads(process.stdout.readline()))
-        assert time.monotonic() - began < 10
-        assert seen[-1]["server"] == "two"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+    # Tests that a script runs in the background have SIGINT ignored, and what they start inherits that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, env=environ, cwd=running.cwd, stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        try:
+            assert process.stdout is not None
+            seen: list[dict[str, Any]] = [json.loads(process.stdout.readline())]
+            began = time.monotonic()
+            say(running, "two")
+            while len(seen) == 1 or "000000" not in seen[-1]["text"]:
+                seen.append(json.loads(process.stdout.readline()))
+            assert time.monotonic() - began < 10
+            assert seen[-1]["server"] == "two"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 130
+        finally:
+            process.kill()
 
 
 def test_logs_are_shown_without_a_running_toolscore_and_without_a_home(tmp_path: Path) -> None:
