@@ -161,13 +161,9 @@ def test_logs_of_a_group_are_those_of_its_servers(running: Shell) -> None:
 def test_logs_are_followed_live_until_ctrl_c(running: Shell) -> None:
     environ = {**running.environ, "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "toolscore", "logs", "-f", "--lines", "1", "--json"]
-    # Tests that a script runs in the background have SIGINT ignored, and what they start inherits that.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        process = subprocess.Popen(command, env=environ, cwd=running.cwd, stdout=subprocess.PIPE, text=True)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    with process:
+    with subprocess.Popen(
+        command, env=environ, cwd=running.cwd, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             seen: list[dict[str, Any]] = [json.loads(process.stdout.readline())]
@@ -180,7 +176,7 @@ def test_logs_are_followed_live_until_ctrl_c(running: Shell) -> None:
             process.send_signal(signal.SIGINT)
             assert process.wait(10) == 130
         finally:
-            process.kill()
+            process.kill()  # else a failure waits here for ever
 
 
 def test_logs_are_shown_without_a_running_toolscore_and_without_a_home(tmp_path: Path) -> None:
