@@ -147,7 +147,9 @@ class Router:
         """
         began = time.perf_counter()
         outcome = ""
-        tool = self._library.tools.get(name) or await self.found(name, timeout)
+        tool = self._library.tools.get(name)
+        if tool is None:  # looking further may start a server, which who may not call has no right to
+            tool = await self.found(name, timeout) if CALL in caller.rights else self.find(name)
         try:
             if CALL not in caller.rights:
                 raise RefusalError(Outcome.REFUSED, f"'{caller.principal}' may not call tools.")

@@ -117,6 +117,13 @@ async def test_a_call_for_a_server_that_cannot_come_up_says_why_not_that_the_too
         assert refusal.outcome is Outcome.FAILED_TO_START
 
 
+async def test_a_server_that_never_came_up_is_not_started_by_who_may_not_call(tmp_path: Path) -> None:
+    async with unlisted(tmp_path) as made:
+        with pytest.raises(RefusalError):
+            await made.router.call("faulty__echo", {}, replace(OWNER, rights=frozenset()))
+        assert made.supervisor.units["faulty"].life.state is State.STOPPED
+
+
 async def test_a_failure_the_tool_reports_is_passed_on_as_it_is(tmp_path: Path) -> None:
     async with house(tmp_path) as made:
         assert await made.call("failed") == {
