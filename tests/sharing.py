@@ -165,6 +165,13 @@ class Sharing:
         assert owner is not None
         return owner.pid
 
+    def succeeded(self, pid: int) -> None:
+        """Wait until another ToolScore than that process owns the home.
+
+        One look decides: the lock of a process that is being killed is given back between two.
+        """
+        until(lambda: (owner := self.owner) is not None and owner.pid not in (0, pid))
+
     def crash(self) -> int:
         """Kill the shared ToolScore; give the process id it had."""
         pid = self.pid()

@@ -92,7 +92,7 @@ def test_a_listen_stream_of_a_modern_client_goes_on_after_a_crash(shared: Sharin
     stream = client.ask("subscriptions/listen", notifications={"toolsListChanged": True})
     client.told("notifications/subscriptions/acknowledged")
     before = shared.crash()
-    until(lambda: shared.owner is not None and shared.pid() != before)
+    shared.succeeded(before)
     client.register("f")
     assert client.told(LISTS[0])["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] == stream
     assert [m for m in client.inbox if m.get("method", "").endswith("acknowledged")] == []
@@ -141,7 +141,7 @@ def test_after_crashes_in_a_row_a_relay_gives_up_and_says_so(shared: Sharing) ->
     client = shared.client()
     pid = 0
     for _ in range(5):
-        until(lambda: shared.owner is not None and shared.pid() != pid)  # noqa: B023 - called at once
+        shared.succeeded(pid)
         client.receive(lambda message: message.get("method") == LISTS[0]) if pid else None
         pid = shared.crash()
     assert client.process.wait(30) == 1
