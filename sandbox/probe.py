@@ -243,7 +243,7 @@ def _cgroups() -> str:
     """Make a group below each of our own, and see which limits it would carry; version 2 is preferred."""
     limits: dict[str, list[str]] = {"v2": [], "v1": []}
     refusals = []
-    for version, folder in _own_groups():
+    for version, folder in own_groups():
         group = folder / f"toolscore-probe-{os.getpid()}"
         try:
             group.mkdir()
@@ -277,7 +277,7 @@ def _writable(path: Path) -> bool:
     return os.access(path, os.W_OK)
 
 
-def _own_groups() -> list[tuple[str, Path]]:
+def own_groups() -> list[tuple[str, Path]]:
     """Give version and folder of each group this process is in that could carry a limit, version 2 first."""
     mounts: dict[str, tuple[str, Path]] = {}
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
@@ -291,7 +291,7 @@ def _own_groups() -> list[tuple[str, Path]]:
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, names_text, path = line.split(":", 2)
         for name in names_text.split(","):
-            if name in mounts and name in {"", "memory", "pids", "cpu"}:
+            if name in mounts and name in {"", "memory", "pids", "cpu", "cpuacct"}:
                 root, point = mounts[name]
                 inner = path if root == "/" else path.removeprefix(root)
                 found.add(("v1" if name else "v2", point / inner.lstrip("/")))

@@ -65,7 +65,7 @@ def test_trying_changes_nothing_in_this_process() -> None:
 @linux
 def test_no_group_stays_behind() -> None:
     probe()
-    folders = [folder for _, folder in module._own_groups() if folder.is_dir()]
+    folders = [folder for _, folder in module.own_groups() if folder.is_dir()]
     assert not [entry for folder in folders for entry in folder.glob("toolscore-probe-*")]
 
 
