@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -189,6 +189,10 @@ class BaseRunner(ABC):
     @abstractmethod
     def explain(self, installation: Installation, problem: str) -> Diagnosis:
         """Explain a failed start from what the server left, before it is stopped."""
+
+    def confined(self, server_id: str) -> Mapping[str, str] | None:
+        """Give the layers a running server is confined by, in words, by their names; `None` if it is not."""
+        return None
 
     @abstractmethod
     async def health_check(self, server_id: str) -> Health:

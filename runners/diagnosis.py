@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from .base import Child, Diagnosis
+from .fetching import fetched
 from .spec import Installation, ServerSpec
 
 SDK_TWO = re.compile(
@@ -44,6 +45,20 @@ PORT = re.compile(
 """Where those sentences name it."""
 
 
+REFUSED = 78
+"""Status of the launcher of confined servers where they cannot be confined."""
+
+REFUSAL = re.compile(r"^toolscore-confine: (.+)$", re.M)
+"""The launcher's reason."""
+
+DENIED = re.compile(
+    r"EROFS|EACCES|EPERM|ENETUNREACH|EAI_AGAIN|ENOTFOUND|Read-only file system|Permission denied|not permitted"
+    r"|No such file or directory|ENOENT|name resolution|Network is unreachable|dns error|tcp connect error",
+    re.IGNORECASE,
+)
+"""What programs say that meet the walls of a confinement."""
+
+
 def taken_port(text: str, spec: ServerSpec) -> int | None:
     """Find the port that a server could not listen on, in what it wrote; 0 where it does not say which."""
     if (said := TAKEN.search(text)) is None:
@@ -78,6 +93,8 @@ def diagnose(
     if child is None or child.pid is None:
         return Diagnosis(problem, "")
     stderr, noise = child.stderr_tail(), child.noise()
+    if child.returncode == REFUSED and (refused := REFUSAL.search(stderr)):
+        return Diagnosis(f"{problem.rstrip('.')}: {refused[1]}", stderr)
     said = f"{stderr}\n{noise}"
     hints: list[str] = []
     constraint = None
@@ -106,6 +123,22 @@ def diagnose(
         hints.append(
             "It seems to listen on a port instead of its standard input: start it in its stdio mode, or register "
             "it with both a command and a url."
+        )
+    spec = installation.spec
+    if (
+        spec.confine is not None
+        and not spec.confine.network
+        and (source := fetched(spec.command or "", spec.args))
+    ):
+        hints.append(
+            f"It is confined without the network, and {spec.command} fetches what it starts: install that instead, "
+            f"with install_server(source={source!r}, confine=...) or `toolscore install {source} --confine`; or set "
+            "network."
+        )
+    elif spec.confine is not None and DENIED.search(said):
+        hints.append(
+            "It is confined, and was denied something: see `confine` in its spec, whose write, read and network "
+            "open what it needs."
         )
     if noise and not hints:
         hints.append(

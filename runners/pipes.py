@@ -16,6 +16,7 @@ from typing import IO, cast
 from .base import Message
 from .codec import FrameError, decode, encode, refused_answer
 from .errors import ChildGoneError
+from .inbox import Inbox
 from .log_budget import LINES_PER_TURN, Throttle
 
 MAX_LINE = 128 * 1024 * 1024
@@ -125,8 +126,7 @@ class PipeChannel(asyncio.Protocol):
         """Told when the server floods."""
         self._throttle = Throttle(self._flooded, "standard output")
         self._held: list[bytes] = []
-        self._receive: Callable[[Message], None] | None = None
-        self._early: list[Message] = []
+        self._inbox = Inbox()
         self._noise: deque[str] = deque(maxlen=NOISE_LINES)
         self.fault: str | None = None
         """Why the line was closed from this side, where the server is to blame."""
@@ -192,10 +192,7 @@ class PipeChannel(asyncio.Protocol):
                             break
                         continue
                     message = refused
-                if self._receive is None:
-                    self._early.append(message)
-                else:
-                    self._receive(message)
+                self._inbox.put(message)
         if noise:
             self._throttle.charge(size, noise)
             if self._held:
@@ -243,16 +240,12 @@ class PipeChannel(asyncio.Protocol):
 
     async def run(self, receive: Callable[[Message], None]) -> None:
         """Hand each message to `receive` until the server closes its output."""
-        self._receive = receive
-        early, self._early = self._early, []
-        for message in early:
-            receive(message)
+        self._inbox.open(receive)
         await self._closed.wait()
 
     def discard(self) -> None:
         """Read and drop everything, for a server that is spoken to over something else."""
-        self._early.clear()
-        self._receive = lambda _message: None
+        self._inbox.open(lambda _message: None)
 
     async def wait_closed(self) -> None:
         """Wait until the server has closed its output."""

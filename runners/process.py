@@ -15,7 +15,9 @@ import psutil
 
 from .authorization import TokenVault, applies, provider_for
 from .base import BaseRunner, Channel, Child, Diagnosis, Health
+from .confinement import launcher
 from .diagnosis import diagnose
+from .embedded import EmbeddedChild, Opened
 from .environment import child_environment
 from .errors import AuthorizationNeededError, SpecError, StartError
 from .guard import Guard
@@ -29,7 +31,7 @@ from .ports import PortRange
 from .process_child import ProcessChild
 from .programs import find_program
 from .remote import HttpChannel, RemoteChild, WebSocketChannel, is_sse, shown
-from .spec import Candidate, Installation, Report, ServerSpec, silent
+from .spec import EMBEDDED, Candidate, Installation, Report, ServerSpec, SourceKind, silent
 from .template import expand_spec, variables
 
 
@@ -93,6 +95,8 @@ class ProcessRunner(BaseRunner):
         self._logs = Logs(options.logs, options.log_bytes, options.log_files)
         self._masks: dict[str, Mask] = {}
         self.lend: Lend = _nobody_lends
+        self.embedded: dict[str, Opened] = {}
+        """Makes servers live in this process, by what stands behind `embedded:` in their url."""
         self._known: dict[str, Installation] = {}
         self._problems: dict[str, str] = {}
 
@@ -165,6 +169,8 @@ class ProcessRunner(BaseRunner):
         seen = SeenValues(lambda key: options.environ.get(key, lent.get(key)), own_secret)
         spec = expand_spec(installation.spec, lookup=seen.variable, secrets=seen.secret, extra=extra)
         mask = self._masks[installation.name] = Mask(seen.values)
+        if spec.command is None and (spec.url or "").startswith(EMBEDDED):
+            return await self._embed(installation, spec)
         if spec.command is None:
             return await self._connect(name, spec)
         if spec.url is not None and "PORT" not in extra:
@@ -180,7 +186,10 @@ class ProcessRunner(BaseRunner):
         if spec.command in ("uv", "uvx"):
             found = find_program(spec.command, environment.get("PATH"))
             spec = spec.model_copy(update={"command": found or spec.command})
-        await child.launch(spec, environment, self._cwd(installation, spec), self._ledger)
+        cwd = self._cwd(installation, spec)
+        if spec.confine is not None:
+            spec = self._confined(installation, spec, cwd, environment)
+        await child.launch(spec, environment, cwd, self._ledger)
         if spec.url is None:
             return child
         child.pipes.discard()
@@ -204,6 +213,17 @@ class ProcessRunner(BaseRunner):
         """Keep the line for the start that follows."""
         assert isinstance(channel, WebSocketChannel)
         self._dialed[server_id] = channel
+
+    async def _embed(self, installation: Installation, spec: ServerSpec) -> EmbeddedChild:
+        opened = self.embedded.get((spec.url or "").removeprefix(EMBEDDED))
+        if opened is None or installation.kind is not SourceKind.BUILTIN:
+            raise SpecError(f"There is no {spec.url} that could be used here.")
+        child = EmbeddedChild(installation.server_id, opened)
+        self._children[installation.server_id] = (
+            child  # at once, so that a start that is cancelled half-way can be undone
+        )
+        await child.start()
+        return child
 
     async def _connect(self, name: str, spec: ServerSpec) -> RemoteChild:
         assert spec.url is not None
@@ -271,6 +291,26 @@ class ProcessRunner(BaseRunner):
             return Path(spec.cwd).expanduser()
         return Path(installation.directory) if installation.directory else Path.home()
 
+    def _confined(
+        self, installation: Installation, spec: ServerSpec, cwd: Path, environment: Mapping[str, str]
+    ) -> ServerSpec:
+        """Put the launcher in front of the command, which becomes the server once it has confined itself."""
+        assert spec.command is not None
+        assert spec.confine is not None
+        folder = None if installation.directory is None else Path(installation.directory)
+        if folder is None and spec.cwd is not None and not Path.home().is_relative_to(cwd):
+            # A person's whole home is not what a server has for its own, and ToolScore's is not either.
+            folder = None if cwd.resolve().is_relative_to(self._options.run.resolve()) else cwd
+        command, *args = launcher(
+            spec.confine,
+            (spec.command, *spec.args),
+            folder=folder,
+            cwd=cwd,
+            environment=environment,
+            hide=(self._options.run.absolute(),),
+        )
+        return spec.model_copy(update={"command": command, "args": tuple(args)})
+
     async def stop_server(self, server_id: str, grace: float | None = None) -> bool:
         """End it and give its port back."""
         child = self._children.pop(server_id, None)
@@ -295,6 +335,13 @@ class ProcessRunner(BaseRunner):
             )
         self._problems[installation.server_id] = diagnosis.message
         return diagnosis
+
+    def confined(self, server_id: str) -> Mapping[str, str] | None:
+        """Give the layers a running server is confined by, as its launcher told them."""
+        child = self._children.get(server_id)
+        if isinstance(child, ServedChild):
+            child = child.process
+        return child.confined if isinstance(child, ProcessChild) and child.returncode is None else None
 
     async def health_check(self, server_id: str) -> Health:
         """Look at the process from outside."""

@@ -13,6 +13,7 @@ import anyio
 import psutil
 
 from .base import Channel
+from .confinement import reported
 from .errors import StartError
 from .guard import Guard, Limits
 from .launch import Running, launch
@@ -38,6 +39,9 @@ class ProcessChild:
         server_id: Name of the server.
         log: Takes what it writes on standard error.
         guard: Starts it; without one it is started directly, and outlives a ToolScore that is killed.
+
+    Attributes:
+        confined: The layers that confine it, in words, by their names; `None` where it is not confined.
     """
 
     def __init__(self, server_id: str, log: ServerLog, guard: Guard | None = None) -> None:
@@ -47,10 +51,12 @@ class ProcessChild:
         self._log = log
         self._guard = guard
         self._process: Running | None = None
-        self._stderr = StderrReader(log.write)
+        self._stderr = StderrReader(self._heard)
         self._files: list[IO[bytes]] = []
         self._watch: asyncio.Task[None] | None = None
         self.ended_because: str | None = None
+        self.confined: dict[str, str] | None = None
+        self._report_due = False
 
     @property
     def channel(self) -> Channel:
@@ -113,6 +119,7 @@ class ProcessChild:
             StartError: If the program is not there or cannot be started.
         """
         assert spec.command is not None
+        self._report_due = spec.confine is not None
         with contextlib.ExitStack() as unused:
             stdin, writing = _pipe(unused)
             reading, stdout = _pipe(unused)
@@ -160,6 +167,20 @@ class ProcessChild:
             ]
             await self.pipes.open(self._files[0], self._files[1])
             await loop.connect_read_pipe(lambda: self._stderr, self._files[2])
+
+    def _heard(self, line: str) -> None:
+        """Take a line of standard error; the first of a confined server is its launcher's, before any of its own."""
+        if self._report_due:
+            self._report_due = False
+            self.confined = reported(line)
+            if self.confined is not None:
+                missing = [
+                    f"{name}: {state}"
+                    for name, state in self.confined.items()
+                    if not state.startswith("active")
+                ]
+                line = f"[toolscore] INFO: it is confined{'; ' if missing else ''}{'; '.join(missing)}"
+        self._log.write(line)
 
     async def _wait(self, process: Running) -> None:
         """Wait for the end, and for the last words."""

@@ -1,4 +1,4 @@
-"""Programs that are there although they are not on `PATH`: uv and uvx come with ToolScore."""
+"""Programs that are there although they are not on `PATH`: uv and uvx come with ToolScore. And where paths lie."""
 
 from __future__ import annotations
 
@@ -26,3 +26,8 @@ def find_program(command: str, path: str | None = None) -> str | None:
             return None
         return str(beside) if beside.is_file() else None
     return found
+
+
+def inside(path: str, folder: str) -> bool:
+    """Whether something lies in a folder, at any depth, and is not the folder; of paths without links."""
+    return path.startswith(f"{folder.rstrip('/')}/")

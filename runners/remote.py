@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from .base import LOST, UNHEARD, Channel, Message
+from .base import LOST, UNHEARD, Message
 from .codec import FrameError, decode, encode, refused_answer
 from .errors import ChildGoneError, RunnerError, StartError
+from .line_only import LineOnly
 
 if TYPE_CHECKING:
     from .oauth import KeptProvider, MachineProvider
@@ -304,38 +305,8 @@ class HttpChannel(_QueuedChannel):
             await stream.send(message)
 
 
-class RemoteChild:
+class RemoteChild(LineOnly[WebSocketChannel | HttpChannel]):
     """A server ToolScore did not start; stopping it closes the connection only."""
-
-    def __init__(self, channel: WebSocketChannel | HttpChannel) -> None:
-        self.line = channel
-
-    @property
-    def channel(self) -> Channel:
-        """The connection."""
-        return self.line
-
-    @property
-    def pid(self) -> int | None:
-        """Give none: the process is somebody else's."""
-        return None
-
-    @property
-    def returncode(self) -> int | None:
-        """Give none."""
-        return None
-
-    def stderr_tail(self) -> str:
-        """Give nothing: a connection has no standard error."""
-        return ""
-
-    def noise(self) -> str:
-        """Give nothing: a connection carries frames only."""
-        return ""
-
-    def epitaph(self) -> str:
-        """Say why the connection is closed."""
-        return self.line.epitaph()
 
     def kill(self, reason: str) -> None:
         """Close the connection at once."""

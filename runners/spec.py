@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from .confinement import Confinement, as_profile
 from .keeping import Keeping
 
 Report = Callable[[float, float | None, str], Awaitable[None]]
@@ -16,6 +17,12 @@ Report = Callable[[float, float | None, str], Awaitable[None]]
 
 async def silent(_progress: float, _total: float | None, _message: str) -> None:
     """Be the `Report` that tells nobody."""
+
+
+EMBEDDED = "embedded:"
+"""How the url begins of a server that lives in ToolScore's own process."""
+
+_URLS = ("ws://", "wss://", "http://", "https://", "register:", EMBEDDED)
 
 
 class SourceKind(StrEnum):
@@ -28,6 +35,7 @@ class SourceKind(StrEnum):
     MCPB = "mcpb"
     COMMAND = "command"
     REGISTERED = "registered"
+    BUILTIN = "builtin"
 
 
 class ServerSpec(BaseModel):
@@ -42,8 +50,10 @@ class ServerSpec(BaseModel):
         args: Its arguments.
         env: Environment variables on top of the white list every child gets.
         cwd: Working directory; the server's own folder when `None`.
-        url: `ws://`, `wss://`, `http://` or `https://` endpoint; `register:WHO` for a server that dials in.
+        url: `ws://`, `wss://`, `http://` or `https://` endpoint; `register:WHO` for a server that dials in,
+            `embedded:NAME` for a part of ToolScore that is spoken to without a process or a line between.
         headers: HTTP headers sent to the endpoint.
+        confine: What the process may reach of this machine; all its user may when `None`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,14 +64,31 @@ class ServerSpec(BaseModel):
     cwd: str | None = None
     url: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
+    confine: Confinement | None = None
+
+    @field_validator("confine", mode="before")
+    @classmethod
+    def _profile(cls, value: Any) -> Any:
+        return as_profile(value)
 
     @model_validator(mode="after")
     def _one_way_in(self) -> ServerSpec:
         if not self.command and not self.url:
             raise ValueError("a server needs a command to start or a url to connect to")
-        if self.url and not self.url.startswith(("ws://", "wss://", "http://", "https://", "register:")):
+        if self.url and not self.url.startswith(_URLS):
             raise ValueError(f"url must start with ws://, wss://, http:// or https://, not {self.url!r}")
+        if self.confine is not None and (wrong := unconfinable(self.command, self.url, self.confine)):
+            raise ValueError(f"confine {wrong}")
         return self
+
+
+def unconfinable(command: str | None, url: str | None, confine: Confinement) -> str | None:
+    """Say why a server cannot be confined as asked, or `None`."""
+    if command is None:
+        return "only goes with a command: what is reached by url is not started here"
+    if url is not None and not confine.network:
+        return "needs network = true here: ToolScore could not reach the url of a server that has no network"
+    return None
 
 
 class Candidate(BaseModel):
@@ -74,6 +101,7 @@ class Candidate(BaseModel):
         args: Arguments after the entry point.
         env: Environment of the server; values may hold `${NAME}` references.
         constraints: Extra version constraints for a Python environment, such as `mcp<2`.
+        confine: What it may reach of this machine once it is started; its installation is not confined.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,6 +111,7 @@ class Candidate(BaseModel):
     args: tuple[str, ...] = ()
     env: dict[str, str] = Field(default_factory=dict)
     constraints: tuple[str, ...] = ()
+    confine: Confinement | None = None
 
 
 class Installation(BaseModel):

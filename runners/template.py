@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -66,6 +67,7 @@ def split(text: str) -> Iterator[tuple[str, bool]]:
 def variables(spec: ServerSpec) -> frozenset[str]:
     """Give the names of the environment variables that a spec is expanded with."""
     texts = [spec.command, spec.cwd, spec.url, *spec.args, *spec.env.values(), *spec.headers.values()]
+    texts += spec.confine.paths if spec.confine else ()
     forms = (form for text in texts if text is not None for form in _forms(text))
     return frozenset(form["name"] for form in forms if form["name"] is not None)
 
@@ -106,7 +108,7 @@ def expand_spec(spec: ServerSpec, lookup: Lookup, secrets: Lookup, extra: Mappin
     def one(text: str, where: str) -> str:
         return expand(text, where, lookup, secrets, extra)
 
-    values = {
+    values: dict[str, Any] = {
         "command": None if spec.command is None else one(spec.command, "command"),
         "args": tuple(one(text, f"args[{index}]") for index, text in enumerate(spec.args)),
         "env": {name: one(text, f"env.{name}") for name, text in spec.env.items()},
@@ -114,6 +116,8 @@ def expand_spec(spec: ServerSpec, lookup: Lookup, secrets: Lookup, extra: Mappin
         "url": None if spec.url is None else one(spec.url, "url"),
         "headers": {name: one(text, f"headers.{name}") for name, text in spec.headers.items()},
     }
+    if spec.confine is not None:
+        values["confine"] = spec.confine.each(one)
     try:
         return ServerSpec.model_validate(values)
     except ValidationError as error:

@@ -95,14 +95,15 @@ class Turnstile:
     def __init__(self, max_parallel: int, max_queue: int) -> None:
         self._inside: dict[Hashable, int] = {}
         self._in_flight = 0
+        self._out: dict[Hashable, int] = {}
         self._queues: OrderedDict[Hashable, OrderedDict[Waiter, None]] = OrderedDict()
         self._waiting = 0
         self.configure(max_parallel, max_queue)
 
     @property
     def in_flight(self) -> int:
-        """Calls inside."""
-        return self._in_flight
+        """Calls at work: those inside, and those that stepped out."""
+        return self._in_flight + sum(self._out.values())
 
     @property
     def waiting(self) -> int:
@@ -110,16 +111,16 @@ class Turnstile:
         return self._waiting
 
     def inside_of(self, key: Hashable) -> int:
-        """Count a key's calls inside."""
-        return self._inside.get(key, 0)
+        """Count a key's calls at work."""
+        return self._inside.get(key, 0) + self._out.get(key, 0)
 
     def waiting_of(self, key: Hashable) -> int:
         """Count a key's calls that wait."""
         return len(self._queues.get(key, ()))
 
     def counts(self) -> dict[Hashable, tuple[int, int]]:
-        """Count, for each key that is here, its calls inside and those that wait."""
-        keys = dict.fromkeys([*self._inside, *self._queues])
+        """Count, for each key that is here, its calls at work and those that wait."""
+        keys = dict.fromkeys([*self._inside, *self._out, *self._queues])
         return {key: (self.inside_of(key), self.waiting_of(key)) for key in keys}
 
     def configure(self, max_parallel: int, max_queue: int) -> None:
@@ -199,6 +200,21 @@ class Turnstile:
         self._in_flight -= 1
         if self._waiting:
             self._admit()
+
+    def step_out(self, key: Hashable) -> None:
+        """Give a place to others while a call inside waits for calls of its own making, which may need one here."""
+        self._out[key] = self._out.get(key, 0) + 1
+        self.leave(key)
+
+    def step_in(self, key: Hashable) -> None:
+        """Take a place again after `step_out`, at once: for that moment there may be more inside than may come in."""
+        left = self._out[key] - 1
+        if left:
+            self._out[key] = left
+        else:
+            del self._out[key]
+        self._inside[key] = self._inside.get(key, 0) + 1
+        self._in_flight += 1
 
     def queue(self, key: Hashable, told: Callable[[RunnerError | None], None]) -> Waiter:
         """Queue up, after `try_enter` said no.

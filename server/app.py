@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from ..runners.patron import Patron
 from ..runners.process import Lend, ProcessOptions, ProcessRunner
 from ..runners.spec import Report, silent
 from ..runners.supervisor import Supervisor, SupervisorOptions, Unit
+from ..tools.builtin import settle
 from ..tools.caller import OWNER
 from ..tools.errors import SecretsError
 from ..tools.library import Library
@@ -30,6 +32,7 @@ from ..tools.vault import SecretsVault
 from .call import Call
 from .home import Home, HomeLock, prepare
 from .own_log import mask_own_log
+from .python_executor import NAME, builtins_of, calling_tools, embedded
 from .settings import Settings
 from .settings_hot import Setter
 from .settings_process import ProcessSettings
@@ -80,6 +83,7 @@ async def open_library(
     mask_own_log(runner.masked)
     for name in await asyncio.to_thread(runner.sweep):
         logger.warning("ended what a killed ToolScore had left of server %s", name)
+    await asyncio.to_thread(shutil.rmtree, home.sandbox_dir, ignore_errors=True)
     # Importing the store's libraries takes longer than all the rest; clients are answered meanwhile.
     module = await asyncio.to_thread(importlib.import_module, "toolscore.tools.store")
     store: Store = await module.Store.open(home.store_file)
@@ -96,6 +100,8 @@ async def open_library(
                 on_state(unit)
 
             supervisor.on_change = changed
+            servers.builtins = builtins_of(settings, home)
+            await settle(servers)
             for name in await servers.tidy():
                 logger.warning("deleted what an interrupted installation of %s had left", name)
             # What the file says otherwise by now must not be started as it was.
@@ -105,9 +111,11 @@ async def open_library(
             try:
                 toolset = ToolSet(servers, router, runner, page_size=settings.tools.page_size, origin=origin)
                 toolset.setters = setters(toolset, runner, home)
-                yield toolset
+                runner.embedded[NAME] = embedded(settings, home, router)
+                async with calling_tools(settings, home, toolset):
+                    yield toolset
             finally:
-                await servers.drained()
+                await library.arrived()
         runner.close()
     finally:
         await runner.aclose()

@@ -90,6 +90,16 @@ class Home:
         return self.path / "logs"
 
     @property
+    def sandbox_dir(self) -> Path:
+        """What code in the sandbox has for the time it runs; what a killed ToolScore left is deleted at the start."""
+        return self.path / "run" / "sandbox"
+
+    @property
+    def packages_dir(self) -> Path:
+        """Environments of packages for code in the sandbox."""
+        return self.path / "packages"
+
+    @property
     def lock_file(self) -> Path:
         """Locked by the running ToolScore, which writes into it who it is."""
         return self.path / "owner.lock"
@@ -105,13 +115,25 @@ class Home:
         Raises:
             HomeError: If that runtime folder is somebody else's, open to others, or too long as well.
         """
-        inside = self.path / "run" / "toolscore.sock"
+        return self._socket("toolscore.sock", "")
+
+    @property
+    def tools_socket_path(self) -> Path:
+        """The Unix socket where code in the sandbox calls tools; see `socket_path`.
+
+        Raises:
+            HomeError: Likewise.
+        """
+        return self._socket("tools.sock", "-tools")
+
+    def _socket(self, name: str, mark: str) -> Path:
+        inside = self.path / "run" / name
         if len(os.fsencode(inside)) <= SOCKET_PATH_LIMIT:
             return inside
         import hashlib  # 4 MB that only a long path needs
 
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
-        elsewhere = runtime_folder() / f"{digest}.sock"
+        elsewhere = runtime_folder() / f"{digest}{mark}.sock"
         if len(os.fsencode(elsewhere)) > SOCKET_PATH_LIMIT:
             raise HomeError(f"{elsewhere} is too long a path for a Unix socket. {SHORTER}")
         return elsewhere

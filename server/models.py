@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from ..runners.confinement import Confinement, as_profile
 
 
 def _object_from_text(value: Any) -> Any:
@@ -27,12 +29,23 @@ def _list_from_text(value: Any) -> Any:
     return [] if value is None else value
 
 
+def _confinement(value: Any) -> Any:
+    """Accept a profile as it stands in the configuration file, also as text."""
+    return as_profile(None if value is None else _object_from_text(value))
+
+
 JsonObject = Annotated[dict[str, Any], BeforeValidator(_object_from_text)]
 StringMap = Annotated[dict[str, str], BeforeValidator(_object_from_text)]
+# Without a description: what is listed for every model is kept small, and a wrong one is answered with its fields.
+Confine = Annotated[
+    Confinement | None,
+    BeforeValidator(_confinement),
+    WithJsonSchema({"type": ["boolean", "object"]}),
+]
 Strings = Annotated[list[str], BeforeValidator(_list_from_text)]
 
 
-FORCE = "Also if other servers or clients use it."
+FORCE = "Even if it is in use."
 
 
 class Arguments(BaseModel):
@@ -63,7 +76,7 @@ class ExecuteToolArguments(Arguments):
         None,
         gt=0,
         le=86400,
-        description="Seconds without an answer or progress until the call is cancelled.",
+        description="Seconds without answer or progress until it is cancelled.",
     )
     lease: str | None = Field(None, description="The lease it is made in, for a server used by lease.")
 
@@ -79,10 +92,11 @@ class RegisterToolArguments(Arguments):
     )
     url: str | None = Field(
         None,
-        description="ws://, wss://, http:// or https:// endpoint. With a command it is started first; "
+        description="ws(s):// or http(s):// endpoint. With a command it is started first; "
         "${PORT} is a free port.",
     )
     headers: StringMap = Field(default_factory=dict, description="HTTP headers for url.")
+    confine: Confine = None
 
 
 class NameArguments(Arguments):
@@ -104,6 +118,7 @@ class InstallServerArguments(Arguments):
     env: StringMap = Field(
         default_factory=dict, description="Its settings and secrets; ${NAME} is looked up at start."
     )
+    confine: Confine = None
 
 
 class ListServersArguments(Arguments):
@@ -252,6 +267,8 @@ class ListedServer(Result):
     restarts: int
     reason: str | None
     groups: list[str]
+    # Most are not, and models read this.
+    confined: str | None = Field(None, exclude_if=lambda confined: confined is None)
 
 
 class ListServersResult(Result):

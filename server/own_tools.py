@@ -68,8 +68,10 @@ def _pruned(node: Any, *, names: bool = False) -> Any:
     for key, value in node.items():
         if not names and (key == "title" or (key == "description" and "properties" in node)):
             continue
-        if not names and key == "default" and value in (None, [], {}):
+        if not names and key == "default" and (value is False or value in (None, [], {})):
             continue
+        if not names and key == "additionalProperties" and value is True:
+            continue  # as it is without
         pruned[key] = _pruned(value, names=key in ("properties", "$defs"))
     if not names and "anyOf" in pruned:
         options = [option for option in pruned["anyOf"] if option != {"type": "null"}]
@@ -109,7 +111,7 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
         "is started first.",
         m.ExecuteToolArguments,
         None,
-        {"readOnlyHint": False, "destructiveHint": True, "openWorldHint": True},
+        {"destructiveHint": True, "openWorldHint": True},
     ),
     OwnTool(
         "register_tool",
@@ -118,7 +120,7 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
         "callable at once. To fetch one from a package index use install_server.",
         m.RegisterToolArguments,
         m.AddedResult,
-        {"readOnlyHint": False, "destructiveHint": False, "openWorldHint": True},
+        {"destructiveHint": False, "openWorldHint": True},
     ),
     OwnTool(
         "unregister_tool",
@@ -126,7 +128,7 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
         "Remove a registered server and its tools. Nothing is deleted outside ToolScore.",
         m.NameArguments,
         m.RemovedResult,
-        {"readOnlyHint": False, "destructiveHint": True, "openWorldHint": False},
+        {"destructiveHint": True, "openWorldHint": False},
     ),
     OwnTool(
         "install_server",
@@ -135,7 +137,7 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
         "Takes seconds to minutes and reports progress.",
         m.InstallServerArguments,
         m.AddedResult,
-        {"readOnlyHint": False, "destructiveHint": False, "openWorldHint": True},
+        {"destructiveHint": False, "openWorldHint": True},
     ),
     OwnTool(
         "uninstall_server",
@@ -143,12 +145,12 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
         "Stop an installed server and delete it with its environment, secrets and logs.",
         m.NameArguments,
         m.RemovedResult,
-        {"readOnlyHint": False, "destructiveHint": True, "openWorldHint": False},
+        {"destructiveHint": True, "openWorldHint": False},
     ),
     OwnTool(
         "list_servers",
         "List servers",
-        "List the servers with their state, version, number of tools, and the reason where one is not ready.",
+        "List the servers: state, version, number of tools, and the reason where one is not ready.",
         m.ListServersArguments,
         m.ListServersResult,
         READS,
@@ -159,12 +161,12 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
         "Start, stop, restart, enable or disable a server or a group, each in the order of its needs.",
         m.ManageServerArguments,
         m.ManageServerResult,
-        {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True, "openWorldHint": False},
+        {"destructiveHint": False, "idempotentHint": True, "openWorldHint": False},
     ),
     OwnTool(
         "server_logs",
         "Read a server's log",
-        "Read the last lines a server wrote on standard error, with time and level, to find out why it fails.",
+        "Read the last lines a server wrote on standard error, with time and level: why it fails.",
         m.ServerLogsArguments,
         m.ServerLogsResult,
         READS,
@@ -176,7 +178,7 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
         "changes nothing.",
         m.ReloadArguments,
         m.ReloadResult,
-        {"readOnlyHint": False, "destructiveHint": True, "idempotentHint": True, "openWorldHint": False},
+        {"destructiveHint": True, "idempotentHint": True, "openWorldHint": False},
         listed=False,
     ),
     OwnTool(
@@ -196,7 +198,7 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
         "servers it needs, and its groups.",
         m.ConfigureServerArguments,
         m.ConfigureServerResult,
-        {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True, "openWorldHint": False},
+        {"destructiveHint": False, "idempotentHint": True, "openWorldHint": False},
         listed=False,
     ),
     OwnTool(
@@ -206,7 +208,7 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
         "lease in execute_tool, or as toolscore/lease in the _meta of a call.",
         m.AcquireServerArguments,
         m.LeaseResult,
-        {"readOnlyHint": False, "destructiveHint": False, "openWorldHint": False},
+        {"destructiveHint": False, "openWorldHint": False},
         listed=False,
     ),
     OwnTool(
@@ -215,7 +217,7 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
         "Give an acquired instance back; the next one to acquire it finds it as new.",
         m.ReleaseServerArguments,
         m.LeaseResult,
-        {"readOnlyHint": False, "destructiveHint": False, "openWorldHint": False},
+        {"destructiveHint": False, "openWorldHint": False},
         listed=False,
     ),
 )

@@ -8,14 +8,15 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from ..runners.base import BaseRunner
-from ..runners.spec import ServerSpec
+from ..runners.spec import EMBEDDED, ServerSpec
+from ..tools.addition import Added
 from ..tools.configure import configure
 from ..tools.dialed import DIALED
 from ..tools.manage import manage
 from ..tools.outcome import Outcome, RefusalError
 from ..tools.rows import Origin
-from ..tools.servers import Added, Servers
-from ..tools.state import ServerState, state_of
+from ..tools.servers import Servers
+from ..tools.state import ServerState, confinement_of, state_of
 from ..tools.whereabouts import from_there
 from . import models as m
 from .call import Call
@@ -61,6 +62,11 @@ class ServerTools:
                 Outcome.INVALID_ARGUMENTS,
                 "A server that dials in registers itself, at /register?name=NAME of a WebSocket listener.",
             )
+        if args.url and args.url.startswith(EMBEDDED):
+            raise RefusalError(
+                Outcome.INVALID_ARGUMENTS,
+                f"A url that begins with {EMBEDDED} is for parts of ToolScore only.",
+            )
         try:
             spec = ServerSpec(
                 command=args.command and from_there(args.command, call.caller),
@@ -68,6 +74,7 @@ class ServerTools:
                 env=args.env,
                 url=args.url,
                 headers=args.headers,
+                confine=args.confine,
             )
         except ValidationError as exc:
             raise RefusalError(Outcome.INVALID_ARGUMENTS, problems("register_tool", exc)) from exc
@@ -87,6 +94,7 @@ class ServerTools:
             name=args.name,
             args=tuple(args.args),
             env=args.env,
+            confine=args.confine,
             origin=call.origin or self._origin,
             report=call.report,
         )
@@ -115,6 +123,7 @@ class ServerTools:
                     restarts=unit.life.restarts if unit else 0,
                     reason=unit.life.reason if unit else None,
                     groups=list(row.installation.keeping.groups),
+                    confined=_layers(confinement_of(self._servers, name)),
                 )
             )
         library = self._servers.library
@@ -164,6 +173,14 @@ def problems(name: str, exc: ValidationError) -> str:
         for error in exc.errors(include_url=False, include_input=False)
     )
     return f"The arguments of {name} are not right: {found}."
+
+
+def _layers(confined: dict[str, str] | None) -> str | None:
+    """Name the layers that confine a server, in one line."""
+    if confined is None:
+        return None
+    active = ", ".join(name for name, told in confined.items() if told.startswith("active"))
+    return active or "whenever it runs"
 
 
 def _added(added: Added) -> m.AddedResult:

@@ -12,9 +12,10 @@ from pydantic_core import PydanticCustomError
 
 from .settings_base import Group, setting
 from .settings_process import ProcessSettings
+from .settings_sandbox import SandboxSettings
 
 LogLevel = Literal["debug", "info", "warning", "error"]
-Kind = Literal["integer", "number", "text", "list"]
+Kind = Literal["integer", "number", "text", "list", "boolean"]
 Right = Literal["call", "manage", "register"]
 
 _HOST = r"^(\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+|[A-Za-z0-9._-]+)$"
@@ -170,6 +171,7 @@ class Settings(Group):
     tools: ToolsSettings = ToolsSettings()
     network: NetworkSettings = NetworkSettings()
     shared: SharedSettings = SharedSettings()
+    sandbox: SandboxSettings = SandboxSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,8 @@ class Option:
             return [part.strip() for part in text.split(",") if part.strip()]
         if self.kind == "text":
             return text
+        if self.kind == "boolean":
+            return _BOOLEANS.get(text.lower(), text)
         for number in (int, float):
             try:
                 return number(text)
@@ -220,10 +224,16 @@ class Option:
         """Write a value the way the environment and the command line take it."""
         if isinstance(value, tuple):
             return ",".join(value)
+        if isinstance(value, bool):
+            return str(value).lower()
         return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-_KINDS: dict[Any, Kind] = {int: "integer", float: "number", str: "text"}
+_KINDS: dict[Any, Kind] = {bool: "boolean", int: "integer", float: "number", str: "text"}
+_BOOLEANS = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
 
 
 @cache

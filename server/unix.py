@@ -42,14 +42,22 @@ async def listen_for(path: Path, peer: Callable[[], UnixPeer]) -> asyncio.Server
         path: Where; its folder is the owner's alone.
         peer: Makes the connection of each new client.
     """
+    return await asyncio.get_running_loop().create_unix_server(peer, sock=bound(path))
+
+
+def bound(path: Path) -> socket.socket:
+    """Make a socket of this user alone, in the place of what is there."""
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
     try:
         listener.bind(str(path))
+    except BaseException:
+        listener.close()
+        raise
     finally:
         os.umask(mask)
-    return await asyncio.get_running_loop().create_unix_server(peer, sock=listener)
+    return listener
 
 
 class UnixListener:
@@ -117,7 +125,7 @@ class UnixPeer(StreamConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Look who it is."""
         super().connection_made(transport)
-        uid = _peer_uid(transport.get_extra_info("socket"))
+        uid = peer_uid(transport.get_extra_info("socket"))
         if uid is not None and uid not in (os.getuid(), 0):
             logger.warning("refused a connection of user %d on the Unix socket", uid)
             self.close()
@@ -139,7 +147,7 @@ class _Peer(UnixPeer):
         self._accept(self)
 
 
-def _peer_uid(connection: socket.socket) -> int | None:
+def peer_uid(connection: socket.socket) -> int | None:
     """Give the other side's user id; `None` where the platform does not tell, and the folder's mode must do."""
     if hasattr(socket, "SO_PEERCRED"):
         size = struct.calcsize("3i")

@@ -18,7 +18,7 @@ import psutil
 
 from helpers import gone
 from toolscore.server.home import Home, Owner, current_owner
-from toolscore_client import FAULTY, TOOLSCORE
+from toolscore_client import BARE, FAULTY, TOOLSCORE
 
 Message = dict[str, Any]
 Wanted = Callable[[Message], Any]
@@ -129,7 +129,7 @@ class Sharing:
 
     def environment(self, **more: str) -> dict[str, str]:
         # Short, as clients give it.
-        return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **more}
+        return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **BARE, **more}
 
     def launch(self, *arguments: str, modern: bool = False, cwd: Path | None = None, **env: str) -> Client:
         """Start a client without a word."""

@@ -17,6 +17,9 @@ TOOLSCORE = str(Path(sys.executable).with_name("toolscore"))
 FAULTY = str(Path(__file__).with_name("faulty_server.py"))
 Mode = Literal["legacy", "auto"]
 
+BARE = {"TOOLSCORE_TEST_BARE": "1"}
+"""What a ToolScore is told whose home is to be empty: without the servers that are part of it."""
+
 
 def parameters(
     home: Path, *arguments: str, env: dict[str, str] | None = None, alone: bool = True
@@ -27,7 +30,7 @@ def parameters(
     one.
     """
     # Coverage of certificates for package indexes is ToolScore's own business: nothing else is passed.
-    environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **(env or {})}
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **BARE, **(env or {})}
     return StdioServerParameters(
         command=TOOLSCORE,
         args=["serve", *(["--standalone"] if alone else []), "--home", str(home), *arguments],

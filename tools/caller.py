@@ -25,6 +25,7 @@ class Caller:
         connection: Number of its connection, unique in this process; 0 where there is none.
         rights: What it may do.
         parent: The call in whose name this one is made, for calls from inside a call.
+        depth: How many calls it is made from inside of; 0 for a client's own.
         cwd: Its working directory, where it told: relative folders are meant from there.
     """
 
@@ -34,6 +35,7 @@ class Caller:
     rights: frozenset[str] = frozenset({CALL, MANAGE})
     parent: str | None = None
     cwd: str | None = None
+    depth: int = 0
 
     @property
     def client(self) -> int | str:

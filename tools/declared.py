@@ -14,8 +14,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ..runners.confinement import Confinement, as_profile
 from ..runners.keeping import Keeping
-from ..runners.spec import ServerSpec
+from ..runners.spec import ServerSpec, unconfinable
 from .names import valid_server_name
 
 TABLE = "mcpServers"
@@ -39,6 +40,7 @@ _EXPECTED = {
     "disabled": "true or false",
     "source": "a text such as pypi:NAME, npm:NAME, git+URL or a folder",
     "constraints": "a list of texts such as mcp<2",
+    "confine": "true, or a table of write, read and hide (lists of paths) and network (true or false)",
 }
 """The keys of an entry besides those of `Keeping`, and what each must be."""
 
@@ -208,6 +210,8 @@ class _Reading:
 
     def _one_way(self, given: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
         """Check that there is one way to the server, and that what is given goes together."""
+        if given.get("confine") and (wrong := self._unconfinable(given)):
+            self.problem("confine", wrong, "")
         if "source" in given:
             for key in sorted(given.keys() & {"command", "url", "cwd", "headers", "type"}):
                 self.problem(key, "does not go with source", f"Remove {key}, or source.")
@@ -229,6 +233,10 @@ class _Reading:
             if key in given and not command:
                 self.problem(key, "only goes with command", "Remove it.")
         self._check_type(given, command, url or "")
+
+    def _unconfinable(self, given: Mapping[str, Any]) -> str | None:
+        command = "-" if "source" in given else given.get("command")
+        return unconfinable(command, given.get("url"), _profile(given) or Confinement())
 
     def _check_type(self, given: Mapping[str, Any], command: str | None, url: str) -> None:
         if "type" not in given:
@@ -254,6 +262,7 @@ class _Reading:
             cwd=None if cwd is None else _placed(cwd, base),
             url=given.get("url"),
             headers=dict(given.get("headers", {})),
+            confine=_profile(given),
         )
         return Declared(
             self.name,
@@ -271,12 +280,27 @@ def _fits(key: str, value: Any) -> bool:
             return isinstance(value, list) and _texts(value)
         case "env" | "headers":
             return isinstance(value, dict) and _texts(value.values())
+        case "confine":
+            return isinstance(value, bool) or (isinstance(value, dict) and _profiles(value))
         case "disabled":
             return isinstance(value, bool)
         case "type":
             return isinstance(value, str) and value.lower() in _TYPES
         case _:
             return isinstance(value, str) and bool(value.strip())
+
+
+def _profiles(value: dict[str, Any]) -> bool:
+    try:
+        Confinement.model_validate(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def _profile(given: Mapping[str, Any]) -> Confinement | None:
+    found = as_profile(given.get("confine"))
+    return found if found is None or isinstance(found, Confinement) else Confinement.model_validate(found)
 
 
 def _texts(values: Iterable[Any]) -> bool:

@@ -94,22 +94,26 @@ class Library:
         """Called after each change that callers can notice."""
         self.held: dict[str, float] = {}
         """Names of servers that are being installed or removed, and since when (seconds since 1970)."""
-        self._arriving: dict[str, asyncio.Task[None]] = {}
+        self._arriving: dict[asyncio.Task[None], str] = {}
+        """What stores what a server lists, and which server that is."""
+        self.dismissed: set[str] = set()
+        """Names of servers that are part of ToolScore, and that this home is to be without."""
         self.missing: dict[str, str] = {}
         """Names of servers that the configuration file declares and that could not be installed, and why."""
 
     def arriving(self, name: str, work: asyncio.Task[None]) -> None:
         """Take note that what a server lists is being stored."""
-        self._arriving[name] = work
-        work.add_done_callback(lambda done: self._arriving.get(name) is done and self._arriving.pop(name))
+        self._arriving[work] = name
+        work.add_done_callback(self._arriving.pop)
 
-    async def arrived(self, name: str) -> None:
-        """Wait until what a server lists is here, where it is on its way."""
-        while (work := self._arriving.get(name)) is not None:
-            await asyncio.wait([work])
+    async def arrived(self, name: str | None = None) -> None:
+        """Wait until what a server lists, or any where none is named, is here, where it is on its way."""
+        while under_way := [work for work, server in self._arriving.items() if name in (None, server)]:
+            await asyncio.wait(under_way)
 
     async def load(self) -> None:
         """Read everything from the store."""
+        self.dismissed = await self._store.dismissed()
         rows: dict[str, list[ToolRow]] = {}
         for tool in await self._store.tools():
             rows.setdefault(tool.server, []).append(tool)
@@ -119,14 +123,16 @@ class Library:
             self._publish(server.name, rows.get(server.name, ()))
 
     async def add(self, server: ServerRow, definitions: Iterable[dict[str, Any]]) -> list[Tool]:
-        """Commit a new server with its tools, then make both visible.
+        """Commit a new server with its tools, then make both visible. One that was dismissed is so no more.
 
         Raises:
             NameTakenError: If there is one of that name.
             StoreError: If it cannot be written; nothing is changed.
         """
         rows = tool_rows(server.name, definitions)
-        await self._store.put_server(server, rows)
+        await self._store.put_server(server, rows, recall=server.origin == "builtin")
+        if server.origin == "builtin":
+            self.dismissed.discard(server.name)
         self.servers[server.name] = server
         offers = self.offers[server.name] = Offers.from_json(server.offers)
         tools = self._publish(server.name, rows)
@@ -226,9 +232,16 @@ class Library:
             raise UnknownServerError(name)
         return await self.set_installation(name, row.installation.model_copy(update={"keeping": keeping}))
 
-    async def remove(self, name: str) -> None:
-        """Forget a server and its tools."""
-        await self._store.delete_server(name)
+    async def remove(self, name: str, *, dismiss: bool = False) -> None:
+        """Forget a server and its tools.
+
+        Args:
+            name: The server.
+            dismiss: Whether it is not to come back by itself, being part of ToolScore.
+        """
+        await self._store.delete_server(name, dismiss=dismiss)
+        if dismiss:
+            self.dismissed.add(name)
         gone = tuple(tool.name for tool in self.of(name))
         lists = _lists(self.of(name), self.offers.pop(name, Offers()))
         known = self.servers.pop(name, None) is not None

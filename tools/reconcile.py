@@ -11,6 +11,7 @@ from typing import Any
 
 from ..runners.keeping import Keeping
 from ..runners.spec import Installation, ServerSpec, SourceKind
+from .builtin import restore, withdraw
 from .caller import OWNER
 from .completion import completed
 from .declared import Declared
@@ -110,6 +111,8 @@ def plan(
         mark: Gives the mark of a server.
         unreadable: Names of servers whose rows cannot be understood.
     """
+    # One that is part of ToolScore makes room for one that is declared.
+    rows = {name: row for name, row in rows.items() if row.origin != "builtin" or name not in declared}
     keepings = {name: row.installation.keeping for name, row in rows.items() if row.origin != "file"}
     keepings = {name: entry.keeping for name, entry in declared.items()} | keepings
     added: list[Declared] = []
@@ -126,7 +129,7 @@ def plan(
             if entry.enabled or entry.source is None:
                 added.append(entry)
         elif row.origin != "file":
-            whose = {"cli": "the command line", "agent": "an agent"}.get(row.origin, "ToolScore itself")
+            whose = "the command line" if row.origin == "cli" else "an agent"
             refused.append(
                 (name, f"there is a server of that name from {whose}; rename one, or remove the other")
             )
@@ -219,9 +222,11 @@ class Reconciler:
         await self._give_up(name)
         if name in self._servers.library.servers:
             await self._servers.remove(name, OWNER, force=True)
+        await restore(self._servers, name)
 
     async def _add(self, entry: Declared) -> None:
         await self._give_up(entry.name)
+        await withdraw(self._servers, entry.name)
         if entry.source is not None:
             task = asyncio.get_running_loop().create_task(self._install(entry))
             self._tasks[entry.name] = entry, task
@@ -280,6 +285,7 @@ class Reconciler:
                     env=dict(entry.spec.env),
                     origin="file",
                     constraints=entry.constraints,
+                    confine=entry.spec.confine,
                     keeping=entry.keeping,
                     keep=True,
                 )
@@ -342,7 +348,9 @@ class Reconciler:
                 self._secrets.set_many(values)
             old = row.installation.spec
             own = old.args[: len(old.args) - mark.args]
-            new = old.model_copy(update={"args": (*own, *spec.args), "env": spec.env})
+            new = old.model_copy(
+                update={"args": (*own, *spec.args), "env": spec.env, "confine": entry.spec.confine}
+            )
             return row.installation.model_copy(update={"spec": new, "keeping": entry.keeping})
 
         return same

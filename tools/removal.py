@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING, Literal
 
 from ..runners.spec import SourceKind
+from .builtin import restore
 from .caller import Caller
 from .completion import completed
 from .in_use import in_use, used_by
@@ -42,8 +43,6 @@ async def remove(
             Outcome.INVALID_ARGUMENTS,
             f"Server '{name}' was {'registered' if registered else 'installed'}: use {other}(name='{name}').",
         )
-    if row.origin == "builtin":
-        raise RefusalError(Outcome.REFUSED, f"Server '{name}' is part of ToolScore; disable it instead.")
     if row.origin == "file" and not force:
         raise RefusalError(
             Outcome.REFUSED,
@@ -54,11 +53,12 @@ async def remove(
         raise in_use(name, "removed", users)
     with servers.hold(name):
         await completed(_taken_apart(servers, row))
+        await restore(servers, name)
 
 
 async def _taken_apart(servers: Servers, row: ServerRow) -> None:
     """Take a server apart; what is begun is finished, so that no secret or process is left behind."""
-    await servers.library.remove(row.name)
+    await servers.library.remove(row.name, dismiss=row.origin == "builtin")
     try:
         await servers.supervisor.remove(row.name)
         await servers.runner.remove_server(row.installation)

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
 
 import anyio
 
-from ..runners.breaker import Refused
-from ..runners.codec import FrameError
-from ..runners.errors import ChildFaultError, ChildGoneError, ChildTimeoutError, FaultError
+from ..runners.errors import ChildFaultError
 from ..runners.instances import AllTakenError
-from ..runners.lifecycle import State
 from ..runners.patron import ProgressSink
 from ..runners.supervisor import NotReadyError, Supervisor, Unit
-from ..runners.turnstile import QueueFullError, QueueTimeoutError, Turnstile
-from .asker import Asker, answered
+from .asker import Asker
+from .builtin import PREFIX
 from .caller import CALL, Caller
+from .delivery import INVALID_PARAMS, Delivery, left, not_ready, queued
 from .leases import Leases
 from .library import Library, Tool
+from .nested import Grants, stamped, unstamped
 from .outcome import OUTCOME_KEY, Outcome, RefusalError
-
-INVALID_PARAMS = -32602
-
-COUNTS = 10.0
-"""Seconds without an answer that count against a server, where its own time-out is no shorter."""
-
-NO_WAIT = 0.01
-"""Seconds that a server which was ready may take to be found so."""
-
-QUEUE_RETRY = 1.0
-"""Seconds after which a caller who found the queue full may try again."""
 
 URL_ELICITATION_REQUIRED = -32042
 """A server's error that means: let the user visit these pages first. Clients look for it as an error."""
@@ -51,6 +38,8 @@ class Router:
         self._supervisor = supervisor
         self.leases = Leases(supervisor)
         """Who holds which instance of servers that are leased."""
+        self.nested: Grants | None = None
+        """Lets code that a builtin server runs call tools, in its caller's name."""
         self.observe: Callable[[str, str, float], None] = lambda _server, _outcome, _seconds: None
         """Told of every call: its server, `ok`, `error` or an outcome code, and how many seconds it took."""
         self.on_result: Callable[[str, dict[str, Any]], None] = lambda _server, _result: None
@@ -78,7 +67,9 @@ class Router:
                 f"{self._library.missing[server]}",
             )
         nearest = self._library.nearest(name)
-        if nearest:
+        if server in self._library.dismissed:
+            hint = f"'{server}' was uninstalled; install_server(source='{PREFIX}{server}') brings it back."
+        elif nearest:
             hint = "Did you mean " + " or ".join(f"'{near}'" for near in nearest) + "?"
         elif self._library.tools:
             hint = "list_tools shows what there is."
@@ -93,7 +84,7 @@ class Router:
 
         Args:
             name: The name callers use.
-            patience: Seconds to wait for that; as long as a start may take when `None`.
+            patience: Seconds to wait for all of that; as long as a start may take when `None`.
 
         Raises:
             RefusalError: `unknown_tool`, with the names that come nearest, or why its server does not come up.
@@ -101,13 +92,21 @@ class Router:
         server = name.partition("__")[0]
         unit, row = self._supervisor.units.get(server), self._library.servers.get(server)
         if name not in self._library.tools and unit is not None and row is not None and row.enabled:
+            began = time.perf_counter()
             if row.era is None:  # it never came up, so that nobody knows its tools
                 try:
                     await unit.ready(patience)
                 except NotReadyError as exc:
-                    raise _not_ready(exc) from exc
-            with anyio.move_on_after(unit.kept.start_timeout if patience is None else patience):
+                    raise not_ready(exc) from exc
+            limit = unit.kept.start_timeout if patience is None else patience
+            with anyio.move_on_after(left(limit, time.perf_counter() - began)) as waiting:
                 await self._library.arrived(server)
+            if waiting.cancelled_caught and name not in self._library.tools:
+                raise RefusalError(
+                    Outcome.TIMED_OUT,
+                    f"Server '{server}' is up, but what it offers was not stored within {limit:g} s. Nothing was "
+                    "called; try again.",
+                )
         return self.find(name)
 
     async def call(
@@ -150,6 +149,8 @@ class Router:
         tool = self._library.tools.get(name)
         if tool is None:  # looking further may start a server, which who may not call has no right to
             tool = await self.found(name, timeout) if CALL in caller.rights else self.find(name)
+            if timeout is not None:
+                timeout = left(timeout, time.perf_counter() - began)
         try:
             if CALL not in caller.rights:
                 raise RefusalError(Outcome.REFUSED, f"'{caller.principal}' may not call tools.")
@@ -262,20 +263,22 @@ class Router:
         key = caller.connection or caller.principal
         gate = unit.gate
         if not gate.try_enter(key):
-            limit = await _queued(gate, key, limit, what, server)
+            limit = await queued(gate, key, limit, what, server)
+        grant = None
         try:
-            return await self._exchanged(
-                unit,
-                method,
-                params,
-                what=what,
-                asker=asker,
-                limit=limit,
-                on_progress=on_progress or _unheard,
-                replays=1,
-                replayable=replayable,
+            if row.origin != "builtin":
+                params = unstamped(params)
+            else:
+                if self.nested is not None and method == "tools/call":
+                    grant = self.nested.make(server, caller, gate, key, asker)
+                params = stamped(params, caller, self.nested, grant)
+            nested = caller.depth > 0
+            return await Delivery(method, params, what, limit, asker, nested, on_progress, replayable).to(
+                unit
             )
         finally:
+            if grant is not None:
+                grant.close()
             gate.leave(key)
             unit.last_used = time.monotonic()
 
@@ -295,145 +298,7 @@ class Router:
                 retryAfter=5.0,
             ) from exc
         except NotReadyError as exc:
-            raise _not_ready(exc) from exc
-
-    async def _exchanged(
-        self,
-        unit: Unit,
-        method: str,
-        params: dict[str, Any],
-        *,
-        what: str,
-        asker: Asker | None,
-        limit: float,
-        on_progress: ProgressSink,
-        replays: int,
-        replayable: bool,
-    ) -> dict[str, Any]:
-        """Make a request for which there is a place, and say definitely what became of it."""
-        server, breaker, clock = unit.name, unit.breaker, asyncio.get_running_loop().time
-        began = clock()
-
-        def heard(progress: float, total: float | None, message: str) -> None:
-            breaker.alive(clock())
-            on_progress(progress, total, message)
-
-        while True:
-            ticket = breaker.admit(clock())
-            if isinstance(ticket, Refused):
-                raise RefusalError(
-                    Outcome.UNAVAILABLE,
-                    f"Server '{server}' {ticket.reason}.",
-                    retryAfter=round(ticket.retry_after, 3),
-                )
-            try:
-                session = await unit.ready(limit)
-                envelope = None
-                if session.modern:
-                    if asker is not None:
-                        envelope = asker.envelope
-                elif "requestState" in params or "inputResponses" in params:
-                    raise FaultError(INVALID_PARAMS, "Nothing here waits for this requestState.")
-                result = await session.request(
-                    method,
-                    params,
-                    # Where the start took a part of the call's time, the call has the rest.
-                    timeout=limit if (waited := clock() - began) < NO_WAIT else max(NO_WAIT, limit - waited),
-                    on_progress=heard,
-                    owner=asker,
-                    envelope=envelope,
-                )
-                breaker.succeeded(clock(), ticket)
-                unit.undone.take(result)
-                if result.get("resultType") != "input_required" or (asker is not None and asker.modern):
-                    return result
-                return await answered(
-                    session, method, params, result, asker, timeout=limit, on_progress=on_progress
-                )
-            except NotReadyError as exc:
-                breaker.withdrawn(clock(), ticket)
-                raise _not_ready(exc) from exc
-            except ChildGoneError as exc:
-                breaker.withdrawn(clock(), ticket)
-                if exc.written and not replayable:
-                    raise RefusalError(
-                        Outcome.OUTCOME_UNKNOWN,
-                        f"The call was sent, then {exc.message}. Whether it took effect is not known; check before "
-                        f"calling again. {_prospect(unit)}",
-                    ) from exc
-                if unit.life.state in (State.STOPPING, State.STOPPED):
-                    # Somebody stopped it; making the call again would start it against their will.
-                    raise RefusalError(
-                        Outcome.UNAVAILABLE,
-                        f"Server '{server}' was stopped while the call ran. The next call starts it again.",
-                    ) from exc
-                if replays == 0:
-                    raise RefusalError(
-                        Outcome.UNAVAILABLE, f"The call failed twice: {exc.message}. See server_logs."
-                    ) from exc
-                replays -= 1
-            except ChildTimeoutError as exc:
-                if limit >= min(COUNTS, unit.kept.timeout):
-                    unit.unanswered(clock(), ticket)
-                else:
-                    breaker.withdrawn(clock(), ticket)  # so short a time says nothing of the server
-                raise RefusalError(
-                    Outcome.TIMED_OUT,
-                    f"{what} gave no answer within {limit:g} s and was cancelled. Whether it took effect is "
-                    "not known. Give execute_tool a larger timeout if it needs longer.",
-                ) from exc
-            except FrameError as exc:
-                breaker.withdrawn(clock(), ticket)
-                raise RefusalError(Outcome.INVALID_ARGUMENTS, f"The arguments are {exc}.") from exc
-            except ChildFaultError:
-                breaker.succeeded(clock(), ticket)
-                raise
-            except BaseException:
-                breaker.withdrawn(clock(), ticket)
-                raise
-
-
-async def _queued(gate: Turnstile, key: object, limit: float, what: str, server: str) -> float:
-    """Wait for a place at a server; the wait is part of the call's time.
-
-    Returns:
-        The seconds that are left of it.
-    """
-    try:
-        waited = await gate.enter(key, limit)
-    except QueueFullError as exc:
-        raise RefusalError(
-            Outcome.QUEUE_FULL,
-            f"Server '{server}' has as many calls queued as it may ({exc.message}). Nothing was sent; call again "
-            "later, or with fewer calls at the same time.",
-            retryAfter=QUEUE_RETRY,
-        ) from exc
-    except QueueTimeoutError as exc:
-        raise RefusalError(
-            Outcome.TIMED_OUT,
-            f"{what} was still in the queue of server '{server}' after {limit:g} s. It was not sent, so it had no "
-            "effect; call again with fewer calls at the same time, or a larger timeout.",
-        ) from exc
-    return max(0.001, limit - waited)
-
-
-def _unheard(_progress: float, _total: float | None, _message: str) -> None:
-    """Take progress that no client asked for: it still shows that the server is at work, and sets the time back."""
-
-
-def _prospect(unit: Unit) -> str:
-    if unit.life.state in (State.STOPPING, State.STOPPED):
-        return "The server was stopped; the next call starts it again."
-    return "The server is being restarted."
-
-
-def _not_ready(exc: NotReadyError) -> RefusalError:
-    failed = exc.state is State.FAILED
-    retry = round(exc.retry_after, 3) if exc.retry_after is not None else None
-    outcome = Outcome.FAILED_TO_START if failed else Outcome.UNAVAILABLE
-    if exc.state is State.INSTALLING:
-        outcome = Outcome.INSTALLING
-    return RefusalError(outcome, exc.message, retryAfter=retry)
+            raise not_ready(exc) from exc
 
 
 def _fault(tool: Tool, exc: ChildFaultError) -> dict[str, Any]:

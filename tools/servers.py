@@ -1,63 +1,38 @@
 """Which servers there are: install, register, remove, and bring all back after a restart.
 
-Every installation is one way with an undo for each step: nothing is visible before the store has it, and what
-fails on the way leaves nothing behind.
+Nothing is visible before the store has it, and what fails on the way leaves nothing behind; see `addition`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import shlex
 import time
 from collections.abc import Container, Iterator
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-import anyio
-
 from ..runners.base import BaseRunner
-from ..runners.errors import InstallError, SourceError
+from ..runners.confinement import Confinement
+from ..runners.errors import SourceError
 from ..runners.keeping import Keeping
 from ..runners.lifecycle import State
-from ..runners.spec import Candidate, Installation, Report, ServerSpec, SourceKind, silent
+from ..runners.spec import Installation, Report, ServerSpec, silent
 from ..runners.supervisor import Supervisor, Unit
 from . import leftovers
+from .addition import Added, Addition
+from .builtin import PREFIX, Builtin, brought_back
 from .caller import MANAGE, Caller
-from .completion import completed
-from .errors import LibraryError
 from .groups import problem, unknown
-from .library import Library, Tool
+from .library import Library
 from .names import valid_server_name
 from .outcome import Outcome, RefusalError
 from .removal import remove
 from .rows import Origin, ServerRow, said_by
 from .secrets import Secrets
-from .spec_secrets import extract
 
 logger = logging.getLogger(__name__)
-
-STEPS = 4
-"""Steps an installation reports: fetching, starting, listing, done."""
-
-
-@dataclass(frozen=True)
-class Added:
-    """A server that was installed or registered.
-
-    Attributes:
-        row: What is stored of it.
-        tools: Its tools.
-        seconds: How long it took.
-        notes: What somebody should know, such as a repair that was made.
-    """
-
-    row: ServerRow
-    tools: list[Tool]
-    seconds: float
-    notes: list[str] = field(default_factory=list)
 
 
 class Servers:
@@ -79,7 +54,8 @@ class Servers:
         self.runner = runner
         self.secrets = secrets
         self.folder = folder
-        self._refreshing: set[asyncio.Task[None]] = set()
+        self.builtins: dict[str, Builtin] = {}
+        """Servers that are part of ToolScore and are to be here, by name."""
         self.configuring = asyncio.Lock()
         """Held while what is set for a server is read, changed and stored."""
 
@@ -113,10 +89,7 @@ class Servers:
     def changed(self, unit: Unit) -> None:
         """Take note of a server's new state; when it came up, of what it says of itself."""
         if unit.life.state is State.READY and unit.name in self.library.servers:
-            task = asyncio.get_running_loop().create_task(self._refresh(unit))
-            self._refreshing.add(task)
-            task.add_done_callback(self._refreshing.discard)
-            self.library.arriving(unit.name, task)
+            self.library.arriving(unit.name, asyncio.get_running_loop().create_task(self._refresh(unit)))
 
     async def _refresh(self, unit: Unit) -> None:
         session = unit.session
@@ -129,11 +102,6 @@ class Servers:
             # The server works; only what is remembered of it is not fresh.
             logger.exception("server %s: its tools could not be stored", unit.name)
 
-    async def drained(self) -> None:
-        """Wait until what is being written is written."""
-        if self._refreshing:
-            await asyncio.wait(self._refreshing)
-
     async def install(
         self,
         source: str,
@@ -144,6 +112,7 @@ class Servers:
         env: dict[str, str] | None = None,
         origin: Origin = "agent",
         constraints: tuple[str, ...] = (),
+        confine: Confinement | None = None,
         keeping: Keeping | None = None,
         keep: bool = False,
         report: Report = silent,
@@ -151,13 +120,14 @@ class Servers:
         """Fetch, build, start, list and store a server; or leave nothing.
 
         Args:
-            source: See `Candidate`.
+            source: See `Candidate`; or `builtin:NAME`, for a part of ToolScore that was uninstalled.
             caller: In whose name.
             name: The server's name; made from the source when `None`.
             args: Arguments after its entry point.
             env: Its environment. Literal values go to the secrets file, not into the store.
             origin: Who owns the row: `agent`, `cli` or `file`.
             constraints: Version constraints for its environment.
+            confine: What it may reach of this machine once it is installed.
             keeping: What is set for this server alone.
             keep: Keep it, and start it again and again, also if it does not start now.
             report: Told of every step.
@@ -169,39 +139,25 @@ class Servers:
         from ..runners.installers.source import parse
 
         self.may_manage(caller)
+        if source.strip().startswith(PREFIX) and origin != "file":  # which declares its own servers only
+            changed = bool(args or env or confine or constraints)
+            return await brought_back(self, source.strip().removeprefix(PREFIX), name, changed=changed)
         try:
             parsed = parse(source)
             name = name or suggest_name(parsed)
         except SourceError as exc:
             raise RefusalError(Outcome.INVALID_ARGUMENTS, str(exc)) from exc
-        with self._reserve(name):
-            began = time.monotonic()
-            async with AsyncExitStack() as undo:
-                # The source is stored: what looks like a secret in a command line must not stay in it.
-                given = ServerSpec(command="-", args=(*parsed.argv[1:], *args), env=env or {})
-                spec = self._keep_secrets(name, given, undo)
-                own = len(parsed.argv[1:])
-                if spec.args[:own] != given.args[:own]:
-                    source = "command: " + shlex.join([parsed.argv[0], *spec.args[:own]])
-                candidate = Candidate(
-                    source=source, name=name, args=spec.args[own:], env=spec.env, constraints=constraints
+        with self.reserve(name):
+            async with Addition(self, name, origin, report) as new:
+                return await new.from_source(
+                    source,
+                    parsed.argv,
+                    ServerSpec(command="-", args=args, env=env or {}),
+                    constraints=constraints,
+                    confine=confine,
+                    keeping=keeping or Keeping(),
+                    keep=keep,
                 )
-                await report(0, STEPS, f"fetching {source}")
-                installation = await self._fetch(candidate, report, undo)
-                await report(1, STEPS, f"starting {name}")
-                installation = installation.model_copy(update={"keeping": keeping or Keeping()})
-                unit, failure = await self._try_out(installation)
-                notes = []
-                if failure is not None and unit.constraint is not None:
-                    await self._drop(unit)
-                    await report(1, STEPS, f"it needs {unit.constraint}: building its environment again")
-                    await self.runner.remove_server(installation)
-                    candidate = candidate.model_copy(update={"constraints": (*constraints, unit.constraint)})
-                    installation = await self._fetch(candidate, report, undo)
-                    installation = installation.model_copy(update={"keeping": keeping or Keeping()})
-                    notes.append(f"its own environment was repaired with the constraint {unit.constraint}")
-                    unit, failure = await self._try_out(installation)
-                return await self._commit(unit, failure, origin, began, notes, report, undo, keep=keep)
 
     async def register(
         self,
@@ -218,23 +174,9 @@ class Servers:
             RefusalError: With the reason and the next step.
         """
         self.may_manage(caller)
-        with self._reserve(name):
-            began = time.monotonic()
-            async with AsyncExitStack() as undo:
-                source = " ".join((spec.command, *spec.args)) if spec.command else str(spec.url)
-                kept = self._keep_secrets(name, spec, undo)
-                if kept != spec:
-                    source = kept.command or "url"
-                installation = Installation(
-                    server_id=name,
-                    kind=SourceKind.REGISTERED,
-                    source=source,
-                    spec=kept,
-                    runtime="binary" if spec.command else "remote",
-                )
-                await report(1, STEPS, f"connecting to {name}")
-                unit, failure = await self._try_out(installation)
-                return await self._commit(unit, failure, origin, began, [], report, undo)
+        with self.reserve(name):
+            async with Addition(self, name, origin, report) as new:
+                return await new.from_spec(spec)
 
     async def take_in(self, installation: Installation, *, origin: Origin = "agent") -> Added:
         """Start, list and store what is there already, or leave nothing.
@@ -244,11 +186,9 @@ class Servers:
         """
         if wrong := problem(installation.name, installation.keeping, self.keepings()):
             raise RefusalError(Outcome.INVALID_ARGUMENTS, wrong)
-        with self._reserve(installation.server_id):
-            async with AsyncExitStack() as undo:
-                began = time.monotonic()
-                unit, failure = await self._try_out(installation)
-                return await self._commit(unit, failure, origin, began, [], silent, undo)
+        with self.reserve(installation.server_id):
+            async with Addition(self, installation.server_id, origin) as new:
+                return await new.from_installation(installation)
 
     async def remove(
         self,
@@ -298,106 +238,23 @@ class Servers:
         """Give what is set for each server: which others it needs, and its groups."""
         return {name: row.installation.keeping for name, row in self.library.servers.items()}
 
-    async def _fetch(self, candidate: Candidate, report: Report, undo: AsyncExitStack) -> Installation:
-        async def within_first_step(done: float, _total: float | None, message: str) -> None:
-            # Nobody knows how many lines an installer will write: each takes half of what is left of this step.
-            await report(1 - 1 / (done + 1), STEPS, message)
-
-        try:
-            installation = await self.runner.install_server(candidate, within_first_step)
-        except SourceError as exc:
-            raise RefusalError(Outcome.INVALID_ARGUMENTS, str(exc)) from exc
-        except InstallError as exc:
-            raise RefusalError(Outcome.INSTALL_FAILED, str(exc)) from exc
-        undo.push_async_callback(self._unbuild, installation)
-        return installation
-
-    async def _unbuild(self, installation: Installation) -> None:
-        with anyio.CancelScope(shield=True):
-            await self.runner.remove_server(installation)
-
-    async def _try_out(self, installation: Installation) -> tuple[Unit, str | None]:
-        """Start a server once, with nobody to see it yet."""
-        unit = self.supervisor.add(installation)
-        unit.retries = False
-        try:
-            unit.start()
-            state = await unit.settled()
-        except BaseException:
-            await self._drop(unit)
-            raise
-        return unit, None if state is State.READY else unit.life.reason
-
-    async def _drop(self, unit: Unit) -> None:
-        with anyio.CancelScope(shield=True):
-            await self.supervisor.remove(unit.name)
-
-    async def _commit(
-        self,
-        unit: Unit,
-        failure: str | None,
-        origin: Origin,
-        began: float,
-        notes: list[str],
-        report: Report,
-        undo: AsyncExitStack,
-        *,
-        keep: bool = False,
-    ) -> Added:
-        """Store a server that came up, or is to be kept in any case, and let everybody see it."""
-        undo.push_async_callback(self._drop, unit)
-        session = unit.session
-        if (failure is not None or session is None) and not unit.unauthorized and not keep:
-            reason = failure or "it ended at once"
-            raise RefusalError(
-                Outcome.FAILED_TO_START,
-                f"Server '{unit.name}' did not start, and nothing of it was kept: {reason}",
-            )
-        if session is None:
-            # Only what is kept can be authorized; its tools are listed when it comes up after that.
-            notes.append(f"it has no tools yet: {failure}")
-        else:
-            await report(2, STEPS, f"{len(unit.tools)} tools listed")
-        row = ServerRow(
-            name=unit.name,
-            origin=origin,
-            enabled=True,
-            installation=unit.installation,
-        )
-        if session is not None:
-            row = replace(row, **said_by(session, unit.offers))
-        try:
-            known = unit.tools, unit.offers
-            tools = await completed(self.library.add(row, unit.tools))
-        except LibraryError as exc:
-            raise RefusalError(Outcome.INSTALL_FAILED, f"It was not kept: {exc}") from exc
-        # From here on the server is there: a cancellation that comes now finds the work done.
-        undo.pop_all()
-        if known != (unit.tools, unit.offers):
-            self.changed(unit)  # while it was being stored, and was not in the library yet
-        unit.retries = True
-        if session is None and not unit.unauthorized:
-            unit.start()
-        if not tools and session is not None:
-            notes.append("it offers no tools; see its resources or prompts, or its settings")
-        await report(STEPS, STEPS, f"{unit.name} is {'ready' if session is not None else 'kept'}")
-        return Added(row, tools, time.monotonic() - began, notes)
-
-    def _keep_secrets(self, name: str, spec: ServerSpec, undo: AsyncExitStack) -> ServerSpec:
-        """Move literal values to the secrets file; the spec keeps references."""
-        spec, values = extract(name, spec)
-        # Also without any: what a server is authorized with comes to them while it is tried out.
-        undo.callback(self.secrets.delete_prefix, f"{name}/")
-        if values:
-            self.secrets.set_many(values)
-        return spec
-
     @contextmanager
-    def _reserve(self, name: str) -> Iterator[None]:
-        """Hold a new name while its server is being installed."""
+    def reserve(self, name: str) -> Iterator[None]:
+        """Hold a new name while its server is being installed.
+
+        Raises:
+            RefusalError: If it cannot be a name, or is taken.
+        """
         if reason := valid_server_name(name):
             raise RefusalError(Outcome.INVALID_ARGUMENTS, f"'{name}' cannot be a server's name: {reason}")
         with self.hold(name):
+            if (row := self.library.servers.get(name)) is not None and row.origin == "builtin":
+                raise RefusalError(
+                    Outcome.NAME_TAKEN,
+                    f"'{name}' is part of ToolScore. Give this server another name; or, to have it in that one's "
+                    f"place, uninstall that one first, or declare this one as mcpServers.{name} in the configuration "
+                    "file.",
+                )
             if name in self.library.servers:
                 source = self.library.servers[name].installation.source
                 raise RefusalError(

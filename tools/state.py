@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from ..runners.lifecycle import State
+from ..runners.spec import EMBEDDED
 from .groups import dependents, needs_of
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class ServerState(BaseModel):
         keeping: How it is kept: its own settings over those for all.
         own: Names of the settings that are its own.
         instances: The instances of one that is not shared.
+        confined: What confines it, layer by layer, while it runs; `None` where it is not to be confined.
     """
 
     name: str
@@ -102,6 +104,7 @@ class ServerState(BaseModel):
     keeping: dict[str, Any] = {}
     own: list[str] = []
     instances: list[Instance] = []
+    confined: dict[str, str] | None = None
 
 
 async def state_of(servers: Servers, name: str) -> ServerState:
@@ -155,8 +158,17 @@ async def state_of(servers: Servers, name: str) -> ServerState:
             Instance(name=one.key, state=str(one.life.state), pid=pids[one.key], in_flight=one.in_flight)
             for one in units[1:]
         ],
+        confined=confinement_of(servers, name),
         **_use(usage.values()),
     )
+
+
+def confinement_of(servers: Servers, name: str) -> dict[str, str] | None:
+    """Tell the layers that confine a server, in words: none while nothing of it runs; `None` if it is not to be."""
+    if servers.library.servers[name].installation.spec.confine is None:
+        return None
+    told = (servers.runner.confined(unit.key) for unit in servers.supervisor.all_of(name))
+    return next((dict(layers) for layers in told if layers), {})
 
 
 def _on_its_way(name: str, began: float) -> ServerState:
@@ -211,7 +223,8 @@ def _doing(row: ServerRow, unit: Unit, needed: list[Related], retry_after: float
     match state:
         case State.READY:
             calls = f"{unit.in_flight} call{'' if unit.in_flight == 1 else 's'} under way"
-            return f"It runs, with {calls}" + (f" and {unit.queued} in the queue." if unit.queued else ".")
+            runs = "It runs inside ToolScore's own process" if _is_embedded(row) else "It runs"
+            return f"{runs}, with {calls}" + (f" and {unit.queued} in the queue." if unit.queued else ".")
         case State.STARTING:
             if waiting := [f"'{one.name}' ({one.state})" for one in needed if one.state != State.READY]:
                 return f"It waits for {', '.join(waiting)}, which it needs."
@@ -259,6 +272,10 @@ def _next(row: ServerRow, unit: Unit, needed: list[Related], retry_after: float 
 
 def _dials_in(row: ServerRow) -> bool:
     return (row.installation.spec.url or "").startswith("register:")
+
+
+def _is_embedded(row: ServerRow) -> bool:
+    return (row.installation.spec.url or "").startswith(EMBEDDED)
 
 
 def _related(servers: Servers, name: str) -> Related:

@@ -26,7 +26,7 @@ from ..runners.spec import Installation
 from .errors import NameTakenError, NewerStoreError, StoreError, UnknownServerError
 from .preflight import BUSY_TIMEOUT, HEAD, explained, revision
 from .rows import Origin, ServerRow, ToolRow, tool_rows
-from .tables import SERVER, TOOL
+from .tables import DISMISSED, SERVER, TOOL
 
 __all__ = [
     "NameTakenError",
@@ -92,8 +92,13 @@ class Store:
             for row in await self._read(query)
         ]
 
-    async def put_server(self, row: ServerRow, tools: Sequence[ToolRow]) -> None:
+    async def put_server(self, row: ServerRow, tools: Sequence[ToolRow], *, recall: bool = False) -> None:
         """Add a server together with its tools.
+
+        Args:
+            row: The server.
+            tools: Its tools.
+            recall: Whether to forget that it was dismissed.
 
         Raises:
             NameTakenError: If there is one of that name.
@@ -109,6 +114,12 @@ class Store:
             except IntegrityError as error:
                 raise NameTakenError(row.name) from error
             await _add_tools(connection, tools)
+            if recall:
+                await connection.execute(delete(DISMISSED).where(DISMISSED.c.name == row.name))
+
+    async def dismissed(self) -> set[str]:
+        """Give the names of servers that are part of ToolScore, and that this home is to be without."""
+        return {row.name for row in await self._read(select(DISMISSED.c.name))}
 
     async def names(self) -> set[str]:
         """Give the names of all servers, also of those whose rows `servers` leaves out."""
@@ -173,8 +184,12 @@ class Store:
         async with self._transaction() as connection:
             await _touch(connection, name, installation=installation.model_dump(mode="json"))
 
-    async def delete_server(self, name: str) -> bool:
+    async def delete_server(self, name: str, *, dismiss: bool = False) -> bool:
         """Remove a server and its tools.
+
+        Args:
+            name: The server.
+            dismiss: Whether to remember that it is not to come back by itself.
 
         Returns:
             Whether there was one.
@@ -184,7 +199,10 @@ class Store:
         """
         async with self._transaction() as connection:
             # The tools go with it, by the foreign key.
-            return (await connection.execute(delete(SERVER).where(SERVER.c.name == name))).rowcount > 0
+            gone = (await connection.execute(delete(SERVER).where(SERVER.c.name == name))).rowcount > 0
+            if dismiss and gone:
+                await connection.execute(insert(DISMISSED).values(name=name))
+            return gone
 
     async def _read(self, query: Any) -> Sequence[Row[Any]]:
         try:

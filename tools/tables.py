@@ -53,3 +53,6 @@ TOOL = Table(
     Column("definition", _DOCUMENT, nullable=False),
     Column("digest", String, nullable=False),
 )
+
+DISMISSED = Table("dismissed", METADATA, Column("name", String, primary_key=True))
+"""Names of servers that are part of ToolScore, and that its user removed: they do not come back by themselves."""

@@ -172,6 +172,7 @@ def _installation(
             args=(*entry.args, *candidate.args),
             env={**entry.env, **env},
             cwd=entry.cwd,
+            confine=candidate.confine,
         ),
         directory=None if directory is None else str(directory),
         runtime=runtime,

@@ -63,8 +63,21 @@ def _install_arguments(options: Namespace) -> dict[str, Any]:
         found = Path(path).expanduser()
         if found.exists():
             source = os.path.abspath(found) + mark + script  # noqa: PTH100 - tidies `..`, keeps links
-    arguments = {"source": source, "args": options.rest, "env": dict(options.env)}
+    arguments = {"source": source, "args": options.rest, "env": dict(options.env)} | _confinement(options)
     return arguments | ({"name": options.name} if options.name else {})
+
+
+def _confinement(options: Namespace) -> dict[str, Any]:
+    """Make the profile; paths start here, not where the server will run."""
+    paths = {"write": options.allow_write, "read": options.allow_read, "hide": options.hide}
+    profile: dict[str, Any] = {key: [_path(path) for path in found] for key, found in paths.items() if found}
+    if options.allow_network:
+        profile["network"] = True
+    return {"confine": profile or True} if profile or options.confine else {}
+
+
+def _path(path: str) -> str:
+    return path if path.startswith("~") or "${" in path else os.path.abspath(path)  # noqa: PTH100 - keeps links
 
 
 def _command(source: str) -> str:
@@ -89,7 +102,7 @@ def _register_arguments(options: Namespace) -> dict[str, Any]:
         raise _UsageError("register needs --url URL, or a command after `--`")
     if options.header and not options.url:
         raise _UsageError("--header goes with --url")
-    arguments: dict[str, Any] = {"name": options.name, "env": dict(options.env)}
+    arguments: dict[str, Any] = {"name": options.name, "env": dict(options.env)} | _confinement(options)
     if options.rest:
         arguments |= {"command": _program(options.rest[0]), "args": options.rest[1:]}
     if options.url:

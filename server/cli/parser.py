@@ -178,22 +178,26 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
             _listening(stop)
 
     install = command("install", "Install a server; what follows `--` are its arguments.", json=True)
-    install.usage = "toolscore install SOURCE [--name NAME] [--env K=V]... [--json] [-- ARGS...]"
+    install.usage = "toolscore install SOURCE [--name NAME] [--env K=V]... [--confine] [--json] [-- ARGS...]"
     install.add_argument(
         "source",
         metavar="SOURCE",
-        help="pypi:NAME[@VERSION], npm:NAME[@VERSION], git+URL[@REF], a folder, an .mcpb file, or 'command: ...'",
+        help="pypi:NAME[@VERSION], npm:NAME[@VERSION], git+URL[@REF], a folder, an .mcpb file, 'command: ...', or "
+        "builtin:NAME for a part of ToolScore that was uninstalled",
     )
     install.add_argument("--name", help="the server's name; otherwise made from the source")
     _env(install)
+    _confine(install)
     register = command("register", "Register a server that is already there.", json=True)
     register.usage = (
-        "toolscore register NAME [--url URL] [--header K=V]... [--env K=V]... [--json] [-- COMMAND ARGS...]"
+        "toolscore register NAME [--url URL] [--header K=V]... [--env K=V]... [--confine] [--json] "
+        "[-- COMMAND ARGS...]"
     )
     register.add_argument("name", metavar="NAME")
     register.add_argument("--url", help="a ws://, wss://, http:// or https:// endpoint")
     register.add_argument("--header", metavar="KEY=VALUE", type=_pair, action="append", default=[])
     _env(register)
+    _confine(register)
     uninstall = command("uninstall", "Remove a server and everything installed for it.", json=True)
     uninstall.add_argument("name", metavar="NAME")
     uninstall.add_argument("--force", action="store_true", help=_FORCE)
@@ -311,6 +315,20 @@ def _listening(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let every program and user of this machine in (loopback only)",
     )
+
+
+def _confine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "confinement (docs/servers.md)", "Any of these confines it: read-only files, no network."
+    )
+    group.add_argument("--confine", action="store_true", help="with nothing else opened")
+    for option, text in (
+        ("--allow-write", "a folder it can write besides its own (repeatable)"),
+        ("--allow-read", "a place it can read although it is hidden (repeatable)"),
+        ("--hide", "a place it does not see (repeatable)"),
+    ):
+        group.add_argument(option, metavar="PATH", action="append", default=[], help=text)
+    group.add_argument("--allow-network", action="store_true", help="leave it the network")
 
 
 def _env(parser: argparse.ArgumentParser) -> None:

@@ -110,6 +110,7 @@ async def _one(name: str, settings: Settings, out: Output) -> int:
         ("needs", _related(found["depends_on"])),
         ("needed by", _related(found["dependents"])),
         ("groups", ", ".join(found["groups"])),
+        ("confined", _confinement(found.get("confined"))),
         ("set for it", ", ".join(f"{key}={shown(found['keeping'][key])}" for key in found["own"])),
     ]
     out.line(found["name"])
@@ -118,6 +119,12 @@ async def _one(name: str, settings: Settings, out: Output) -> int:
             head, *rest = value.splitlines()
             out.line("\n".join([f"  {key:<11}{head}", *(f"  {'':<11}{line}" for line in rest)]))
     return 0
+
+
+def _confinement(layers: dict[str, str] | None) -> str:
+    if layers == {}:
+        return "whenever it runs; shown then"
+    return "\n".join(f"{name}: {state}" for name, state in (layers or {}).items())
 
 
 def _use(found: dict[str, Any]) -> str:

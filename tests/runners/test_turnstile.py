@@ -356,3 +356,34 @@ def test_going_in_and_out_without_waiting_is_nearly_free() -> None:
             turnstile.leave("a")
 
     assert min(timeit.repeat(once, number=2000, repeat=20)) / 2000 < 2e-6
+
+
+def test_a_call_that_steps_out_leaves_its_place_and_takes_it_back_at_once() -> None:
+    turnstile = Turnstile(1, 0)
+    assert turnstile.try_enter("a")
+    turnstile.step_out("a")
+    assert turnstile.try_enter("a")
+    assert not turnstile.try_enter("b")
+    assert (turnstile.in_flight, turnstile.inside_of("a"), turnstile.counts()) == (2, 2, {"a": (2, 0)})
+    turnstile.step_in("a")  # for a moment there are two inside
+    turnstile.leave("a")
+    assert not turnstile.try_enter("b")
+    turnstile.leave("a")
+    assert (turnstile.in_flight, turnstile.counts()) == (0, {})
+    assert turnstile.try_enter("b")
+
+
+def test_who_waits_is_let_in_when_a_call_steps_out() -> None:
+    turnstile = Turnstile(1, 0)
+    assert turnstile.try_enter("a")
+    told: list[object] = []
+    turnstile.queue("b", told.append)
+    turnstile.step_out("a")
+    assert told == [None]
+    turnstile.step_in("a")
+    waiting: list[object] = []
+    turnstile.queue("c", waiting.append)
+    turnstile.leave("a")
+    assert waiting == []  # one is still inside
+    turnstile.leave("b")
+    assert waiting == [None]

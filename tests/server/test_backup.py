@@ -215,7 +215,8 @@ def test_a_home_in_use_is_never_replaced(home: Home, tmp_path: Path) -> None:
 def test_a_damaged_backup_changes_nothing(home: Home, tmp_path: Path, part: str) -> None:
     back_up(home, tmp_path / "b.tar.gz")
     damaged = rewritten(
-        tmp_path / "b.tar.gz", lambda name, data: (name, data[:-1] + b"\0" if name == part else data)
+        tmp_path / "b.tar.gz",
+        lambda name, data: (name, data[:-1] + bytes([data[-1] ^ 1]) if name == part else data),
     )
     with pytest.raises(BackupError, match=f"{part} is not what it was"):
         restore(damaged, Home.at(tmp_path / "other"))

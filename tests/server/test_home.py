@@ -196,6 +196,7 @@ def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_short_home_has_its_socket_inside() -> None:
     assert Home.at("/h").socket_path == Path("/h/run/toolscore.sock")
+    assert Home.at("/h").tools_socket_path == Path("/h/run/tools.sock")
 
 
 class TestASocketPathThatIsTooLong:
@@ -217,6 +218,10 @@ class TestASocketPathThatIsTooLong:
         assert mode(path.parent) == 0o700
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
+
+    def test_of_tool_calls_moves_there_too_and_is_another(self, long: Home, runtime: Path) -> None:
+        assert long.tools_socket_path.parent == runtime / "toolscore"
+        assert long.tools_socket_path != long.socket_path
 
     def test_is_the_same_each_time_and_another_for_another_home(self, long: Home, runtime: Path) -> None:
         assert long.socket_path == long.socket_path

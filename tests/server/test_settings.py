@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from toolscore.sandbox.isolation import Tier
+from toolscore.sandbox.settings import SandboxSettings
+from toolscore.server.python_executor import sandbox_settings
 from toolscore.server.settings import SettingsError, load, options, template
 from toolscore.server.settings_hot import HOT, apply
 
@@ -449,3 +452,27 @@ def test_loading_settings_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_switch_is_written_in_words_in_the_environment_and_as_a_boolean_in_a_file(tmp_path: Path) -> None:
+    for word, meant in {"off": False, "No": False, "0": False, "TRUE": True, "1": True}.items():
+        loaded = load({}, home=home(tmp_path), environ={"TOOLSCORE_SANDBOX_ENABLED": word})
+        assert loaded.settings.sandbox.enabled is meant
+    assert (
+        load({"sandbox.enabled": "false"}, home=home(tmp_path), environ={}).settings.sandbox.enabled is False
+    )
+    (text,) = problems(home=home(tmp_path), environ={"TOOLSCORE_SANDBOX_ENABLED": "perhaps"})
+    assert "must be true or false" in text
+
+
+def test_sandbox_settings_are_given_on_in_the_sandboxs_own_units(tmp_path: Path) -> None:
+    given = {"sandbox.memory": "64", "sandbox.disk": "2", "sandbox.output": "3", "sandbox.minimum": "full"}
+    given |= {"sandbox.packages": "numpy,pandas==2.3.0", "sandbox.warm": "0"}
+    told = sandbox_settings(load(given, home=home(tmp_path), environ={}).settings)
+    assert (told.limits.memory, told.limits.disk, told.limits.output) == (64 << 20, 2 << 20, 3 << 10)
+    assert (told.minimum, told.packages, told.warm) == (Tier.FULL, ("numpy", "pandas==2.3.0"), 0)
+    assert type(told).from_json(told.to_json()) == told
+
+
+def test_the_sandboxs_defaults_are_the_same_on_both_floors(tmp_path: Path) -> None:
+    assert sandbox_settings(load({}, home=home(tmp_path), environ={}).settings) == SandboxSettings()

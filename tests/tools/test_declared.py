@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from toolscore.runners.confinement import Confinement
 from toolscore.runners.keeping import Keeping
 from toolscore.runners.spec import Installation, ServerSpec, SourceKind
 from toolscore.tools.declared import Declarations, Declared, read
@@ -220,3 +222,34 @@ def test_a_mark_lies_with_the_secrets_and_reveals_no_value(tmp_path: Path) -> No
     secrets.set("x/declared", "no mark")
     assert Mark.read(secrets, "x") is None
     assert plan({"x": entry}, {"x": row(entry)}, lambda _name: None).changed  # without one, it is done again
+
+
+def test_a_profile_is_read_and_a_change_of_it_is_a_change_of_the_server() -> None:
+    plain, confined = good({"command": "x"}), good({"command": "x", "confine": True})
+    opened = good({"command": "x", "confine": {"write": ["data"], "network": True}})
+    assert plain.spec.confine is None
+    assert good({"command": "x", "confine": False}) == plain
+    assert confined.spec.confine == Confinement()
+    assert opened.spec.confine == Confinement(write=("data",), network=True)
+    assert "confine" not in plain.parts()  # so that marks made before there were any still hold
+    for old, new in ((plain, confined), (confined, opened), (opened, plain)):
+        todo = plan({new.name: new}, {old.name: row(old)}, lambda _name, old=old: Mark.of(old))  # type: ignore[misc]
+        assert [what for _entry, what in todo.changed] == [("confine",)]
+    assert good({"source": "pypi:x", "confine": True}).spec.confine == Confinement()
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (
+            {"command": "x", "confine": {"writes": []}},
+            "confine .* must be true, or a table of write, read and hide",
+        ),
+        ({"command": "x", "confine": "yes"}, "confine .* must be true, or a table"),
+        ({"url": "ws://h/", "confine": True}, "confine .* only goes with a command"),
+        ({"command": "x", "url": "ws://h:1/", "confine": True}, "confine .* needs network = true here"),
+    ],
+)
+def test_a_profile_that_cannot_be_is_a_problem(entry: dict[str, object], words: str) -> None:
+    found = read({"x": entry}, Path("/etc/toolscore.toml"))
+    assert any(re.search(words, problem) for problem in found.problems), found.problems

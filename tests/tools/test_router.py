@@ -5,86 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from helpers import PATIENT, faulty, runner_at, supervising, until
-from toolscore.runners.breaker import BreakerPolicy, Circuit
+from helpers import PATIENT, faulty, supervising, until
+from routed import house, unlisted
 from toolscore.runners.lifecycle import RestartPolicy, State
-from toolscore.runners.supervisor import Supervisor
 from toolscore.tools.caller import OWNER, Caller
 from toolscore.tools.library import Library
 from toolscore.tools.outcome import OUTCOME_KEY, Outcome, RefusalError
 from toolscore.tools.router import Router
-from toolscore.tools.rows import ServerRow
-from toolscore.tools.secrets import Secrets
-from toolscore.tools.servers import Servers
 from toolscore.tools.store import Store
-
-QUICK = RestartPolicy(first_delay=0.01, factor=1, jitter=0)
-
-
-class House:
-    """A library, its supervisor and the router in front of them."""
-
-    def __init__(self, library: Library, supervisor: Supervisor) -> None:
-        self.library = library
-        self.supervisor = supervisor
-        self.router = Router(library, supervisor)
-
-    async def call(self, name: str, **arguments: Any) -> dict[str, Any]:
-        return await self.router.call(f"faulty__{name}", arguments, OWNER)
-
-    async def refused(self, name: str, **arguments: Any) -> RefusalError:
-        with pytest.raises(RefusalError) as refusal:
-            await asyncio.wait_for(self.call(name, **arguments), 10)
-        return refusal.value
-
-
-@asynccontextmanager
-async def house(
-    folder: Path, *faults: str, policy: RestartPolicy = QUICK, **kept: Any
-) -> AsyncIterator[House]:
-    """A house with one faulty server that is known and listed."""
-    runner = runner_at(folder)
-    store = await Store.open(folder / "store.db")
-    try:
-        async with supervising(folder, runner, policy=policy, **{"timeout": 20.0, **kept}) as supervisor:
-            library = Library(store)
-            unit = supervisor.add(faulty(*faults))
-            await unit.ready()
-            await library.add(
-                ServerRow(name="faulty", origin="cli", enabled=True, installation=unit.installation),
-                unit.tools,
-            )
-            yield House(library, supervisor)
-    finally:
-        await store.close()
-
-
-@asynccontextmanager
-async def unlisted(folder: Path, *faults: str) -> AsyncIterator[House]:
-    """A house with a server whose row was stored before it ever ran."""
-    runner = runner_at(folder)
-    store = await Store.open(folder / "store.db")
-    try:
-        async with supervising(folder, runner, policy=QUICK) as supervisor:
-            library = Library(store)
-            servers = Servers(library, supervisor, runner, Secrets(folder / "secrets.json"), folder)
-            supervisor.on_change = servers.changed
-            unit = supervisor.add(faulty(*faults))
-            await library.add(
-                ServerRow(name="faulty", origin="file", enabled=True, installation=unit.installation), ()
-            )
-            yield House(library, supervisor)
-            await servers.drained()
-    finally:
-        await store.close()
 
 
 async def test_a_call_is_answered_with_the_whole_result_of_the_server(tmp_path: Path) -> None:
@@ -183,14 +116,6 @@ async def test_a_disabled_server_is_not_started_for_a_call(tmp_path: Path) -> No
         assert refusal.outcome is Outcome.UNAVAILABLE
         assert "action='enable'" in refusal.message
         assert unit.life.state is State.STOPPED
-
-
-async def test_a_call_over_its_time_says_that_its_outcome_is_not_known(tmp_path: Path) -> None:
-    async with house(tmp_path) as made:
-        with pytest.raises(RefusalError) as refusal:
-            await made.router.call("faulty__sleep", {"seconds": 60}, OWNER, timeout=0.1)
-        assert refusal.value.outcome is Outcome.TIMED_OUT
-        assert "0.1 s" in refusal.value.message
 
 
 async def test_arguments_without_a_json_form_are_invalid(tmp_path: Path) -> None:
@@ -309,79 +234,6 @@ async def test_a_stop_by_hand_is_not_undone_by_a_call_that_was_in_flight(tmp_pat
         assert unit.life.state is State.STOPPED
 
 
-async def test_a_full_queue_is_an_answer_and_nothing_is_sent(tmp_path: Path) -> None:
-    async with house(tmp_path, max_parallel=1, max_queue=1) as here:
-        busy = [asyncio.ensure_future(here.call("sleep", seconds=0.3)) for _ in range(2)]
-        unit = here.supervisor.units["faulty"]
-        await until(lambda: (unit.in_flight, unit.queued) == (1, 1))
-        refusal = await here.refused("add", a=1, b=1)
-        assert refusal.outcome is Outcome.QUEUE_FULL
-        assert "Nothing was sent" in refusal.message
-        assert refusal.details["retryAfter"] > 0
-        assert [answer.get("isError") for answer in await asyncio.gather(*busy)] == [None, None]
-        assert (unit.in_flight, unit.queued) == (0, 0)
-
-
-async def test_time_in_the_queue_counts_and_what_was_not_sent_is_said_to_be_without_effect(
-    tmp_path: Path,
-) -> None:
-    async with house(tmp_path, max_parallel=1) as here:
-        busy = asyncio.ensure_future(here.call("sleep", seconds=1))
-        unit = here.supervisor.units["faulty"]
-        await until(lambda: unit.in_flight == 1)
-        with pytest.raises(RefusalError, match="It was not sent, so it had no effect") as refusal:
-            await here.router.call("faulty__add", {"a": 1, "b": 1}, OWNER, timeout=0.05)
-        assert refusal.value.outcome is Outcome.TIMED_OUT
-        await busy
-
-
-async def test_a_greedy_client_does_not_starve_another(tmp_path: Path) -> None:
-    greedy, modest = Caller("owner", "unix", 1), Caller("owner", "unix", 2)
-    async with house(tmp_path, max_parallel=2) as here:
-        many = [
-            asyncio.ensure_future(here.router.call("faulty__sleep", {"seconds": 0.05}, greedy))
-            for _ in range(60)
-        ]
-        unit = here.supervisor.units["faulty"]
-        await until(lambda: unit.queued > 50)
-        await here.router.call("faulty__add", {"a": 1, "b": 1}, modest)
-        assert sum(call.done() for call in many) < 10
-        await asyncio.gather(*many)
-
-
-async def test_a_server_that_answers_nothing_is_left_alone_with_a_reason_and_a_time(tmp_path: Path) -> None:
-    async with house(tmp_path, timeout=0.05) as here:
-        unit = here.supervisor.units["faulty"]
-        for _ in range(unit.breaker.policy.limit):
-            assert (await here.refused("sleep", seconds=5)).outcome is Outcome.TIMED_OUT
-        refusal = await here.refused("add", a=1, b=1)
-        assert refusal.outcome is Outcome.UNAVAILABLE
-        assert "did not answer 5 calls in a row" in refusal.message
-        await asyncio.sleep(refusal.details["retryAfter"])
-        result = await here.call("add", a=1, b=1)  # the trial, which closes the circuit again
-        assert "isError" not in result
-        assert "isError" not in await here.call("add", a=1, b=1)
-
-
-async def test_a_server_that_gives_a_sign_of_life_is_tried_again_at_once(tmp_path: Path) -> None:
-    async with house(tmp_path, timeout=0.05) as here:
-        breaker = here.supervisor.units["faulty"].breaker
-        breaker.policy = BreakerPolicy(first_delay=60)
-        for _ in range(breaker.policy.limit):
-            await here.refused("sleep", seconds=5)
-        assert breaker.circuit is Circuit.OPEN
-        await until(lambda: breaker.circuit is Circuit.HALF_OPEN)  # it answered a ping
-        assert "isError" not in await here.call("add", a=1, b=1)
-
-
-async def test_a_client_in_a_hurry_does_not_make_a_server_unavailable_to_others(tmp_path: Path) -> None:
-    async with house(tmp_path) as here:
-        for _ in range(8):
-            with pytest.raises(RefusalError):
-                await here.router.call("faulty__sleep", {"seconds": 5}, OWNER, timeout=0.02)
-        assert "isError" not in await here.call("add", a=1, b=1)
-
-
 async def test_each_client_of_a_server_that_is_not_shared_has_a_process_of_its_own(tmp_path: Path) -> None:
     callers = [Caller("owner", "unix", number) for number in (1, 2)]
     async with house(tmp_path, isolation="per-client", max_instances=1) as here:
@@ -390,18 +242,3 @@ async def test_each_client_of_a_server_that_is_not_shared_has_a_process_of_its_o
         with pytest.raises(RefusalError, match="Each client has one of its own") as refusal:
             await here.router.call("faulty__pid", {}, callers[1])
         assert refusal.value.outcome is Outcome.LIMIT
-
-
-async def test_a_start_is_part_of_the_time_a_call_has(tmp_path: Path) -> None:
-    async with house(tmp_path, start_timeout=30.0) as here:
-        unit = here.supervisor.units["faulty"]
-        unit.stop()
-        await unit.stopped()
-        hangs = unit.installation.spec.model_copy(
-            update={"args": (*unit.installation.spec.args, "hang-handshake")}
-        )
-        unit.installation = unit.installation.model_copy(update={"spec": hangs})
-        with pytest.raises(RefusalError, match="is still starting") as refusal:
-            await here.router.call("faulty__add", {"a": 1, "b": 1}, OWNER, timeout=0.2)
-        assert refusal.value.outcome is Outcome.UNAVAILABLE
-        assert refusal.value.details["retryAfter"] == 1

@@ -271,3 +271,21 @@ async def test_one_row_that_cannot_be_understood_does_not_take_the_others_along(
     assert await store.servers() == [server()]
     assert "the server bad cannot be understood" in caplog.text
     assert "hush" not in caplog.text
+
+
+async def test_a_dismissed_server_is_remembered_until_it_is_there_again(path: Path) -> None:
+    store = await Store.open(path)
+    await store.put_server(server(origin="builtin"), [])
+    await store.put_server(server("alpha"), [])
+    assert await store.delete_server("alpha")
+    assert await store.delete_server("time", dismiss=True)
+    assert not await store.delete_server("nothing", dismiss=True)
+    await store.put_server(server(), [])  # another one of its name changes nothing
+    await store.delete_server("time")
+    await store.close()
+
+    store = await Store.open(path)
+    assert await store.dismissed() == {"time"}
+    await store.put_server(server(origin="builtin"), [], recall=True)
+    assert await store.dismissed() == set()
+    await store.close()

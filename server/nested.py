@@ -1,0 +1,171 @@
+"""Where code in the sandbox calls tools from the executor's process: a private Unix socket, one JSON object a line.
+
+Each line carries the token of the execution it is made in (`tools/nested.py`); without a good one nothing is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from ..tools.caller import Caller
+from ..tools.nested import Grant, Grants
+from .call import Call
+from .own_tools import OWN_SERVER, OWN_TOOLS
+from .toolset import ToolSet
+from .unix import bound, peer_uid
+
+logger = logging.getLogger(__name__)
+
+LONGEST = 64 << 20
+"""Bytes of one request."""
+
+
+class ReadingTools:
+    """ToolScore's own tools that only read, for code in the sandbox.
+
+    Args:
+        toolset: All of them.
+    """
+
+    name = OWN_SERVER
+    description = "ToolScore itself: which tools and servers there are."
+
+    def __init__(self, toolset: ToolSet) -> None:
+        self._toolset = toolset
+        self._tools = {
+            f"{OWN_SERVER}__{tool.name}": tool for tool in OWN_TOOLS if tool.hints.get("readOnlyHint")
+        }
+
+    def definitions(self) -> list[dict[str, Any]]:
+        """Give them as MCP `Tool` objects, with their full names."""
+        return [{**tool.definition, "name": name} for name, tool in self._tools.items()]
+
+    async def call(self, name: str, arguments: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        """Call one; any other is refused."""
+        if name not in self._tools:
+            text = f"Code cannot call '{name}': of ToolScore's own tools there are {', '.join(self._tools)}."
+            return {"content": [{"type": "text", "text": text}], "isError": True}
+        return await self._toolset.call(name, arguments, Call(caller=caller))
+
+
+class ToolSocket:
+    """The listening side.
+
+    Args:
+        grants: What tokens are good for.
+    """
+
+    def __init__(self, grants: Grants) -> None:
+        self._grants = grants
+        self._server: asyncio.Server | None = None
+        self._path: Path | None = None
+        self._lines: set[asyncio.Task[None]] = set()
+
+    async def open(self, path: Path) -> None:
+        """Begin to listen; whoever holds the home's lock may replace what a dead owner left there.
+
+        Raises:
+            OSError: If that cannot be.
+        """
+        assert sys.platform != "win32"
+        self._server = await asyncio.start_unix_server(self._came, sock=bound(path), limit=LONGEST)
+        self._path = path
+
+    async def close(self) -> None:
+        """End it, and what is under way."""
+        if self._server is not None:
+            self._server.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+        for line in self._lines:
+            line.cancel()
+        if self._lines:
+            await asyncio.wait(self._lines)
+
+    async def _came(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = asyncio.current_task()
+        assert line is not None
+        self._lines.add(line)
+        requests: set[asyncio.Task[None]] = set()
+        try:
+            await self._serve(reader, writer, requests)
+        except asyncio.CancelledError:
+            pass  # from `close` alone; raised on, the streams of Python 3.11 log it as an error
+        finally:
+            for request in requests:
+                request.cancel()
+            writer.close()
+            self._lines.discard(line)
+
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, requests: set[asyncio.Task[None]]
+    ) -> None:
+        uid = peer_uid(writer.get_extra_info("socket"))
+        if sys.platform != "win32" and uid is not None and uid not in (os.getuid(), 0):
+            logger.warning("refused a connection of user %d on the socket for tool calls", uid)
+            return
+        # A line over the limit, or that is no JSON, is not the executor's: nobody is owed an answer.
+        with suppress(ValueError, OSError):
+            while line := await reader.readline():
+                message = from_json(line)
+                grant = self._grants.find(message.get("token")) if isinstance(message, dict) else None
+                if grant is None:
+                    identity = message.get("id") if isinstance(message, dict) else None
+                    self._refuse(
+                        writer, identity, PermissionError("the execution is over, or its token is wrong")
+                    )
+                    continue
+                request = asyncio.get_running_loop().create_task(self._answer(writer, grant, message))
+                requests.add(request)
+                request.add_done_callback(requests.discard)
+
+    async def _answer(self, writer: asyncio.StreamWriter, grant: Grant, message: dict[str, Any]) -> None:
+        identity = message.get("id")
+        try:
+            result = await _asked(grant, message.get("method"), message.get("params"))
+            frame = to_json({"id": identity, "result": result}) + b"\n"
+        except (LookupError, ValueError) as exc:
+            self._refuse(writer, identity, exc)
+            return
+        except Exception as exc:
+            logger.exception("bug in a tool call from inside the sandbox")
+            self._refuse(writer, identity, RuntimeError(f"internal error of ToolScore: {type(exc).__name__}"))
+            return
+        with suppress(ConnectionError):
+            writer.write(frame)
+            await writer.drain()
+
+    def _refuse(self, writer: asyncio.StreamWriter, identity: Any, exc: Exception) -> None:
+        error = {"type": _kind(exc), "message": str(exc.args[0]) if exc.args else str(exc)}
+        writer.write(to_json({"id": identity, "error": error}) + b"\n")
+
+
+async def _asked(grant: Grant, method: Any, params: Any) -> Any:
+    params = params if isinstance(params, dict) else {}
+    match method:
+        case "servers":
+            return await grant.servers()
+        case "tools":
+            return await grant.tools(str(params.get("server")))
+        case "call":
+            name, arguments = params.get("name"), params.get("arguments") or {}
+            if not isinstance(name, str) or not isinstance(arguments, dict):
+                raise ValueError("a call takes the name of a tool, and its arguments by name")
+            return await grant.call(name, arguments)
+    raise ValueError(f"there is no method {method!r}: servers, tools, call")
+
+
+def _kind(exc: Exception) -> str:
+    return next(
+        kind.__name__
+        for kind in (LookupError, PermissionError, ValueError, Exception)
+        if isinstance(exc, kind)
+    )

@@ -1,0 +1,246 @@
+"""One server on its way in: fetched, built, started, listed, stored, with an undo for each step."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import anyio
+
+from ..runners.confinement import Confinement
+from ..runners.errors import InstallError, SourceError
+from ..runners.keeping import Keeping
+from ..runners.lifecycle import State
+from ..runners.spec import Candidate, Installation, Report, ServerSpec, SourceKind, silent
+from ..runners.supervisor import Unit
+from .completion import completed
+from .errors import LibraryError
+from .library import Tool
+from .outcome import Outcome, RefusalError
+from .rows import Origin, ServerRow, said_by
+from .spec_secrets import extract
+
+if TYPE_CHECKING:
+    from .servers import Servers
+
+STEPS = 4
+"""Steps an installation reports: fetching, starting, listing, done."""
+
+
+@dataclass(frozen=True)
+class Added:
+    """A server that was installed or registered.
+
+    Attributes:
+        row: What is stored of it.
+        tools: Its tools.
+        seconds: How long it took.
+        notes: What somebody should know, such as a repair that was made.
+    """
+
+    row: ServerRow
+    tools: list[Tool]
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+
+
+class Addition:
+    """A server that is being added. Leaving the block before it is stored undoes all that was done.
+
+    Args:
+        servers: Where to.
+        name: Its name, which nobody else may use meanwhile.
+        origin: Who owns the row.
+        report: Told of every step.
+    """
+
+    def __init__(self, servers: Servers, name: str, origin: Origin, report: Report = silent) -> None:
+        self._servers = servers
+        self._name = name
+        self._origin: Origin = origin
+        self._report = report
+        self._undo = AsyncExitStack()
+        self._began = time.monotonic()
+        self._notes: list[str] = []
+
+    async def __aenter__(self) -> Addition:
+        await self._undo.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._undo.__aexit__(kind, error, trace)
+
+    async def from_source(
+        self,
+        source: str,
+        command: tuple[str, ...],
+        given: ServerSpec,
+        *,
+        constraints: tuple[str, ...],
+        confine: Confinement | None,
+        keeping: Keeping,
+        keep: bool,
+    ) -> Added:
+        """Fetch and build it, then start it, once more where its environment can be repaired.
+
+        Args:
+            source: See `Candidate`.
+            command: The words of the source, where it is a command line.
+            given: Its arguments and environment.
+            constraints: Version constraints for its environment.
+            confine: What it may reach of this machine once it is installed.
+            keeping: What is set for this server alone.
+            keep: Whether it is stored also if it does not start now.
+
+        Raises:
+            RefusalError: With the reason and the next step.
+        """
+        # The source is stored: what looks like a secret in a command line must not stay in it.
+        own = len(command[1:])
+        whole = given.model_copy(update={"args": (*command[1:], *given.args)})
+        spec = self._keep_secrets(whole)
+        if spec.args[:own] != whole.args[:own]:
+            source = "command: " + shlex.join([command[0], *spec.args[:own]])
+        candidate = Candidate(
+            source=source,
+            name=self._name,
+            args=spec.args[own:],
+            env=spec.env,
+            constraints=constraints,
+            confine=confine,
+        )
+        await self._report(0, STEPS, f"fetching {source}")
+        installation = await self._fetch(candidate, keeping)
+        await self._report(1, STEPS, f"starting {self._name}")
+        unit, failure = await self._try_out(installation)
+        if failure is not None and unit.constraint is not None:
+            await self._drop(unit)
+            await self._report(1, STEPS, f"it needs {unit.constraint}: building its environment again")
+            await self._servers.runner.remove_server(installation)
+            candidate = candidate.model_copy(update={"constraints": (*constraints, unit.constraint)})
+            installation = await self._fetch(candidate, keeping)
+            self._notes.append(f"its own environment was repaired with the constraint {unit.constraint}")
+            unit, failure = await self._try_out(installation)
+        return await self._commit(unit, failure, keep=keep)
+
+    async def from_spec(self, spec: ServerSpec) -> Added:
+        """Take in one that is there already.
+
+        Raises:
+            RefusalError: With the reason and the next step.
+        """
+        source = " ".join((spec.command, *spec.args)) if spec.command else str(spec.url)
+        kept = self._keep_secrets(spec)
+        if kept != spec:
+            source = kept.command or "url"
+        await self._report(1, STEPS, f"connecting to {self._name}")
+        return await self.from_installation(
+            Installation(
+                server_id=self._name,
+                kind=SourceKind.REGISTERED,
+                source=source,
+                spec=kept,
+                runtime="binary" if spec.command else "remote",
+            )
+        )
+
+    async def from_installation(self, installation: Installation) -> Added:
+        """Start, list and store what is installed already.
+
+        Raises:
+            RefusalError: With the reason and the next step.
+        """
+        unit, failure = await self._try_out(installation)
+        return await self._commit(unit, failure)
+
+    async def _fetch(self, candidate: Candidate, keeping: Keeping) -> Installation:
+        async def within_first_step(done: float, _total: float | None, message: str) -> None:
+            # Nobody knows how many lines an installer will write: each takes half of what is left of this step.
+            await self._report(1 - 1 / (done + 1), STEPS, message)
+
+        try:
+            installation = await self._servers.runner.install_server(candidate, within_first_step)
+        except SourceError as exc:
+            raise RefusalError(Outcome.INVALID_ARGUMENTS, str(exc)) from exc
+        except InstallError as exc:
+            raise RefusalError(Outcome.INSTALL_FAILED, str(exc)) from exc
+        self._undo.push_async_callback(self._unbuild, installation)
+        return installation.model_copy(update={"keeping": keeping})
+
+    async def _unbuild(self, installation: Installation) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._servers.runner.remove_server(installation)
+
+    async def _try_out(self, installation: Installation) -> tuple[Unit, str | None]:
+        """Start it once, with nobody to see it yet."""
+        unit = self._servers.supervisor.add(installation)
+        unit.retries = False
+        try:
+            unit.start()
+            state = await unit.settled()
+        except BaseException:
+            await self._drop(unit)
+            raise
+        return unit, None if state is State.READY else unit.life.reason
+
+    async def _drop(self, unit: Unit) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._servers.supervisor.remove(unit.name)
+
+    async def _commit(self, unit: Unit, failure: str | None, *, keep: bool = False) -> Added:
+        """Store a server that came up, or is to be kept in any case, and let everybody see it."""
+        self._undo.push_async_callback(self._drop, unit)
+        session = unit.session
+        if (failure is not None or session is None) and not unit.unauthorized and not keep:
+            reason = failure or "it ended at once"
+            raise RefusalError(
+                Outcome.FAILED_TO_START,
+                f"Server '{unit.name}' did not start, and nothing of it was kept: {reason}",
+            )
+        if session is None:
+            # Only what is kept can be authorized; its tools are listed when it comes up after that.
+            self._notes.append(f"it has no tools yet: {failure}")
+        else:
+            await self._report(2, STEPS, f"{len(unit.tools)} tools listed")
+        row = ServerRow(
+            name=unit.name,
+            origin=self._origin,
+            enabled=True,
+            installation=unit.installation,
+        )
+        if session is not None:
+            row = replace(row, **said_by(session, unit.offers))
+        try:
+            known = unit.tools, unit.offers
+            tools = await completed(self._servers.library.add(row, unit.tools))
+        except LibraryError as exc:
+            raise RefusalError(Outcome.INSTALL_FAILED, f"It was not kept: {exc}") from exc
+        # From here on the server is there: a cancellation that comes now finds the work done.
+        self._undo.pop_all()
+        if known != (unit.tools, unit.offers):
+            self._servers.changed(unit)  # while it was being stored, and was not in the library yet
+        unit.retries = True
+        if session is None and not unit.unauthorized:
+            unit.start()
+        if not tools and session is not None:
+            self._notes.append("it offers no tools; see its resources or prompts, or its settings")
+        await self._report(STEPS, STEPS, f"{unit.name} is {'ready' if session is not None else 'kept'}")
+        return Added(row, tools, time.monotonic() - self._began, self._notes)
+
+    def _keep_secrets(self, spec: ServerSpec) -> ServerSpec:
+        """Move literal values to the secrets file; the spec keeps references."""
+        spec, values = extract(self._name, spec)
+        # Also without any: what a server is authorized with comes to them while it is tried out.
+        self._undo.callback(self._servers.secrets.delete_prefix, f"{self._name}/")
+        if values:
+            self._servers.secrets.set_many(values)
+        return spec
