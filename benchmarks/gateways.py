@@ -116,7 +116,7 @@ class Gateway:
             TimeoutError: If they are not in time.
         """
         async with asyncio.timeout(within):
-            while any(  # noqa: ASYNC110 - nothing signals it
+            while any(
                 row["state"] != "READY"
                 for name, row in (await self.client.servers()).items()
                 if name in names
@@ -141,7 +141,7 @@ class Gateway:
         told.unlink(missing_ok=True)
         os.kill(self.process.pid, OBSERVE)
         async with asyncio.timeout(20):
-            while not told.exists():  # noqa: ASYNC110 - nothing signals it
+            while not told.exists():
                 await asyncio.sleep(0.01)
         return int(json.loads(told.read_text())["tasks"])
 
@@ -205,6 +205,6 @@ async def gateway(
 
 async def _url(log: Path) -> str:
     async with asyncio.timeout(30):
-        while not (found := re.findall(r"listening on (ws://\S+)", log.read_text())):  # noqa: ASYNC110
+        while not (found := re.findall(r"listening on (ws://\S+)", log.read_text())):
             await asyncio.sleep(0.02)
     return str(found[-1])
