@@ -1,0 +1,271 @@
+"""The documents say what is so: their examples run, their tables have the defaults, their links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from mcp.client.client import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+
+from toolscore.runners.confinement import ALWAYS_HIDDEN
+from toolscore.runners.keeping import Keeping
+from toolscore.sandbox import artifacts, calls, packages, values
+from toolscore.sandbox import settings as sandbox_settings
+from toolscore.sandbox.arguments import ExecuteArguments, parsed
+from toolscore.sandbox.execution import Status
+from toolscore.sandbox.isolation import Tier
+from toolscore.sandbox.limits import Limits
+from toolscore.sandbox.results import SCHEMA
+from toolscore.server.settings import load
+from toolscore.server.settings_sandbox import KIB, MIB, SandboxSettings
+from toolscore.tools.outcome import Outcome
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+SANDBOX = ROOT / "docs" / "sandbox.md"
+SECURITY = ROOT / "SECURITY.md"
+
+
+def read(path: Path) -> str:
+    return path.read_text("utf-8")
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", read(path), re.MULTILINE | re.DOTALL)
+
+
+def example(kind: str) -> Any:
+    found = re.search(rf"<!-- example: {kind} -->\n```json\n(.*?)```", read(SANDBOX), re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
+
+
+def table(path: Path, heading: str) -> dict[str, list[str]]:
+    """The rows of the table under a heading, by their first cell."""
+    section = f"\n{read(path)}".split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0]
+    rows = [
+        [cell.strip() for cell in line.strip()[1:-1].split("|")]
+        for line in section.splitlines()
+        if line.startswith("|")
+    ]
+    return {row[0].strip("`"): row[1:] for row in rows[2:]}
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of headings, as forges make them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_links_lead_to_files_and_headings_that_are_there(path: Path) -> None:
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", read(path), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        place, _, anchor = target.partition("#")
+        file = (path.parent / place).resolve() if place else path
+        assert file.exists(), f"{name(path)}: {target}"
+        if anchor:
+            assert anchor in anchors(read(file)), f"{name(path)}: {target}"
+
+
+@pytest.mark.parametrize("path", [ROOT / "ARCHITECTURE.md", SECURITY, SANDBOX], ids=name)
+def test_modules_that_are_named_are_there(path: Path) -> None:
+    folders = ("server", "tools", "runners", "sandbox", "tests", "benchmarks", "examples")
+    there = {str(file.relative_to(ROOT)) for folder in folders for file in (ROOT / folder).rglob("*.py")}
+    named = set(re.findall(r"(?<![\w/.])(?:\w+/)*\w+\.py\b", read(path)))
+    assert named, "the pattern fits nothing"
+    lost = {file for file in named if not any(f"/{one}".endswith(f"/{file}") for one in there)}
+    assert not lost
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_examples_are_well_formed_and_commands_are_there(path: Path) -> None:
+    for text in blocks(path, "json"):
+        json.loads(text)
+    for text in blocks(path, "toml"):
+        tomllib.loads(text)
+    for text in blocks(path, "python"):
+        compile(text, name(path), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    help_text = subprocess.run(
+        [sys.executable, "-m", "toolscore", "--help"], check=True, capture_output=True, text=True
+    ).stdout
+    commands = set(re.findall(r"^    ([a-z]+) ", help_text, re.MULTILINE))
+    for text in blocks(path, "sh"):
+        for command in re.findall(r"^toolscore ([a-z]+)", text, re.MULTILINE):
+            assert command in commands, f"{name(path)}: toolscore {command}"
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))], ids=name)
+def test_every_file_of_settings_that_is_shown_is_a_valid_one(path: Path, tmp_path: Path) -> None:
+    for text in blocks(path, "toml"):
+        (tmp_path / "config.toml").write_text(text, "utf-8")
+        load({}, home=str(tmp_path), environ={})
+
+
+def test_the_settings_of_the_sandbox_are_told_with_their_defaults() -> None:
+    told = table(ROOT / "docs" / "configuration.md", "## The server that is part of ToolScore")
+    assert list(told) == list(SandboxSettings.model_fields)
+    for key, field in SandboxSettings.model_fields.items():
+        default = tomllib.loads(f"value = {told[key][0].strip('`')}")["value"]
+        assert default == (list(field.default) if isinstance(field.default, tuple) else field.default), key
+
+
+def test_the_settings_of_a_server_are_told() -> None:
+    told = table(ROOT / "docs" / "servers.md", "# Keeping servers")
+    assert set(told) == set(Keeping.model_fields)
+
+
+def test_what_is_hidden_from_a_confined_server_is_told() -> None:
+    text = read(ROOT / "docs" / "servers.md")
+    for path in ALWAYS_HIDDEN:
+        assert f"`{path.removeprefix('~/')}`" in text, path
+
+
+def test_the_outcomes_are_told() -> None:
+    told = table(ROOT / "docs" / "outcomes.md", "# Outcomes")
+    assert set(told) == {str(outcome) for outcome in Outcome}
+
+
+def test_the_limits_are_told_with_their_defaults_and_who_can_lower_them() -> None:
+    rows = table(SANDBOX, "## Limits")
+    limits = Limits()
+    units = {"s": 1, "MiB": MIB, "KiB": KIB, "": 1}
+    told = []
+    for default, _, _ in rows.values():
+        number, _, unit = default.partition(" ")
+        told.append(int(number) * units[unit])
+    assert told == [
+        limits.wall,
+        limits.cpu,
+        limits.memory,
+        limits.processes,
+        limits.open_files,
+        limits.disk,
+        limits.inodes,
+        limits.output,
+        limits.result,
+        limits.files,
+    ]
+    settings = {cells[1].strip("`") for cells in rows.values()} - {""}
+    assert settings == {"wall", "cpu", "memory", "processes", "open_files", "disk", "output"}
+    assert settings <= set(SandboxSettings.model_fields)
+    lowered = {match[1] for cells in rows.values() if (match := re.match(r"yes, `(\w+)`", cells[2]))}
+    (asked,) = (
+        kind
+        for kind in get_args(ExecuteArguments.model_fields["limits"].annotation)
+        if kind is not type(None)
+    )
+    assert lowered == set(asked.model_fields)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="parts of the sandbox need modules that only Unix has")
+def test_numbers_in_the_text_on_the_sandbox_are_those_of_the_code() -> None:
+    from toolscore.sandbox import errand, running
+
+    text = " ".join(read(SANDBOX).split())
+    settings, limits = sandbox_settings.SandboxSettings(), Limits()
+    opened = limits.memory // (limits.processes * running.BUFFER)
+    for told in (
+        f"{calls.AT_ONCE} calls are made at the same time",
+        f"up to {calls.WAITING} or {calls.BYTES // MIB} MiB",
+        f"Arguments have {calls.LONGEST // MIB} MiB at the most",
+        f"answers that the code has not read {errand.UNREAD // MIB} MiB",
+        f"more than {values.ELEMENTS:,} elements",
+        f"pandas up to {values.CELLS:,} cells",
+        f"measured every {errand.MEASURE:g} s",
+        f"looked at every {running.LOOK * 1000:g} ms",
+        f"at {running.BUFFER // KIB} KiB fit into `memory`",
+        f"({opened} with the defaults, never below {running.OPEN_FILES})",
+        f"nobody asked for in {packages.LASTS / 86400:g} days are removed",
+        f"those beyond the last {packages.MOST}; the operator's own",
+        f"`sandbox.sessions` for each, {settings.sessions_in_all} in all",
+        f"those up to {settings.embed_limit // KIB} KiB are also in the result itself",
+        f"up to {settings.embed_total // KIB} KiB together",
+        f"at most {settings.keep_bytes // MIB} MiB and those of {artifacts.MOST_EXECUTIONS} executions",
+        f"`sandbox.most` ({settings.most}) executions",
+    ):
+        assert told in text, told
+
+
+def test_every_part_of_a_result_and_every_ending_is_told() -> None:
+    text = read(SANDBOX)
+    parts = {part for row in table(SANDBOX, "## A call") for part in re.findall(r"\w+", row)}
+    assert set(SCHEMA["properties"]) <= parts
+    for status in Status:
+        assert f"`{status}`" in text, status
+    assert set(table(SANDBOX, "## What protects: the tiers")) >= {str(tier) for tier in Tier}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
+async def test_the_example_of_a_call_gives_the_result_that_is_shown() -> None:
+    arguments, shown = example("arguments"), example("result")
+    parsed(ExecuteArguments, "python_execute", arguments)
+    executor = StdioServerParameters(command=sys.executable, args=["-m", "toolscore.sandbox"])
+    async with Client(stdio_client(executor)) as client:
+        given = (await client.call_tool("python_execute", arguments)).structured_content
+    assert given is not None
+    if given["isolation"]["tier"] != "full":
+        pytest.skip("the example is of the full tier")
+    for answer in (given, shown):
+        answer["usage"] = sorted(answer["usage"])  # what is used differs, and what holds the memory
+        del answer["isolation"]["layers"]["memory"]
+        for file in answer["files"]:
+            file["uri"] = re.sub(r"executions/[\w-]{22}/", "executions/ID/", file["uri"])
+    assert given == shown
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
+def test_the_example_of_a_program_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "sandbox.py")],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "value: 7" in done.stdout
+    assert "timeout, limit wall" in done.stdout
+
+
+async def test_the_executor_starts_as_it_is_shown_on_its_own() -> None:
+    servers = [json.loads(text).get("mcpServers", {}) for text in blocks(SANDBOX, "json")]
+    (arguments,) = [entry["args"] for group in servers for entry in group.values()]
+    executor = StdioServerParameters(command=sys.executable, args=arguments)
+    async with Client(stdio_client(executor)) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+    told = set(re.findall(r"^\| `(\w+)\(", read(SANDBOX), re.MULTILINE))
+    assert set(tools) == told
+    assert "10 s" in str(tools["python_execute"].input_schema)
+
+
+def test_every_case_that_is_promised_to_be_tried_is_tried_where_it_is_said() -> None:
+    files = re.findall(r"\]\((tests/sandbox/test_acceptance_\w+\.py)\)", read(SECURITY))
+    assert sorted(files) == sorted(name(path) for path in ROOT.glob("tests/sandbox/test_acceptance_*.py"))
+    covered: list[int] = []
+    numbered = r"^\| (\d+)–(\d+) \|.*\]\((tests/sandbox/test_acceptance_\w+\.py)\) \|$"
+    for first, last, file in re.findall(numbered, read(SECURITY), re.MULTILINE):
+        text = read(ROOT / file)
+        tried: set[int] = set()
+        cases = r"^(?:async )?def test_(\d\d)[a-z]?_(?:(?:and|to)_(\d\d)_)?"
+        for begin, end in re.findall(cases, text, re.MULTILINE):
+            tried.update(range(int(begin), int(end or begin) + 1))
+        numbers = range(int(first), int(last) + 1)
+        assert set(numbers) <= tried, f"{file}: {sorted(set(numbers) - tried)}"
+        covered += numbers
+    assert covered == list(range(1, 66))
