@@ -233,9 +233,10 @@ def deeper():
 deeper()
 """
     )
-    assert done.status == "crashed" or done.error == "RecursionError"
-    if done.status == "crashed":
-        assert done.signal == "SIGSEGV"
+    if done.status != "crashed" and done.error != "RecursionError":
+        # From 3.12 on the interpreter limits recursion in C too: the callback's exception goes nowhere.
+        assert done.status == "ok"
+        assert boxes.value("import sys\nlist(sys.version_info[:2])") >= [3, 12]
 
 
 def test_17_a_null_pointer_is_a_crash(boxes: Boxes) -> None:
