@@ -35,9 +35,6 @@ REFUSED = 78
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 """The only device files there are."""
 
-_LANDLOCK_TRUNCATE = 3
-"""First version that keeps files from being truncated: without it Landlock alone is no read-only file system."""
-
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 
 
@@ -130,7 +127,7 @@ class Confined:
     def _landlock(self, alone: bool) -> None:
         try:
             abi = landlock.prepare()
-            if alone and abi < _LANDLOCK_TRUNCATE:
+            if alone and abi < landlock.TRUNCATE:  # else Landlock alone is no read-only file system
                 raise LayerError(f"ABI {abi} cannot keep files from being truncated: needs Linux 6.2")
             readable = self._places.around() if alone else ["/"]
             writable = self._places.write + ([] if alone else self._places.scratch)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .isolation import Tier
-from .settings import SandboxSettings, SettingsError
+from .settings import SandboxSettings, SettingsError, json_object
 
 MIB, KIB = 1 << 20, 1 << 10
 ENVIRONMENT = "TOOLSCORE_SANDBOX_"
@@ -141,7 +141,7 @@ def settings(text: str, given: argparse.Namespace, environ: Mapping[str, str]) -
     known = {*own, *(f"{ENVIRONMENT}{name.upper()}" for name in TOOLSCORES)}
     if unknown := sorted(name for name in environ if name.startswith(ENVIRONMENT) and name not in known):
         raise SettingsError(f"{unknown[0]}: there is no such setting; there are {', '.join(own)}")
-    whole = _object(text)
+    whole = json_object(text, "--settings")
     try:
         SandboxSettings.of(whole)
     except SettingsError as exc:
@@ -161,15 +161,3 @@ def _put(values: dict[str, Any], option: Option, given: str, said: str) -> None:
     except SettingsError as exc:
         raise SettingsError(f"{said}: {str(exc).partition(': ')[2] or exc}") from None
     (values["limits"] if option.limit else values)[option.name] = value
-
-
-def _object(text: str) -> dict[str, Any]:
-    import json
-
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as exc:
-        raise SettingsError(f"--settings: not valid JSON: {exc}") from None
-    if not isinstance(values, dict):
-        raise SettingsError("--settings: one JSON object is to be given")
-    return values

@@ -18,6 +18,25 @@ class SettingsError(ValueError):
     """Settings that cannot hold; the message names the one and says why."""
 
 
+def json_object(text: str, said: str) -> dict[str, Any]:
+    """Read settings that are given as JSON.
+
+    Args:
+        text: The JSON.
+        said: How a sentence on what is wrong with it begins.
+
+    Raises:
+        SettingsError: If it is no JSON object.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise SettingsError(f"{said}: not valid JSON: {exc}") from None
+    if not isinstance(values, dict):
+        raise SettingsError(f"{said}: one JSON object is to be given")
+    return values
+
+
 @dataclass(frozen=True, slots=True)
 class SandboxSettings:
     """Settings of the sandbox, whichever process it runs in.
@@ -67,13 +86,7 @@ class SandboxSettings:
         Raises:
             SettingsError: If it is no JSON object, or a setting is unknown or has a value that cannot hold.
         """
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as exc:
-            raise SettingsError(f"the settings are not valid JSON: {exc}") from None
-        if not isinstance(values, dict):
-            raise SettingsError("the settings are one JSON object")
-        return cls.of(values)
+        return cls.of(json_object(text, "the settings"))
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> SandboxSettings:

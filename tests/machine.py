@@ -11,6 +11,24 @@ from pathlib import Path
 
 _marks = itertools.count(1)
 
+CALLS = """
+import ctypes, errno, os
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+def call(number, *arguments):
+    "The name of the error that a system call gives, or its result."
+    _libc.syscall.argtypes = None
+    done = _libc.syscall(ctypes.c_long(number), *(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments))
+    return errno.errorcode[ctypes.get_errno()] if done == -1 else done
+def error(attempt, *arguments, **named):
+    "The name of the error that a function raises, or None."
+    try:
+        attempt(*arguments, **named)
+    except OSError as problem:
+        return errno.errorcode[problem.errno]
+"""
+"""Code before code: `call` and `error`."""
+
 
 def until(condition: Callable[[], object], what: str = "it comes to pass", seconds: float = 30.0) -> float:
     """Wait until a condition holds; gives the seconds it took."""

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from machine import CALLS
+
 
 @dataclass
 class Ended:
@@ -24,18 +26,7 @@ def under(layer: str, code: str, before: str = "") -> Ended:
     program = f"""
 import ctypes, errno, json, os, signal, socket, subprocess, sys, threading
 from toolscore.sandbox import landlock, seccomp
-libc = ctypes.CDLL(None, use_errno=True)
-def call(number, *arguments):
-    "The name of the error that a system call gives, or its result."
-    libc.syscall.restype = ctypes.c_long
-    done = libc.syscall(ctypes.c_long(number), *(ctypes.c_long(a) for a in arguments))
-    return errno.errorcode[ctypes.get_errno()] if done == -1 else done
-def error(attempt, *arguments, **named):
-    "The name of the error that a function raises, or None."
-    try:
-        attempt(*arguments, **named)
-    except OSError as problem:
-        return errno.errorcode[problem.errno]
+{CALLS}
 {before}
 said = None
 {layer}
