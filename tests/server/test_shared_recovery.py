@@ -18,6 +18,8 @@ from sharing import Client, Message, Sharing, owners_of, sharing, until
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 
 LISTS = [f"notifications/{kind}/list_changed" for kind in ("tools", "resources", "prompts")]
+RECOVERED = LISTS[2]
+"""Told by a relay that has a new ToolScore, and by nobody else: lists of tools change by themselves too."""
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def test_after_a_crash_calls_in_flight_have_an_unknown_outcome_and_all_goes_on(s
 def test_a_crash_is_noticed_and_mended_without_anybody_asking(shared: Sharing) -> None:
     client = shared.client()
     before = shared.crash()
-    client.told(LISTS[0])
+    client.told(RECOVERED)
     assert shared.pid() != before
     assert [entry["name"] for entry in shared.status()["clients"]] == ["sharing"]
 
@@ -81,7 +83,7 @@ def test_what_a_client_agreed_on_holds_after_a_crash(shared: Sharing) -> None:
     assert "result" in client.request("resources/subscribe", uri="toolscore://events")
     assert "result" in client.request("logging/setLevel", level="warning")
     shared.crash()
-    client.told(LISTS[0])
+    client.told(RECOVERED)
     client.inbox.clear()
     client.register("f")
     assert client.told("notifications/resources/updated")["params"]["uri"] == "toolscore://events"
@@ -142,7 +144,7 @@ def test_after_crashes_in_a_row_a_relay_gives_up_and_says_so(shared: Sharing) ->
     pid = 0
     for _ in range(5):
         shared.succeeded(pid)
-        client.receive(lambda message: message.get("method") == LISTS[0]) if pid else None
+        client.request("ping")  # it has taken the client in: one that starts still is killed by another rule
         pid = shared.crash()
     assert client.process.wait(30) == 1
     assert "crashed 5 times" in shared.said()
