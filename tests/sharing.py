@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -88,6 +91,16 @@ class Client:
         """Call a tool and give its result."""
         result: Message = self.request("tools/call", name=tool, arguments=arguments)["result"]
         return result
+
+    def settled(self) -> None:
+        """Wait until the relay has passed on all that was asked: it answers what is between it and its owner itself.
+
+        It reads what waits in one go and passes that on after answering, so it must have read before it is asked.
+        """
+        assert self.process.stdin is not None
+        pipe = self.process.stdin.fileno()
+        until(lambda: not struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0])
+        assert "error" in self.request("toolscore/anything")
 
     def initialize(self, **capabilities: Any) -> Message:
         answer = self.request(

@@ -72,6 +72,7 @@ def test_other_requests_in_flight_get_an_error_that_says_the_same(shared: Sharin
     client.register("f")
     shared.pause()  # so that it does not answer any more
     asked = [client.ask("prompts/list"), client.ask("ping")]
+    client.settled()  # what it has not passed on yet would be held for the next one
     shared.crash()
     error = client.answer(asked[0])["error"]
     assert error["data"] == {"toolscore/outcome": "outcome_unknown"}
