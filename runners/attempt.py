@@ -78,7 +78,7 @@ class Attempt:
         # An endpoint is reached, not started: that costs this machine nothing, however long it takes.
         async with Slot(slots if spec.command is not None else None, self._pid):
             patience = self._kept.start_timeout
-            problem, stderr = "", ""
+            problem, stderr, refused = "", "", False
             fetching: asyncio.Task[None] | None = None
             try:
                 fetches = spec.command is not None and is_launcher(spec.command, spec.args)
@@ -98,11 +98,11 @@ class Attempt:
             except SpecError:
                 raise
             except (ChildGoneError, ChildFaultError, ChildTimeoutError, StartError) as exc:
-                problem, stderr = exc.message, exc.stderr
+                problem, stderr, refused = exc.message, exc.stderr, isinstance(exc, StartError)
             finally:
                 if fetching is not None:
                     fetching.cancel()
-        await self._explain(problem, stderr)
+        await self._explain(problem, stderr, refused)
 
     async def close(self) -> None:
         """Close the line; the process is the runner's to end."""
@@ -162,11 +162,12 @@ class Attempt:
                     self._on_phase(Event.FETCHING)
             await asyncio.sleep(FETCH_LOOK)
 
-    async def _explain(self, problem: str, stderr: str) -> None:
+    async def _explain(self, problem: str, stderr: str, refused: bool) -> None:
         child = self._runner.child(self._installation.server_id)
         if child is None:
             raise StartError(problem, stderr=stderr)
-        if self.session is None or self.session.closed.is_set():
+        # One that was not spoken to, for a reason that is told, was ended for that: how it ended says nothing more.
+        if not refused and (self.session is None or self.session.closed.is_set()):
             await child.ended_within(1.0)
             if child.returncode is not None:
                 problem = child.epitaph() + " before the MCP handshake was done"
