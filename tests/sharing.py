@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -95,8 +92,12 @@ class Client:
     def settled(self) -> None:
         """Wait until the relay has passed on all that was asked: it answers what is between it and its owner itself.
 
-        It reads what waits in one go and passes that on after answering, so it must have read before it is asked.
+        What it reads in one go it passes on at the end, after that answer: so it must have read the rest before.
         """
+        import fcntl  # here, as not every system has them, and all that shares imports this file
+        import struct
+        import termios
+
         assert self.process.stdin is not None
         pipe = self.process.stdin.fileno()
         until(lambda: not struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0])
