@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from .oauth import KeptProvider, MachineProvider
 
+_NOT_THIS_WAY = (404, 405)
+"""HTTP statuses of an endpoint that does not take such a request."""
+
 PROBE = {
     "jsonrpc": "2.0",
     "id": "toolscore-authorize",
@@ -153,14 +156,18 @@ async def obtain(name: str, url: str, headers: Mapping[str, str], provider: Any)
 
     from .remote import http_client, is_sse, shown
 
-    accept = "text/event-stream" if is_sse(url) else "application/json, text/event-stream"
-    method, body = ("GET", None) if is_sse(url) else ("POST", PROBE)
+    accept = "application/json, text/event-stream"
+    ways: list[tuple[str, Any]] = [("POST", PROBE), ("GET", None)]
+    status, session, tokens = 0, None, None
     try:
         async with http_client(url, headers={**headers, "accept": accept}, auth=provider) as client:
-            async with stream_within_origin(client, method, url, json=body) as response:
-                status = response.status_code
-                session = response.headers.get("mcp-session-id")
-            tokens = provider.context.current_tokens
+            for method, body in reversed(ways) if is_sse(url) else ways:
+                async with stream_within_origin(client, method, url, json=body) as response:
+                    status = response.status_code
+                    session = response.headers.get("mcp-session-id")
+                tokens = provider.context.current_tokens
+                if tokens is not None or status not in _NOT_THIS_WAY:
+                    break  # one with SSE may be at any address, and answers the other kind of request only
             if session is not None and tokens is not None:
                 # A courtesy, and not worth another flow if the token is short-lived.
                 bearer = {"mcp-session-id": session, "authorization": f"Bearer {tokens.access_token}"}

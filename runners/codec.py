@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -14,6 +15,16 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from .base import Message
 
 PARSE_ERROR = -32700
+
+_ENVELOPE = 1024
+"""Bytes at the start and the end of a frame in which its id is looked for where it is too deep to be read."""
+
+_MEMBER = re.compile(
+    rb'\s*"(jsonrpc|id|result|error)"\s*:\s*("(?:[^"\\]|\\.){0,200}"|-?\d{1,18}(?=[\s,}]))?\s*,?'
+)
+_LAST_ID = re.compile(
+    rb',\s*"id"\s*:\s*("(?:[^"\\]|\\.){0,200}"|-?\d{1,18})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*\Z'
+)
 
 
 class FrameError(ValueError):
@@ -55,16 +66,39 @@ def refused_answer(frame: bytes, reason: str) -> Message | None:
     Returns:
         A JSON-RPC error for the request it answers; `None` if it is no answer at all.
     """
-    if not frame.lstrip().startswith(b"{"):
+    if not frame[:_ENVELOPE].lstrip().startswith(b"{"):
         return None
     try:
         value = json.loads(frame)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
+    except RecursionError:
+        value = _envelope(frame)
     if not isinstance(value, dict) or "id" not in value or "method" in value:
         return None
     error = {"code": PARSE_ERROR, "message": f"the server's answer is {reason}"}
     return {"jsonrpc": "2.0", "id": value["id"], "error": error}
+
+
+def _envelope(frame: bytes) -> Message | None:
+    """Read no more of an answer than which request it is for: before its result, or else behind it."""
+    start = frame[:_ENVELOPE]
+    at = start.index(b"{") + 1
+    members: dict[bytes, bytes | None] = {}
+    while (found := _MEMBER.match(start, at)) is not None and not members.keys() & {b"result", b"error"}:
+        members[found[1]] = found[2]
+        at = found.end()
+    if not members.keys() & {b"result", b"error"}:
+        return None  # a request or a notification of the server's
+    identity = members.get(b"id")
+    if identity is None and (last := _LAST_ID.search(frame[-_ENVELOPE:])) is not None:
+        identity = last[1]
+    if identity is None:
+        return None
+    try:
+        return {"id": json.loads(identity)}
+    except ValueError:
+        return None
 
 
 def encode(message: Any) -> bytes:

@@ -18,6 +18,9 @@ HANDSHAKE_VERSIONS = frozenset({"2024-11-05", "2025-03-26", "2025-06-18", "2025-
 MODERN_VERSION = "2026-07-28"
 """The modern version, spoken with servers that refuse the handshake."""
 
+_LONGEST = 2_000
+"""Characters of each text by which a server calls itself: name, title, version, description."""
+
 UNSUPPORTED_VERSION = -32022
 METHOD_NOT_FOUND = -32601
 
@@ -85,7 +88,11 @@ async def _initialize(session: ChildSession) -> None:
 
 
 def _learn(session: ChildSession, result: dict[str, Any], server_info: Any) -> None:
-    session.server_info = server_info if isinstance(server_info, dict) else {}
+    known = server_info if isinstance(server_info, dict) else {}
+    # These are shown in lists of all servers, which one of them must not fill.
+    session.server_info = {
+        key: value[:_LONGEST] if isinstance(value, str) else value for key, value in known.items()
+    }
     session.capabilities = _object(result, "capabilities")
     instructions = result.get("instructions")
     session.instructions = instructions if isinstance(instructions, str) else None

@@ -23,6 +23,11 @@ PATIENCE = 8.0
 
 METHOD_NOT_FOUND = -32601
 
+_SAID = 5
+"""Tools that are left out of which it is said why."""
+
+_LONGEST_NAME = 80
+
 Item = dict[str, Any]
 
 
@@ -95,7 +100,10 @@ async def list_tools(session: ChildSession) -> list[Item]:
     """Fetch the server's tools; none, if it does not offer any."""
     if "tools" not in session.capabilities:
         return []
-    return _named(await list_all(session, "tools/list", "tools"), "name")
+    listed = await list_all(session, "tools/list", "tools")
+    named = _named(listed, "name")
+    session.unusable = _unusable(listed) if len(named) < len(listed) else []
+    return named
 
 
 async def list_offers(session: ChildSession) -> Offers:
@@ -137,10 +145,26 @@ def _named(items: list[Item], key: str) -> list[Item]:
     return named if _has_form(named) else [item for item in named if _has_form(item)]
 
 
-def _has_form(value: Any) -> bool:
-    """Tell whether it can be written again: one that cannot would spoil the lists of all servers (1e999)."""
+def _unusable(tools: list[Item]) -> list[str]:
+    """Say of tools that are left out why they are."""
+    nameless = sum(not isinstance(tool.get("name"), str) for tool in tools)
+    said = [f"{nameless} of its tools have no name and are left out"] if nameless else []
+    for tool in tools:
+        if isinstance(name := tool.get("name"), str) and (why := _why_not(tool)):
+            if len(said) == _SAID:
+                return [*said, "and more are left out like that"]
+            said.append(f"its tool {name[:_LONGEST_NAME]!r} is left out, since its definition is {why}")
+    return said
+
+
+def _why_not(value: Any) -> str | None:
     try:
         encode(value)
-    except FrameError:
-        return False
-    return True
+    except FrameError as exc:
+        return str(exc)
+    return None
+
+
+def _has_form(value: Any) -> bool:
+    """Tell whether it can be written again: one that cannot would spoil the lists of all servers (1e999)."""
+    return _why_not(value) is None

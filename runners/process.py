@@ -242,7 +242,8 @@ class ProcessRunner(BaseRunner):
         if self._options.vault is not None and applies(spec.url, spec.headers):
             owner = name.partition("#")[0]  # instances are authorized together
             auth = provider_for(owner, spec.url, self._options.vault, headers=spec.headers)
-        return RemoteChild(HttpChannel(spec.url, spec.headers, sse=is_sse(spec.url), auth=auth))
+        sse = is_sse(spec.url) if spec.sse is None else spec.sse
+        return RemoteChild(HttpChannel(spec.url, spec.headers, sse=sse, auth=auth))
 
     async def _connect_when_up(self, spec: ServerSpec, child: ProcessChild) -> RemoteChild:
         from urllib.parse import urlsplit

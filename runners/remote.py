@@ -351,7 +351,7 @@ def _is_loopback(url: str) -> bool:
 
 
 def is_sse(url: str) -> bool:
-    """Tell from its url whether an endpoint speaks HTTP with SSE."""
+    """Guess from its url whether an endpoint speaks HTTP with SSE, where nobody says it."""
     return url.rstrip("/").endswith("/sse")
 
 

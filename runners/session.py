@@ -85,6 +85,8 @@ class ChildSession:
         self.server_info: dict[str, Any] = {}
         self.capabilities: dict[str, Any] = {}
         self.instructions: str | None = None
+        self.unusable: list[str] = []
+        """Which tools of the last list are left out, and why."""
         self.on_list_changed: Callable[[str], None] | None = None
         """Called with `tools`, `resources` or `prompts` when the server says that list changed."""
 

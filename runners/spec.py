@@ -53,6 +53,7 @@ class ServerSpec(BaseModel):
         url: `ws://`, `wss://`, `http://` or `https://` endpoint; `register:WHO` for a server that dials in,
             `embedded:NAME` for a part of ToolScore that is spoken to without a process or a line between.
         headers: HTTP headers sent to the endpoint.
+        sse: Whether an HTTP endpoint is spoken to by HTTP with SSE; when `None`, one whose url ends in `/sse` is.
         confine: What the process may reach of this machine; all its user may when `None`.
     """
 
@@ -64,6 +65,7 @@ class ServerSpec(BaseModel):
     cwd: str | None = None
     url: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
+    sse: bool | None = None
     confine: Confinement | None = None
 
     @field_validator("confine", mode="before")
@@ -96,12 +98,17 @@ class Candidate(BaseModel):
 
     Attributes:
         source: The source as given: `pypi:NAME[@VERSION][#SCRIPT]`, `npm:NAME[@VERSION][#BIN]`,
-            `git+URL[@REF]`, a folder, an `.mcpb` file, or `command: PROGRAM ARGS...`.
+            `git+URL[@REF]`, a folder, an `.mcpb` file or its address with a checksum, or `command: PROGRAM ARGS...`.
         name: The server's name, already checked to be free and well-formed.
         args: Arguments after the entry point.
         env: Environment of the server; values may hold `${NAME}` references.
         constraints: Extra version constraints for a Python environment, such as `mcp<2`.
         confine: What it may reach of this machine once it is started; its installation is not confined.
+        url: Where it is reached once it is started, where that is not by its standard streams.
+        headers: HTTP headers sent there.
+        sse: Whether it speaks HTTP with SSE there; see `ServerSpec`.
+        label: What is remembered as its source, where that says more than `source`.
+        sha256: What the file of a package from an index must hash to; what it depends on is not checked by it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -112,6 +119,11 @@ class Candidate(BaseModel):
     env: dict[str, str] = Field(default_factory=dict)
     constraints: tuple[str, ...] = ()
     confine: Confinement | None = None
+    url: str | None = None
+    headers: dict[str, str] = Field(default_factory=dict)
+    sse: bool | None = None
+    label: str | None = None
+    sha256: str | None = None
 
 
 class Installation(BaseModel):

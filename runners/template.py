@@ -116,6 +116,7 @@ def expand_spec(spec: ServerSpec, lookup: Lookup, secrets: Lookup, extra: Mappin
         "url": None if spec.url is None else one(spec.url, "url"),
         "headers": {name: one(text, f"headers.{name}") for name, text in spec.headers.items()},
     }
+    values["sse"] = spec.sse
     if spec.confine is not None:
         values["confine"] = spec.confine.each(one)
     try:

@@ -40,6 +40,9 @@ OPEN_FILES = 48
 LOOK = 0.05
 """Seconds between two looks at a running box."""
 
+_FORKING = 5
+"""Looks in a row at what a box shares that its forking may spoil."""
+
 GROUP_SLACK = 16 << 20
 """Bytes the cgroup of a box has over its limit: a single process meets its own limit first, as a MemoryError."""
 
@@ -66,6 +69,7 @@ class Running:
         self._calls: set[asyncio.Task[None]] = set()
         self._limit: str | None = None
         self._peak = 0
+        self._spoilt = 0
         self._cpu = 0.0
         self._counted_before = 0.0
 
@@ -234,8 +238,16 @@ class Running:
 
     def _holds(self, most: int) -> bool:
         """Look again, exactly: what processes share after a fork counts once."""
+        before = watch.tree(self._box.pid)
         shared = watch.shared_memory(self._box.pid)
-        return shared is None or shared > most
+        if shared is not None and shared <= most:
+            self._spoilt = 0
+            return False
+        # One process is looked at after the other: what forks meanwhile is counted whole first, and then in parts.
+        if shared is not None and watch.tree(self._box.pid) != before:
+            self._spoilt += 1
+            return self._spoilt >= _FORKING
+        return True
 
     def _lost(self, error: BaseException, wall: float, oom: int) -> Execution:
         """Say what is known of a box that was gone before its execution was done."""

@@ -51,13 +51,20 @@ def _unpack(archive: Path, target: Path, stop: threading.Event) -> None:
         for member, path in paths:
             if stop.is_set():
                 return
-            if member.is_dir():
-                path.mkdir(parents=True, exist_ok=True)
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # What the zip says of a member's size may be a lie, so the bytes are counted. A name that comes
-            # twice fails here: which of the two was checked by whoever signed it is not known.
-            with bundle.open(member) as packed, path.open("xb") as file:
+            try:
+                if member.is_dir():
+                    path.mkdir(parents=True, exist_ok=True)
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                # Which of two was checked by whoever signed it is not known.
+                made = path.open("xb")
+            except (FileExistsError, NotADirectoryError, IsADirectoryError):
+                raise InstallError(
+                    f"{archive.name} holds the name {member.filename[:200]!r} twice, or as a file and as a folder; "
+                    "it was not unpacked. Have it packed anew."
+                ) from None
+            # What the zip says of a member's size may be a lie, so the bytes are counted.
+            with made as file, bundle.open(member) as packed:
                 while chunk := packed.read(min(1 << 20, left + 1)):
                     left -= len(chunk)
                     if left < 0:

@@ -53,6 +53,11 @@ _OWN: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "uv": (
         (
+            r"[Hh]ash mismatch|\bhash(?:es)? (?:is|are|was|were)? ?(?:missing|mismatched)",
+            "No file of {subject} in the Python package index has the checksum that it should have, so that it was "
+            "not installed: somebody changed it, or the checksum is of another file.",
+        ),
+        (
             r"Because (\S+?)(?:\[\S*\])? was not found in the package registry",
             "There is no package {0} in the Python package index (for {subject}); check the spelling, or try "
             "npm:.",

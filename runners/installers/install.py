@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -96,6 +97,10 @@ async def remove(installation: Installation, *, servers: Path) -> None:
 
 
 async def _install(job: Job, source: Source, candidate: Candidate) -> Entry:
+    if candidate.sha256 is not None:
+        if source.kind not in (SourceKind.PYPI, SourceKind.NPM):
+            raise InstallError(f"A checksum goes with a package from an index, not with {candidate.source}.")
+        source = replace(source, sha256=candidate.sha256)
     match source.kind:
         case SourceKind.PYPI:
             return await python_installer.install_package(job, source)
@@ -166,12 +171,15 @@ def _installation(
     return Installation(
         server_id=candidate.name,
         kind=source.kind,
-        source=candidate.source,
+        source=candidate.label or candidate.source,
         spec=ServerSpec(
             command=entry.command,
             args=(*entry.args, *candidate.args),
             env={**entry.env, **env},
             cwd=entry.cwd,
+            url=candidate.url,
+            headers=candidate.headers,
+            sse=candidate.sse,
             confine=candidate.confine,
         ),
         directory=None if directory is None else str(directory),

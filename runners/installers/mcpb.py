@@ -11,6 +11,7 @@ from typing import Literal
 
 from ..errors import InstallError
 from .archive import unpack
+from .download import download
 from .entry import Entry
 from .manifest import CommandConfig, Manifest, Variables, read_manifest
 from .node import find_node
@@ -29,19 +30,24 @@ async def install_mcpb(job: Job, source: Source, env: Mapping[str, str]) -> Entr
 
     Args:
         job: The installation this is a part of.
-        source: A source of kind `mcpb`.
+        source: A source of kind `mcpb`: a file, or one on the web with its checksum.
         env: The candidate's environment; settings of the bundle's `user_config` are taken from it.
 
     Raises:
         InstallError: If the file or its manifest is wrong, a required setting is missing, or something it
             needs cannot be installed.
     """
-    assert source.path is not None
-    if not source.path.is_file():
-        raise InstallError(f"The bundle {source.path} does not exist; check the path.")
+    path = source.path
+    if source.sha256 is not None:
+        path = await download(job, source.url, source.sha256)
+    assert path is not None
+    if not path.is_file():
+        raise InstallError(f"The bundle {path} does not exist; check the path.")
     root = job.directory / "src"
-    await job.say(f"unpacking {source.path.name}")
-    await unpack(source.path, root)
+    await job.say(f"unpacking {path.name}")
+    await unpack(path, root)
+    if source.path is None:
+        path.unlink()  # what was fetched is not needed a second time
     manifest = read_manifest(root)
     variables = Variables(manifest, root, env)
     bundle = _Bundle(job, root, manifest, variables)

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic_core import from_json
 
@@ -83,6 +83,9 @@ def _offers(source: Source) -> list[str]:
         return [*(name for name in sub if "." not in name), repository, *above[-1:]]
     if source.kind is SourceKind.COMMAND:
         return _from_command(source.argv)
+    if source.kind is SourceKind.MCPB and source.path is None:
+        *above, last = [unquote(part) for part in urlsplit(source.url).path.split("/") if part] or [""]
+        return [Path(last).stem, *above[1:2]]  # in a release of a forge, the repository
     assert source.path is not None
     path = Path(os.path.realpath(source.path))  # unlike `resolve`, no error for links in a circle
     if source.kind is SourceKind.MCPB:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 from pydantic_core import from_json
 
 from ..errors import InstallError
@@ -104,6 +106,8 @@ async def install_package(job: Job, source: Source) -> Entry:
     wanted = f"{source.name}@{source.version or '*'}"
     shown = f"{source.name}@{source.version}" if source.version else source.name
     await job.say(f"installing {shown}")
+    if source.sha256 is not None:
+        wanted = str(await _checked(job, node, wanted, shown, source.sha256))
     done = await node.run_npm(
         job, "install", "--prefix", str(prefix), *_NPM_OPTIONS, "--", wanted, cwd=prefix
     )
@@ -119,6 +123,33 @@ async def install_package(job: Job, source: Source) -> Entry:
     if version != source.version:
         await job.say(f"npm installed {source.name} {version}")
     return bin_entry(node, folder, package, source.entry)
+
+
+async def _checked(job: Job, node: Node, wanted: str, shown: str, sha256: str) -> Path:
+    """Fetch the file of a package without unpacking it, and give it if it has the checksum."""
+    folder = job.directory / "packed"
+    folder.mkdir()
+    where = ("--pack-destination", str(folder))
+    done = await node.run_npm(
+        job, "pack", "--ignore-scripts", *where, *_NPM_OPTIONS, "--", wanted, cwd=folder
+    )
+    if done.returncode:
+        raise explain("npm", shown, done.output)
+    packed = list(folder.iterdir())
+    if len(packed) != 1 or not packed[0].name.endswith(".tgz"):
+        raise InstallError(f"npm reported success, but did not fetch {shown}.")
+    found = await anyio.to_thread.run_sync(_sha256, packed[0])
+    if found != sha256:
+        raise InstallError(
+            f"{shown} in the npm registry has the checksum {found}, and should have {sha256}, so that it was not "
+            "installed: somebody changed it, or the checksum is of another file."
+        )
+    return packed[0]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_package(folder: Path) -> dict[str, Any]:

@@ -31,12 +31,21 @@ async def install_package(job: Job, source: Source) -> Entry:
     extras = f"[{','.join(source.extras)}]" if source.extras else ""
     version = f"=={source.version}" if source.version else ""
     requirement = f"{source.name}{extras}{version}"
+    if source.sha256 is not None:
+        await _checked(job, venv, requirement, source.sha256)
     # After `--`, and a checked name: neither an option nor a folder can hide in it.
     await venv.install(job, "--", requirement, subject=requirement)
     distribution = venv.distribution(source.name)
     if distribution is None:
         raise InstallError(f"uv reported success, but {source.name} is not in the environment it made.")
     return venv.entry(distribution, source.entry)
+
+
+async def _checked(job: Job, venv: Venv, requirement: str, sha256: str) -> None:
+    """Install a distribution by itself, from the one file that has the checksum; what it needs comes after it."""
+    path = job.directory / "checked.txt"
+    path.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
+    await venv.install(job, "--no-deps", "--require-hashes", "-r", str(path), subject=requirement, free=True)
 
 
 def find_uv() -> str:
@@ -78,7 +87,12 @@ class Venv:
         return venv
 
     async def install(
-        self, job: Job, *what: str, subject: str, env: Mapping[str, str | None] | None = None
+        self,
+        job: Job,
+        *what: str,
+        subject: str,
+        env: Mapping[str, str | None] | None = None,
+        free: bool = False,
     ) -> None:
         """Install requirements into the environment, under the job's constraints.
 
@@ -87,12 +101,13 @@ class Venv:
             what: Last arguments of `uv pip install`: `--` and requirements, or `-r` and a file.
             subject: What this is, for reports and errors.
             env: Variables for uv and the build back-ends.
+            free: Whether the job's constraints do not count, as what is pinned by a checksum leaves no choice.
 
         Raises:
             InstallError: If anything cannot be fetched or built.
         """
         await job.say(f"installing {subject}")
-        constraints = _write_constraints(job)
+        constraints = None if free else _write_constraints(job)
         argv = [find_uv(), "pip", "install", "--python", str(self.python)]
         # Half a second now; without it the first start takes twice as long, and every start where the
         # environment is read-only to the server.

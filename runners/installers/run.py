@@ -89,6 +89,10 @@ class Job:
     def __post_init__(self) -> None:
         self._deadline = time.monotonic() + self.timeout
 
+    def left(self) -> float:
+        """Give the seconds that are left to the whole installation."""
+        return max(0.0, self._deadline - time.monotonic())
+
     async def say(self, message: str) -> None:
         """Report one step."""
         self._steps += 1
@@ -110,7 +114,7 @@ class Job:
         """
         output = Tail()
         try:
-            with anyio.fail_after(max(0.0, self._deadline - time.monotonic())):
+            with anyio.fail_after(self.left()):
                 return await run(
                     argv,
                     output=output,

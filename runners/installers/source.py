@@ -16,8 +16,12 @@ from .mask import mask
 
 KNOWN_FORMS = (
     "Known forms: pypi:NAME[@VERSION][#SCRIPT], npm:[@SCOPE/]NAME[@VERSION][#BIN], git+URL[@REF][#ENTRY], "
-    "a folder (./NAME, /path/NAME, ~/NAME), a file ending in .mcpb, or command: PROGRAM ARGS..."
+    "a folder (./NAME, /path/NAME, ~/NAME), a file ending in .mcpb, https://HOST/FILE.mcpb#sha256=CHECKSUM, "
+    "registry:NAME[@VERSION][#KIND] of the catalog, or command: PROGRAM ARGS..."
 )
+
+LONGEST = 16_384
+"""Characters of a source: more than any path or URL that works; what is a little too long the system itself says."""
 
 # Strict on purpose: what passes here can be no option, path or URL to uv, npm or git.
 _PYPI_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
@@ -34,6 +38,8 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+~%-]*", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+", re.ASCII)
 _BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock$|[./]$")
 _BUNDLE_SUFFIXES = (".mcpb", ".dxt")  # the format's first name was DXT
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,8 @@ class Source:
         extras: Extras of the distribution (`pypi`).
         version: Version asked for (`pypi`, `npm`).
         entry: Script, file or subfolder after `#`.
-        url: What git clones (`git`).
+        url: What git clones (`git`), or where the file is (`mcpb` on the web).
+        sha256: The checksum the file must have (`mcpb` on the web, and a package whose entry in the catalog says it).
         ref: Branch, tag or commit (`git`).
         path: Absolute path (`folder`, `mcpb`).
         argv: Program and its arguments (`command`).
@@ -63,6 +70,7 @@ class Source:
     ref: str | None = None
     path: Path | None = None
     argv: tuple[str, ...] = ()
+    sha256: str | None = None
 
 
 def parse(source: str) -> Source:
@@ -77,6 +85,8 @@ def parse(source: str) -> Source:
     text = source.strip()
     if not text:
         raise _error("The source is empty.")
+    if len(text) > LONGEST and not text.startswith("command:"):
+        raise _error(f"A source has at most {LONGEST} characters, and this has {len(text)}.")
     if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000 for c in text):
         raise _error(f"The source {text!r} holds control characters.")
     if text.startswith("pypi:"):
@@ -87,6 +97,8 @@ def parse(source: str) -> Source:
         return _git(text)
     if text.startswith("command:"):
         return _command(text)
+    if text.startswith("mcpb:") or (text.startswith(("https://", "http://")) and _is_bundle(text)):
+        return _bundle(text)
     if text.startswith(("/", "~", "./", "../", "file://")) or text in (".", ".."):
         return _path(text)
     # A scope is npm's; a folder of that name can still be written with ./
@@ -118,8 +130,6 @@ def _bare_url(text: str) -> str:
     if "://" not in text:
         user_host, _, path = text.partition(":")
         return f"{text!r} is a git address; write it as git+ssh://{user_host}/{path}."
-    if _split_url(text).path.lower().endswith(_BUNDLE_SUFFIXES):
-        return f"{text!r} is a bundle on the web; download it and give the path of the file."
     return f"{text!r} is a URL; did you mean git+{text}? (A running server is registered, not installed.)"
 
 
@@ -128,6 +138,44 @@ def _split_url(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError as error:  # such as a bracket that is not closed
         raise _error(f"{url!r} is no URL ({error}).") from None
+
+
+def is_fetchable(url: str) -> bool:
+    """Tell whether a file may be fetched from an address: encrypted, or from this machine; and without a login.
+
+    Raises:
+        ValueError: If it is no URL.
+    """
+    parts = urlsplit(url)
+    if not parts.hostname or parts.username is not None or parts.password is not None:
+        return False
+    _ = parts.port
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+
+
+def _is_bundle(text: str) -> bool:
+    return _split_url(text).path.lower().endswith(_BUNDLE_SUFFIXES)
+
+
+def _bundle(text: str) -> Source:
+    """Take a bundle on the web apart. Without a checksum nobody could tell what is run in the end."""
+    url, _, fragment = text.removeprefix("mcpb:").strip().partition("#")
+    sha256 = fragment.removeprefix("sha256=").strip().lower()
+    try:
+        fine = is_fetchable(url)
+    except ValueError as error:
+        raise _error(f"{url!r} is no URL ({error}).") from None
+    if not fine or "?" in url or re.search(r"\s", url):
+        raise _error(
+            f"{url.partition('?')[0]!r} cannot be fetched: a bundle's address begins with https:// (http:// only on "
+            "this machine) and holds no user, password or parameters, which would be stored."
+        )
+    if not fragment.startswith("sha256=") or not _SHA256.fullmatch(sha256):
+        raise _error(
+            f"{url!r} is a bundle on the web, which is only fetched with its checksum: append #sha256= and the "
+            "64 digits its author published, or download it and give the path of the file."
+        )
+    return Source(SourceKind.MCPB, text, url=url, sha256=sha256)
 
 
 def _split_entry(text: str, pattern: re.Pattern[str] = _SCRIPT) -> tuple[str, str | None]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +254,37 @@ async def test_a_server_that_asks_for_nothing_is_left_alone(guarded: Guarded, va
     with pytest.raises(StartError, match="does not ask for authorization"):
         await obtain("guarded", url, {}, provider)
     assert vault.texts == {}
+
+
+@pytest.mark.parametrize("taken", ["GET", "POST"])
+async def test_an_endpoint_is_asked_in_the_way_it_takes_whatever_its_address_says(
+    vault: Vault, taken: str
+) -> None:
+    asked: list[str] = []
+
+    class Endpoint(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            asked.append(self.command)
+            self.send_response(200 if self.command == taken else 405)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        do_GET = do_POST = _answer
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/{'sse' if taken == 'POST' else 'events'}"
+        provider = machine_for("it", url, vault, headers={}, client_id="robot", client_secret="x")
+        with pytest.raises(StartError, match="answered with HTTP status 200"):
+            await obtain("it", url, {}, provider)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert asked[-1] == taken
 
 
 def test_a_server_with_credentials_of_its_own_is_not_authorized_with_others() -> None:

@@ -84,3 +84,41 @@ def test_deep_nesting_does_not_break_the_reader() -> None:
         decode(deep)
     refused_answer(deep.encode(), "too deep")
     assert json.loads(encode({"a": [[[]]]})) == {"a": [[[]]]}
+
+
+DEEP = "[" * 50_000 + "]" * 50_000
+
+
+@pytest.mark.parametrize(
+    ("frame", "identity"),
+    [
+        ('{"jsonrpc":"2.0","id":7,"result":{"a":%s}}', 7),
+        (' { "id" : "ts-7" , "jsonrpc" : "2.0" , "result" : %s }\r', "ts-7"),
+        ('{"jsonrpc":"2.0","id":"a\\"b","error":{"data":%s}}', 'a"b'),
+        ('{"jsonrpc":"2.0","result":%s,"id":7}', 7),
+        ('{"result":{"id":9,"a":%s}, "id":7, "jsonrpc":"2.0"}\n', 7),
+        ('{"id":-3,"result":5,"x":%s}', -3),
+    ],
+    ids=range(6),
+)
+def test_an_answer_that_is_too_deep_becomes_an_error_for_its_request(frame: str, identity: int | str) -> None:
+    answer = refused_answer((frame % DEEP).encode(), "too deep")
+    assert answer is not None
+    assert (answer["id"], answer["error"]["code"]) == (identity, -32700)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"jsonrpc":"2.0","method":"sampling/createMessage","params":%s,"id":7}',
+        '{"jsonrpc":"2.0","id":7,"method":"x","params":%s}',
+        '{"jsonrpc":"2.0","params":{"result":%s,"id":7},"method":"x"}',
+        '{"result":%s,"x":{"id":7}}',
+        '{"result":%s}',
+        '{"x":%s,"id":7}',
+        "{%s",
+    ],
+    ids=range(7),
+)
+def test_what_is_too_deep_and_no_answer_is_none(frame: str) -> None:
+    assert refused_answer((frame % DEEP).encode(), "too deep") is None

@@ -349,7 +349,20 @@ async def test_a_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
         zipped.writestr("manifest.json", manifest("node", "a.js"))
         with pytest.warns(UserWarning, match="Duplicate"):
             zipped.writestr("manifest.json", "{}")
-    with pytest.raises(InstallError, match="File exists"):
+    with pytest.raises(InstallError, match=r"'manifest\.json' twice"):
+        await put(tmp_path, path)
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a", "a/"), ("a", "a/b/c")])
+async def test_a_name_of_a_file_and_of_a_folder_is_refused_by_that_name(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    path = tmp_path / "both.mcpb"
+    with zipfile.ZipFile(path, "w") as zipped:
+        zipped.writestr("manifest.json", manifest("node", "a.js"))
+        for name in names:
+            zipped.writestr(name, "")
+    with pytest.raises(InstallError, match=rf"'{names[1]}' twice, or as a file and as a folder"):
         await put(tmp_path, path)
 
 

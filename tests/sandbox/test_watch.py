@@ -108,3 +108,14 @@ def test_no_descriptor_is_left_open() -> None:
     before = sorted(os.listdir("/proc/self/fd"))
     watch.usage(os.getpid())
     assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_process_that_has_ended_but_was_not_waited_for_hides_nothing() -> None:
+    ended = os.fork()
+    if ended == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, ended, os.WEXITED | os.WNOWAIT)
+    try:
+        assert watch.shared_memory(os.getpid())
+    finally:
+        os.waitpid(ended, 0)
