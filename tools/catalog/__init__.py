@@ -1,0 +1,1 @@
+"""The catalog of servers that can be installed."""
