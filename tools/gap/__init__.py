@@ -1,0 +1,1 @@
+"""What a task needs, and whether what is installed covers it."""
