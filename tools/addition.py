@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -25,6 +26,7 @@ from .rows import Origin, ServerRow, said_by
 from .spec_secrets import extract
 
 if TYPE_CHECKING:
+    from .catalog.installing import Described
     from .servers import Servers
 
 STEPS = 4
@@ -40,12 +42,14 @@ class Added:
         tools: Its tools.
         seconds: How long it took.
         notes: What somebody should know, such as a repair that was made.
+        described: How its entry of the catalog described it, where it has one.
     """
 
     row: ServerRow
     tools: list[Tool]
     seconds: float
     notes: list[str] = field(default_factory=list)
+    described: Described | None = None
 
 
 class Addition:
@@ -89,6 +93,9 @@ class Addition:
         confine: Confinement | None,
         keeping: Keeping,
         keep: bool,
+        secrets: Mapping[str, str] | None = None,
+        label: str | None = None,
+        sha256: str | None = None,
     ) -> Added:
         """Fetch and build it, then start it, once more where its environment can be repaired.
 
@@ -100,6 +107,9 @@ class Addition:
             confine: What it may reach of this machine once it is installed.
             keeping: What is set for this server alone.
             keep: Whether it is stored also if it does not start now.
+            secrets: Literal values of secrets that what is given refers to already.
+            label: The source to store, where it says more than the one that is fetched.
+            sha256: What the package from an index must hash to.
 
         Raises:
             RefusalError: With the reason and the next step.
@@ -107,7 +117,7 @@ class Addition:
         # The source is stored: what looks like a secret in a command line must not stay in it.
         own = len(command[1:])
         whole = given.model_copy(update={"args": (*command[1:], *given.args)})
-        spec = self._keep_secrets(whole)
+        spec = self.keep_secrets(whole, secrets)
         if spec.args[:own] != whole.args[:own]:
             source = "command: " + shlex.join([command[0], *spec.args[:own]])
         candidate = Candidate(
@@ -115,8 +125,13 @@ class Addition:
             name=self._name,
             args=spec.args[own:],
             env=spec.env,
+            url=spec.url,
+            headers=spec.headers,
+            sse=spec.sse,
             constraints=constraints,
             confine=confine,
+            label=label,
+            sha256=sha256,
         )
         await self._report(0, STEPS, f"fetching {source}")
         installation = await self._fetch(candidate, keeping)
@@ -139,7 +154,7 @@ class Addition:
             RefusalError: With the reason and the next step.
         """
         source = " ".join((spec.command, *spec.args)) if spec.command else str(spec.url)
-        kept = self._keep_secrets(spec)
+        kept = self.keep_secrets(spec)
         if kept != spec:
             source = kept.command or "url"
         await self._report(1, STEPS, f"connecting to {self._name}")
@@ -153,14 +168,18 @@ class Addition:
             )
         )
 
-    async def from_installation(self, installation: Installation) -> Added:
+    async def from_installation(self, installation: Installation, *, keep: bool = False) -> Added:
         """Start, list and store what is installed already.
+
+        Args:
+            installation: It.
+            keep: Whether it is stored also if it does not start now.
 
         Raises:
             RefusalError: With the reason and the next step.
         """
         unit, failure = await self._try_out(installation)
-        return await self._commit(unit, failure)
+        return await self._commit(unit, failure, keep=keep)
 
     async def _fetch(self, candidate: Candidate, keeping: Keeping) -> Installation:
         async def within_first_step(done: float, _total: float | None, message: str) -> None:
@@ -210,6 +229,7 @@ class Addition:
             # Only what is kept can be authorized; its tools are listed when it comes up after that.
             self._notes.append(f"it has no tools yet: {failure}")
         else:
+            self._notes += session.unusable
             await self._report(2, STEPS, f"{len(unit.tools)} tools listed")
         row = ServerRow(
             name=unit.name,
@@ -236,9 +256,15 @@ class Addition:
         await self._report(STEPS, STEPS, f"{unit.name} is {'ready' if session is not None else 'kept'}")
         return Added(row, tools, time.monotonic() - self._began, self._notes)
 
-    def _keep_secrets(self, spec: ServerSpec) -> ServerSpec:
-        """Move literal values to the secrets file; the spec keeps references."""
+    def keep_secrets(self, spec: ServerSpec, more: Mapping[str, str] | None = None) -> ServerSpec:
+        """Move literal values to the secrets file; the spec keeps references.
+
+        Args:
+            spec: The spec as it was given.
+            more: Values it refers to already, by their keys.
+        """
         spec, values = extract(self._name, spec)
+        values = {**(more or {}), **values}
         # Also without any: what a server is authorized with comes to them while it is tried out.
         self._undo.callback(self._servers.secrets.delete_prefix, f"{self._name}/")
         if values:

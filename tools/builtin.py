@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..runners.spec import Installation
 from .addition import Added
 from .completion import completed
+from .errors import echoed
 from .outcome import Outcome, RefusalError
 from .rows import Said, ServerRow
 
@@ -32,10 +33,12 @@ class Builtin:
         installation: How it is started, as the settings have it now. What is set for the server itself (`keeping`) is
             the default of one that is new; a home keeps its own.
         definitions: Gives its tools, so that they are known before it ever ran. Called only where they may be others.
+        changing: Whether those are always the newest, newer than what it listed a moment ago.
     """
 
     installation: Installation
     definitions: Callable[[], list[dict[str, Any]]]
+    changing: bool = False
 
     @property
     def name(self) -> str:
@@ -78,7 +81,8 @@ async def brought_back(servers: Servers, name: str, other: str | None, *, change
             ", ".join(PREFIX + known for known in servers.builtins) or "none, as its settings switch them off"
         )
         raise RefusalError(
-            Outcome.INVALID_ARGUMENTS, f"'{PREFIX}{name}' is no part of this ToolScore; those are: {known}."
+            Outcome.INVALID_ARGUMENTS,
+            f"'{PREFIX}{echoed(name)}' is no part of this ToolScore; those are: {known}.",
         )
     if changed or other not in (None, name):
         raise RefusalError(

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ..runners.keeping import Keeping
 from .caller import Caller
+from .errors import echoed
 from .groups import problem
 from .outcome import Outcome, RefusalError
 
@@ -92,9 +93,8 @@ def _merged(name: str, before: Keeping, settings: Mapping[str, Any]) -> Keeping:
     try:
         if not unknown:
             return Keeping.model_validate(values)
-        wrong = (
-            f"There is no setting named {', '.join(unknown)}. There are: {', '.join(Keeping.model_fields)}."
-        )
+        known = ", ".join(Keeping.model_fields)
+        wrong = f"There is no setting named {echoed(', '.join(unknown))}. There are: {known}."
     except ValidationError as exc:
         faults = exc.errors(include_url=False, include_input=False)
         wrong = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults) + "."

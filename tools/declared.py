@@ -38,7 +38,8 @@ _EXPECTED = {
     "headers": "a table of texts",
     "type": "stdio, http, sse, streamable-http or ws",
     "disabled": "true or false",
-    "source": "a text such as pypi:NAME, npm:NAME, git+URL or a folder",
+    "source": "a text such as pypi:NAME, npm:NAME, registry:NAME, git+URL or a folder",
+    "settings": "a table of texts, numbers, true or false, or lists of them",
     "constraints": "a list of texts such as mcp<2",
     "confine": "true, or a table of write, read and hide (lists of paths) and network (true or false)",
 }
@@ -82,6 +83,7 @@ class Declared:
         spec: How it is started or reached; with a `source` only the `args` and `env` in it count.
         source: Where it is installed from; `None` for one that is already there.
         constraints: Version constraints for its environment.
+        settings: Values for what its entry in the catalog, or its bundle, asks for by name.
         enabled: Whether it may run.
         keeping: What is set for it alone.
     """
@@ -90,6 +92,7 @@ class Declared:
     spec: ServerSpec
     source: str | None = None
     constraints: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
     enabled: bool = True
     keeping: Keeping = field(default_factory=Keeping)
 
@@ -102,7 +105,7 @@ class Declared:
         parts = self.spec.model_dump(mode="json")
         if self.source is not None:
             parts["command"] = None
-        parts |= {"source": self.source, "constraints": list(self.constraints)}
+        parts |= {"source": self.source, "constraints": list(self.constraints), "settings": self.settings}
         return {
             key: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
             for key, value in parts.items()
@@ -218,8 +221,9 @@ class _Reading:
             if problem := _bad_source(_placed_source(given["source"], self.file.parent)):
                 self.problem("source", f"cannot be used: {problem}", "")
             return
-        if "constraints" in given:
-            self.problem("constraints", "only goes with source", "Remove it.")
+        for key in ("constraints", "settings"):
+            if key in given:
+                self.problem(key, "only goes with source", "Remove it.")
         command, url = given.get("command"), given.get("url")
         if not command and not url:
             if not entry.keys() & {"command", "url", "source"}:
@@ -262,6 +266,7 @@ class _Reading:
             cwd=None if cwd is None else _placed(cwd, base),
             url=given.get("url"),
             headers=dict(given.get("headers", {})),
+            sse=_sse(given),
             confine=_profile(given),
         )
         return Declared(
@@ -269,6 +274,7 @@ class _Reading:
             spec,
             source=None if source is None else _placed_source(source, base),
             constraints=tuple(given.get("constraints", ())),
+            settings=dict(given.get("settings", {})),
             enabled=not given.get("disabled", False),
             keeping=keeping,
         )
@@ -280,6 +286,8 @@ def _fits(key: str, value: Any) -> bool:
             return isinstance(value, list) and _texts(value)
         case "env" | "headers":
             return isinstance(value, dict) and _texts(value.values())
+        case "settings":
+            return isinstance(value, dict) and all(_settable(one) for one in value.values())
         case "confine":
             return isinstance(value, bool) or (isinstance(value, dict) and _profiles(value))
         case "disabled":
@@ -288,6 +296,12 @@ def _fits(key: str, value: Any) -> bool:
             return isinstance(value, str) and value.lower() in _TYPES
         case _:
             return isinstance(value, str) and bool(value.strip())
+
+
+def _settable(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(not isinstance(one, list) and _settable(one) for one in value)
+    return isinstance(value, str | int | float | bool)
 
 
 def _profiles(value: dict[str, Any]) -> bool:
@@ -317,6 +331,14 @@ def _placed(text: str, base: Path, *, program: bool = False) -> str:
         return text
 
 
+def _sse(given: Mapping[str, Any]) -> bool | None:
+    """Tell one that is declared as SSE at an address that does not say it."""
+    from ..runners.remote import is_sse
+
+    said = str(given.get("type", "")).lower() == "sse" and "url" in given
+    return True if said and not is_sse(given["url"]) else None
+
+
 def _placed_source(source: str, base: Path) -> str:
     """Make the path of a folder or bundle absolute."""
     if not source.startswith(("./", "../", "~")) and source not in (".", ".."):
@@ -328,9 +350,14 @@ def _placed_source(source: str, base: Path) -> str:
 def _bad_source(source: str) -> str | None:
     from ..runners.errors import SourceError
     from ..runners.installers.source import parse
+    from .catalog.installing import PREFIX, named
+    from .outcome import RefusalError
 
     try:
-        parse(source)
-    except SourceError as error:
+        if source.strip().startswith(PREFIX):
+            named(source)
+        else:
+            parse(source)
+    except (SourceError, RefusalError) as error:
         return str(error)
     return None

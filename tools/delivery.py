@@ -84,12 +84,14 @@ class Delivery:
                         Outcome.OUTCOME_UNKNOWN,
                         f"The call was sent, then {exc.message}. Whether it took effect is not known; check before "
                         f"calling again. {_prospect(unit)}",
+                        excused=_stopped(unit),
                     ) from exc
-                if unit.life.state in (State.STOPPING, State.STOPPED):
+                if _stopped(unit):
                     # Somebody stopped it; making the call again would start it against their will.
                     raise RefusalError(
                         Outcome.UNAVAILABLE,
                         f"Server '{server}' was stopped while the call ran. The next call starts it again.",
+                        excused=True,
                     ) from exc
                 if replays == 0:
                     raise RefusalError(
@@ -97,7 +99,8 @@ class Delivery:
                     ) from exc
                 replays -= 1
             except ChildTimeoutError as exc:
-                if self.limit >= min(COUNTS, unit.kept.timeout):
+                enough = self.limit >= min(COUNTS, unit.kept.timeout)
+                if enough:
                     unit.unanswered(clock(), ticket)
                 else:
                     breaker.withdrawn(clock(), ticket)  # so short a time says nothing of the server
@@ -105,6 +108,7 @@ class Delivery:
                     Outcome.TIMED_OUT,
                     f"{self.what} gave no answer within {self.limit:g} s and was cancelled. Whether it took effect "
                     "is not known. Give execute_tool a larger timeout if it needs longer.",
+                    excused=not enough,
                 ) from exc
             except FrameError as exc:
                 breaker.withdrawn(clock(), ticket)
@@ -183,6 +187,7 @@ async def queued(gate: Turnstile, key: object, limit: float, what: str, server: 
             Outcome.TIMED_OUT,
             f"{what} was still in the queue of server '{server}' after {limit:g} s. It was not sent, so it had no "
             "effect; call again with fewer calls at the same time, or a larger timeout.",
+            excused=True,
         ) from exc
     return max(0.001, limit - waited)
 
@@ -194,10 +199,17 @@ def not_ready(exc: NotReadyError) -> RefusalError:
     outcome = Outcome.FAILED_TO_START if failed else Outcome.UNAVAILABLE
     if exc.state is State.INSTALLING:
         outcome = Outcome.INSTALLING
-    return RefusalError(outcome, exc.message, retryAfter=retry)
+    # What is on its way up, was stopped or is away has not failed.
+    failing = exc.state in (State.FAILED, State.BACKOFF)
+    return RefusalError(outcome, exc.message, excused=not failing, retryAfter=retry)
+
+
+def _stopped(unit: Unit) -> bool:
+    """Tell whether somebody stopped the server, so that it did not fail."""
+    return unit.life.state in (State.STOPPING, State.STOPPED)
 
 
 def _prospect(unit: Unit) -> str:
-    if unit.life.state in (State.STOPPING, State.STOPPED):
+    if _stopped(unit):
         return "The server was stopped; the next call starts it again."
     return "The server is being restarted."

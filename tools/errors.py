@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+ECHOED = 200
+"""Characters of what a caller sent that an error says back."""
+
+
+def echoed(text: object, most: int = ECHOED) -> str:
+    """Give what a caller sent as an error may say it back: a name of a megabyte would fill a model's context."""
+    said = str(text)
+    return said if len(said) <= most else f"{said[:most]}… ({len(said)} characters)"
+
 
 class LibraryError(Exception):
     """The base of every error of this floor."""
@@ -24,7 +33,7 @@ class NameTakenError(LibraryError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"There is already a server named {name}. Choose another name, or uninstall {name} first."
+            f"There is already a server named {echoed(name)}. Choose another name, or uninstall that one first."
         )
         self.name = name
 
@@ -37,7 +46,9 @@ class UnknownServerError(LibraryError):
     """
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no server named {name}. `list_servers` shows the names there are.")
+        super().__init__(
+            f"There is no server named {echoed(name)}. `list_servers` shows the names there are."
+        )
         self.name = name
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from ..runners.keeping import Keeping
+from .errors import echoed
 from .outcome import Outcome, RefusalError
 
 Needs = Mapping[str, Collection[str]]
@@ -116,7 +117,7 @@ def resolve_names(what: str, keepings: Mapping[str, Keeping]) -> list[str]:
                 "No server is in a group yet: configure_server(name=…, settings={'groups': […]}), or at the command "
                 "line `toolscore configure NAME groups=…`, puts one into it."
             )
-        raise RefusalError(Outcome.UNKNOWN_SERVER, f"There is no group '{what}'. {hint}")
+        raise RefusalError(Outcome.UNKNOWN_SERVER, f"There is no group '{echoed(what)}'. {hint}")
     if what in keepings:
         return [what]
     raise unknown(what, keepings)
@@ -125,7 +126,9 @@ def resolve_names(what: str, keepings: Mapping[str, Keeping]) -> list[str]:
 def unknown(name: str, known: Iterable[str]) -> RefusalError:
     """Say that there is no server of a name."""
     names = ", ".join(sorted(known)) or "none yet"
-    return RefusalError(Outcome.UNKNOWN_SERVER, f"There is no server named '{name}'. There are: {names}.")
+    return RefusalError(
+        Outcome.UNKNOWN_SERVER, f"There is no server named '{echoed(name)}'. There are: {names}."
+    )
 
 
 def problem(name: str, keeping: Keeping, others: Mapping[str, Keeping]) -> str | None:
@@ -140,12 +143,12 @@ def problem(name: str, keeping: Keeping, others: Mapping[str, Keeping]) -> str |
     for group in keeping.groups:
         if not _GROUP_NAME.fullmatch(group):
             return (
-                f"groups: '{group}' cannot be a group's name: it consists of at most 32 letters A-Z and a-z, digits, "
-                f"`-` and `_`, starts with a letter or digit, and is given here without the '{GROUP}'."
+                f"groups: '{echoed(group)}' cannot be a group's name: it consists of at most 32 letters A-Z and a-z, "
+                f"digits, `-` and `_`, starts with a letter or digit, and is given here without the '{GROUP}'."
             )
     if unknown := [f"'{need}'" for need in keeping.depends_on if need not in known]:
         names = ", ".join(sorted(set(known) - {name})) or "none"
-        return f"depends_on: there is no server named {' or '.join(unknown)}. There are: {names}."
+        return f"depends_on: there is no server named {echoed(' or '.join(unknown))}. There are: {names}."
     needs = needs_of(known)
     if circle := cycle({one: needs.get(one, ()) for one in needed([name], needs)}):
         return f"depends_on: they would wait for each other for ever: {spelled(circle)}."

@@ -12,6 +12,7 @@ from ..runners.instances import AllTakenError
 from ..runners.session import ChildSession
 from ..runners.supervisor import NotReadyError, Supervisor, Unit
 from .caller import CALL, Caller
+from .meant import unknown_server
 from .outcome import Outcome, RefusalError
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class Leases:
             raise RefusalError(Outcome.REFUSED, f"'{caller.principal}' may not use servers.")
         unit = self._supervisor.units.get(server)
         if unit is None:
-            raise RefusalError(Outcome.UNKNOWN_SERVER, f"There is no server named '{server}'.")
+            raise unknown_server(server, self._supervisor.units)
         if not unit.enabled:
             raise RefusalError(
                 Outcome.UNAVAILABLE,

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LONGEST_GUESS = 256
 """Characters of a name that the nearest ones are looked for; comparing takes long, and holds all others up."""
 
+FEW = 500
+"""Tools that are written one by one; where more of a server's are others, all of them are written again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tool:
@@ -86,12 +89,16 @@ class Library:
         self.servers: dict[str, ServerRow] = {}
         self.tools: dict[str, Tool] = {}
         self._by_server: dict[str, list[Tool]] = {}
+        self._unsure: dict[str, object] = {}
+        """Servers whose tools in the store may be others than here, and what writes them or failed to."""
         self.offers: dict[str, Offers] = {}
         """What each server offers besides tools."""
         self.version = 0
         """Counts the changes of anything that can be listed, so that what was made from it can be kept."""
         self.on_change: Callable[[Change], None] = lambda _change: None
         """Called after each change that callers can notice."""
+        self.on_listed: Callable[[ServerRow, list[Tool]], None] = lambda _server, _tools: None
+        """Called whenever a server has told its tools, whether they are others than before or not."""
         self.held: dict[str, float] = {}
         """Names of servers that are being installed or removed, and since when (seconds since 1970)."""
         self._arriving: dict[asyncio.Task[None], str] = {}
@@ -139,6 +146,7 @@ class Library:
         self.on_change(
             Change(server.name, installed=tuple(tool.name for tool in tools), lists=_lists(tools, offers))
         )
+        self.on_listed(server, tools)
         return tools
 
     async def stored_names(self) -> set[str]:
@@ -164,18 +172,33 @@ class Library:
                 return False
             self.servers[name] = replace(self.servers[name], **said)
         lists = self._offered(name)
-        rows = tool_rows(name, definitions)
-        before = {tool.name: tool.definition for tool in self._by_server.get(name, ())}
-        known = [(tool.original, tool.definition) for tool in self._by_server.get(name, ())]
-        same = known == [(row.name, row.definition) for row in rows]
+        known = self._by_server.get(name, [])
+        rows = tool_rows(name, definitions, {tool.original: tool for tool in known})
+        before = {tool.name: tool.definition for tool in known}
+        kept = {
+            row.name
+            for tool, row in zip(known, rows, strict=False)
+            if tool.original == row.name and tool.definition == row.definition
+        }
+        gone = [tool.original for tool in known if tool.original not in kept]
+        changed = [row for row in rows if row.name not in kept]
+        same = not gone and not changed
         if not same:
-            await self._store.replace_tools(name, rows)
+            few = max(len(gone), len(changed)) < FEW and name not in self._unsure
+            mine = self._unsure[name] = object()
+            if few:
+                await self._store.change_tools(name, gone, changed)
+            else:
+                await self._store.replace_tools(name, rows)
+            if self._unsure.get(name) is mine:
+                del self._unsure[name]
             if name not in self.servers:
                 return False
             self._publish(name, rows)
             lists |= {"tools"}
         if lists:
             self.on_change(self._compared(name, before, lists))
+        self.on_listed(self.servers[name], self.of(name))
         return not same
 
     def _offered(self, name: str) -> frozenset[str]:

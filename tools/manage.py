@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..runners.lifecycle import State
 from .caller import Caller
+from .errors import echoed
 from .groups import needed, needs_of, resolve_names, start_order
 from .in_use import in_use, used_by
 from .outcome import Outcome, RefusalError
@@ -126,7 +127,7 @@ def _missing(name: str, needs: Collection[str], found: Mapping[str, Managed]) ->
 async def _started(servers: Servers, name: str) -> Managed:
     row, unit = servers.library.servers.get(name), servers.supervisor.units.get(name)
     if row is None or unit is None:
-        return Managed(name, State.STOPPED, f"there is no server named '{name}'.")
+        return Managed(name, State.STOPPED, f"there is no server named '{echoed(name)}'.")
     if not row.enabled:
         return Managed(name, unit.life.state, f"server '{name}' is disabled. {_enable(name)}")
     unit.start()

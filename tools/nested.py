@@ -15,9 +15,11 @@ from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 from ..runners.errors import FaultError
+from ..runners.patron import ProgressSink
 from ..runners.turnstile import Turnstile
 from .asker import Asker
 from .caller import Caller
+from .errors import echoed
 from .library import Library
 from .outcome import OUTCOME_KEY, Outcome, RefusalError
 
@@ -25,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 DEEPEST = 3
 """How many calls may be inside of each other, the client's own not counted."""
+
+_LONGEST = 500
+"""Characters that a server is described with in the list of all."""
 
 CALLER_KEY = "toolscore/caller"
 """Member of a request's `_meta` that tells a builtin server in whose name it is; never one that a client sent."""
@@ -34,7 +39,13 @@ class CallTool(Protocol):
     """Calls a server's tool by its full name."""
 
     async def __call__(
-        self, name: str, arguments: dict[str, Any], caller: Caller, *, asker: Asker | None
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        caller: Caller,
+        *,
+        asker: Asker | None,
+        on_progress: ProgressSink | None,
     ) -> dict[str, Any]:
         """Call it; see `Router.call`."""
         ...
@@ -86,7 +97,7 @@ class Grant:
         self.token = secrets.token_hex(32)
         self._grants = grants
         self._asker = asker
-        self._caller = replace(caller, parent=parent, depth=caller.depth + 1)
+        self._caller = replace(caller, parent=parent, depth=caller.depth + grants.step)
         self._gate = gate
         self._key = key
         self._open = True
@@ -100,7 +111,9 @@ class Grant:
             if row.enabled:
                 told = row.server_info or {}
                 text = told.get("description") or told.get("title")
-                listed.append({"name": name, **({"description": text} if isinstance(text, str) else {})})
+                listed.append(
+                    {"name": name, **({"description": text[:_LONGEST]} if isinstance(text, str) else {})}
+                )
         return listed
 
     async def tools(self, server: str) -> list[dict[str, Any]]:
@@ -114,22 +127,24 @@ class Grant:
             return own.definitions()
         row = library.servers.get(server)
         if row is None:
-            raise LookupError(f"There is no server named '{server}'.")
+            raise LookupError(f"There is no server named '{echoed(server)}'.")
         if not row.enabled:
             raise LookupError(f"Server '{server}' is disabled.")
         return [{**tool.definition, "name": tool.name} for tool in library.of(server)]
 
-    async def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def call(
+        self, name: str, arguments: dict[str, Any], on_progress: ProgressSink | None = None
+    ) -> dict[str, Any]:
         """Call a tool by its full name; gives its MCP `CallToolResult`, of a refusal too."""
         if not self._open:
             return _over()
         if self._caller.depth > DEEPEST:
             return RefusalError(
                 Outcome.LIMIT,
-                f"'{name}' was not called: this is {DEEPEST} calls deep already (code that calls a tool that "
+                f"'{echoed(name)}' was not called: this is {DEEPEST} calls deep already (code that calls a tool that "
                 "runs code, and so on), and no deeper one is made. Let the outer code make this call.",
             ).result()
-        task = asyncio.get_running_loop().create_task(self._called(name, arguments))
+        task = asyncio.get_running_loop().create_task(self._called(name, arguments, on_progress))
         if not self._running:
             self._gate.step_out(self._key)
         self._running.add(task)
@@ -141,8 +156,10 @@ class Grant:
             raise
         return _over() if task.cancelled() else task.result()
 
-    async def _called(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        result = await self._result(name, arguments)
+    async def _called(
+        self, name: str, arguments: dict[str, Any], on_progress: ProgressSink | None
+    ) -> dict[str, Any]:
+        result = await self._result(name, arguments, on_progress)
         if logger.isEnabledFor(logging.DEBUG):
             outcome = (result.get("_meta") or {}).get(OUTCOME_KEY) or (
                 "error" if result.get("isError") is True else "ok"
@@ -151,12 +168,16 @@ class Grant:
             logger.debug("%s: called %s for %s: %s", caller.parent, name[:200], caller.principal, outcome)
         return result
 
-    async def _result(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def _result(
+        self, name: str, arguments: dict[str, Any], on_progress: ProgressSink | None
+    ) -> dict[str, Any]:
         own = self._grants.own
         try:
             if name.startswith(f"{own.name}__"):
                 return await own.call(name, arguments, self._caller)
-            return await self._grants.call_tool(name, arguments, self._caller, asker=self._asker)
+            return await self._grants.call_tool(
+                name, arguments, self._caller, asker=self._asker, on_progress=on_progress
+            )
         except RefusalError as exc:
             return exc.result()
         except FaultError as exc:
@@ -187,6 +208,7 @@ class Grants:
         own: ToolScore's own tools that code may call.
         principals: Shell patterns of those whose code may call tools.
         place: Path of the socket where grants are redeemed; empty where they are handed over within the process.
+        step: How much deeper a call is that is made so: 0 where it only passes the outer one on.
     """
 
     def __init__(
@@ -196,20 +218,26 @@ class Grants:
         own: OwnTools,
         principals: Iterable[str],
         place: str = "",
+        step: int = 1,
     ) -> None:
         self.library = library
         self.call_tool = call_tool
         self.own = own
         self.place = place
+        self.step = step
         self._principals = tuple(principals)
         self._grants: dict[str, Grant] = {}
         self._made = 0
+
+    def lets(self, caller: Caller) -> bool:
+        """Tell whether the code of a caller may call tools."""
+        return any(fnmatchcase(caller.principal, pattern) for pattern in self._principals)
 
     def make(
         self, server: str, caller: Caller, gate: Turnstile, key: Hashable, asker: Asker | None = None
     ) -> Grant | None:
         """Give an execution its grant, if the code of that caller may call tools."""
-        if not any(fnmatchcase(caller.principal, pattern) for pattern in self._principals):
+        if not self.lets(caller):
             return None
         self._made += 1
         grant = Grant(self, caller, f"{server}#{self._made}", gate, key, asker)

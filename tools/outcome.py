@@ -9,8 +9,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
+from .errors import echoed
+
 OUTCOME_KEY = "toolscore/outcome"
 """Member of a result's `_meta` that carries the outcome code."""
+
+
+LONGEST = 8_000
+"""Characters of a refusal. Some hold what a program wrote, or what a caller sent, of any length."""
 
 
 class Outcome(StrEnum):
@@ -39,17 +45,20 @@ class RefusalError(Exception):
     Args:
         outcome: The code.
         message: What happened and what to do next.
+        excused: Whether the server had no part in it, so that it does not count against its tools.
         details: Further members for `_meta`, such as `toolscore/retryAfter` in seconds.
     """
 
-    def __init__(self, outcome: Outcome, message: str, **details: Any) -> None:
+    def __init__(self, outcome: Outcome, message: str, *, excused: bool = False, **details: Any) -> None:
         super().__init__(message)
         self.outcome = outcome
         self.message = message
+        self.excused = excused
         self.details = details
 
     def result(self) -> dict[str, Any]:
         """Give the tool result a caller sees (MCP `CallToolResult`)."""
         meta: dict[str, Any] = {OUTCOME_KEY: str(self.outcome)}
         meta.update({f"toolscore/{key}": value for key, value in self.details.items() if value is not None})
-        return {"content": [{"type": "text", "text": self.message}], "isError": True, "_meta": meta}
+        text = echoed(self.message, LONGEST)
+        return {"content": [{"type": "text", "text": text}], "isError": True, "_meta": meta}

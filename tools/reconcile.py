@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Container, Coroutine, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..runners.keeping import Keeping
 from ..runners.spec import Installation, ServerSpec, SourceKind
 from .builtin import restore, withdraw
 from .caller import OWNER
+from .catalog.installing import PREFIX as REGISTRY
+from .catalog.installing import Described, Wish, checked, refilled
 from .completion import completed
 from .declared import Declared
 from .errors import LibraryError
 from .groups import problem, start_order
+from .mark import Mark, key_of
 from .outcome import Outcome, RefusalError
 from .rows import ServerRow
-from .secrets import Secrets
 from .servers import Servers
 from .spec_secrets import extract
 
@@ -34,45 +35,8 @@ _RESTARTED = frozenset({"isolation"})
 _KEPT_BY_ARGUMENTS = frozenset({SourceKind.PYPI, SourceKind.NPM, SourceKind.GIT})
 """Kinds whose environment has nothing to do with the arguments and variables they are started with."""
 
-_VALUES = ("env/", "header/", "arg/", "url")
+_VALUES = ("env/", "header/", "arg/", "url", "given/")
 """Where a spec's literal values lie among a server's secrets; what OAuth granted lies beside them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What the file said of a server when that was last taken over. Kept beside the server's secrets.
-
-    Attributes:
-        parts: Digests, see `Declared.parts`.
-        enabled: Whether it was to run. What was switched by hand since then stays, until the file says otherwise.
-        args: How many of its arguments are from the file.
-    """
-
-    parts: dict[str, str]
-    enabled: bool
-    args: int
-
-    @classmethod
-    def of(cls, entry: Declared) -> Mark:
-        """Make the mark of an entry."""
-        return cls(entry.parts(), entry.enabled, len(entry.spec.args))
-
-    @classmethod
-    def read(cls, secrets: Secrets, name: str) -> Mark | None:
-        """Give a server's mark, or `None` where there is none that can be understood."""
-        try:
-            found = json.loads(secrets.get(_key(name)) or "null")
-            return cls(dict(found["parts"]), bool(found["enabled"]), int(found["args"]))
-        except (ValueError, TypeError, KeyError):
-            return None
-
-    def write(self, secrets: Secrets, name: str) -> None:
-        """Keep it."""
-        secrets.set(_key(name), json.dumps(asdict(self), sort_keys=True))
-
-
-def _key(name: str) -> str:
-    return f"{name}/declared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,13 +247,14 @@ class Reconciler:
                     name=entry.name,
                     args=entry.spec.args,
                     env=dict(entry.spec.env),
+                    settings=entry.settings,
                     origin="file",
                     constraints=entry.constraints,
                     confine=entry.spec.confine,
                     keeping=entry.keeping,
                     keep=True,
                 )
-                Mark.of(entry).write(self._secrets, entry.name)
+                Mark.of(entry, added.described).write(self._secrets, entry.name)
                 self.failures.pop(entry.name, None)
                 logger.info("server %s: installed, as the configuration file declares it", entry.name)
                 for note in added.notes:
@@ -321,10 +286,13 @@ class Reconciler:
             if not restart:
                 await completed(self._tune(entry, row))
                 return
-            installation = self._kept_environment(entry, row, restart)
-            if installation is not None:
-                await completed(self._replace(entry, installation))
+            made = self._kept_environment(entry, row, restart)
+            if made is not None:
+                await completed(self._replace(entry, *made))
                 return
+            if entry.enabled and entry.source is not None and entry.source.startswith(REGISTRY):
+                # First: one that works is not given up for what the catalog does not have, or cannot be filled in.
+                await checked(self._servers, entry.source, name, _wish(entry))
         await self._servers.remove(name, OWNER, force=True)
         # A server that may not run and has to be fetched anew is fetched when it may.
         if entry.enabled or entry.source is None:
@@ -332,13 +300,21 @@ class Reconciler:
 
     def _kept_environment(
         self, entry: Declared, row: ServerRow, restart: list[str]
-    ) -> Callable[[], Installation] | None:
-        """Give what makes the new installation where nothing has to be fetched for it; otherwise `None`."""
+    ) -> tuple[Callable[[], Installation], Described | None] | None:
+        """Give what makes the new installation where nothing has to be fetched for it; otherwise `None`.
+
+        Raises:
+            RefusalError: If what is declared cannot be; the server stays as it is then.
+        """
         kind = row.installation.kind
         if entry.source is None:
-            return (lambda: self._registered(entry)) if kind is SourceKind.REGISTERED else None
+            return (lambda: self._registered(entry), None) if kind is SourceKind.REGISTERED else None
         mark = Mark.read(self._secrets, entry.name)
-        if mark is None or kind not in _KEPT_BY_ARGUMENTS or _REBUILT.intersection(restart):
+        if mark is None or _REBUILT.intersection(restart):
+            return None
+        if entry.source.startswith(REGISTRY):
+            return self._refilled(entry, row, mark.described)
+        if kind not in _KEPT_BY_ARGUMENTS:
             return None
 
         def same() -> Installation:
@@ -353,13 +329,35 @@ class Reconciler:
             )
             return row.installation.model_copy(update={"spec": new, "keeping": entry.keeping})
 
-        return same
+        return same, None
 
-    async def _replace(self, entry: Declared, make: Callable[[], Installation]) -> None:
+    def _refilled(
+        self, entry: Declared, row: ServerRow, described: Described | None
+    ) -> tuple[Callable[[], Installation], Described] | None:
+        """Fill in anew what the catalog said of a server; that is kept, so that the catalog need not be there."""
+        old = row.installation
+        if described is None or old.kind is SourceKind.MCPB:  # whose manifest takes some of the variables
+            return None
+        try:
+            new, secrets, words = refilled(described, entry.name, old.spec, _wish(entry))
+        except ValueError:
+            return None
+
+        def made() -> Installation:
+            kept, values = extract(entry.name, new)
+            if values := {**secrets, **values}:
+                self._secrets.set_many(values)
+            return old.model_copy(update={"spec": kept, "keeping": entry.keeping})
+
+        return made, replace(described, words=words)
+
+    async def _replace(
+        self, entry: Declared, make: Callable[[], Installation], described: Described | None
+    ) -> None:
         """Put another installation in a server's place; its tools stay known until the new one tells its own."""
         name, secrets = entry.name, self._secrets
         before = self._servers.library.servers[name]
-        secrets.delete_prefix(_key(name))  # first: if this is killed half-way, the next start does it again
+        secrets.delete_prefix(key_of(name))  # first: if this is killed half-way, the next start does it again
         await self._servers.supervisor.remove(name)
         for part in _VALUES:
             secrets.delete_prefix(f"{name}/{part}")
@@ -369,7 +367,7 @@ class Reconciler:
         await self._servers.library.set_installation(name, installation)
         await self._servers.library.set_enabled(name, entry.enabled)
         self._supervise(self._servers.library.servers[name])
-        Mark.of(entry).write(secrets, name)
+        Mark.of(entry, described).write(secrets, name)
 
     async def _tune(self, entry: Declared, row: ServerRow) -> None:
         """Take over what needs no restart."""
@@ -387,7 +385,17 @@ class Reconciler:
                 unit.start()
             else:
                 unit.stop()
-        Mark.of(entry).write(self._secrets, entry.name)
+        Mark.of(entry, mark.described if mark else None).write(self._secrets, entry.name)
+
+
+def _wish(entry: Declared) -> Wish:
+    return Wish(
+        args=entry.spec.args,
+        env=entry.spec.env,
+        settings=entry.settings,
+        constraints=entry.constraints,
+        confine=entry.spec.confine,
+    )
 
 
 _TUNED = frozenset(Keeping.model_fields) - _RESTARTED

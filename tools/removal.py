@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from ..runners.spec import SourceKind
 from .builtin import restore
 from .caller import Caller
+from .catalog.installing import PREFIX as REGISTRY
 from .completion import completed
 from .in_use import in_use, used_by
 from .outcome import Outcome, RefusalError
@@ -37,7 +38,12 @@ async def remove(
         return
     row = servers.row(name)
     registered = row.installation.kind is SourceKind.REGISTERED
-    if kind is not None and registered != (kind == "registered"):
+    # What comes from the catalog was asked for by install_server, also where it is only reached.
+    if (
+        kind is not None
+        and not row.installation.source.startswith(REGISTRY)
+        and registered != (kind == "registered")
+    ):
         other = "unregister_tool" if registered else "uninstall_server"
         raise RefusalError(
             Outcome.INVALID_ARGUMENTS,

@@ -16,13 +16,21 @@ from .asker import Asker
 from .builtin import PREFIX
 from .caller import CALL, Caller
 from .delivery import INVALID_PARAMS, Delivery, left, not_ready, queued
+from .errors import echoed
 from .leases import Leases
 from .library import Library, Tool
+from .meant import did_you_mean
 from .nested import Grants, stamped, unstamped
 from .outcome import OUTCOME_KEY, Outcome, RefusalError
+from .scores.fits import fits
+from .scores.judge import ERROR, INVALID, UNFINISHED, judged, told
 
 URL_ELICITATION_REQUIRED = -32042
 """A server's error that means: let the user visit these pages first. Clients look for it as an error."""
+
+
+OURS = "toolscore/"
+"""How members of `_meta` begin that no server but ToolScore's own has a say in."""
 
 
 class Router:
@@ -40,8 +48,13 @@ class Router:
         """Who holds which instance of servers that are leased."""
         self.nested: Grants | None = None
         """Lets code that a builtin server runs call tools, in its caller's name."""
+        self.deputies: dict[str, Grants] = {}
+        """Lets single builtin servers pass a call on to another server, in its caller's name, whatever code may."""
         self.observe: Callable[[str, str, float], None] = lambda _server, _outcome, _seconds: None
         """Told of every call: its server, `ok`, `error` or an outcome code, and how many seconds it took."""
+        self.score: Callable[[Tool, str, float, str | None, bool], None] = _unscored
+        """Told the same of the tool: what counts for or against it, what was said of a failure, and whether that
+        is excused."""
         self.on_result: Callable[[str, dict[str, Any]], None] = lambda _server, _result: None
         """Told of every result a server gave."""
 
@@ -70,13 +83,13 @@ class Router:
         if server in self._library.dismissed:
             hint = f"'{server}' was uninstalled; install_server(source='{PREFIX}{server}') brings it back."
         elif nearest:
-            hint = "Did you mean " + " or ".join(f"'{near}'" for near in nearest) + "?"
+            hint = did_you_mean(nearest)
         elif self._library.tools:
             hint = "list_tools shows what there is."
         else:
             hint = "No server is installed yet: install_server adds one."
         raise RefusalError(
-            Outcome.UNKNOWN_TOOL, f"There is no tool named '{name}'. {hint}", nearest=nearest or None
+            Outcome.UNKNOWN_TOOL, f"There is no tool named '{echoed(name)}'. {hint}", nearest=nearest or None
         )
 
     async def found(self, name: str, patience: float | None = None) -> Tool:
@@ -138,14 +151,15 @@ class Router:
             lease: The lease this is done in, where the server is one that is leased.
 
         Returns:
-            The server's result object (MCP `CallToolResult`), untouched.
+            The server's result object (MCP `CallToolResult`), untouched but for members of its `_meta` that only
+            ToolScore sets.
 
         Raises:
             RefusalError: If it was not called, or its outcome is not known.
             ChildFaultError: If the server answered with an error, and `faults` are wanted.
         """
         began = time.perf_counter()
-        outcome = ""
+        outcome, verdict, said, excused = "", "", None, False
         tool = self._library.tools.get(name)
         if tool is None:  # looking further may start a server, which who may not call has no right to
             tool = await self.found(name, timeout) if CALL in caller.rights else self.find(name)
@@ -173,18 +187,30 @@ class Router:
                     lease=lease,
                 )
             except ChildFaultError as exc:
-                outcome = "invalid_arguments" if exc.code == INVALID_PARAMS else "server_error"
+                outcome = INVALID if exc.code == INVALID_PARAMS else "server_error"
+                said, excused = exc.message, exc.code == URL_ELICITATION_REQUIRED
+                if exc.code != URL_ELICITATION_REQUIRED:
+                    verdict = await self._fault_verdict(tool, arguments, exc)
                 if faults or exc.code == URL_ELICITATION_REQUIRED:
                     raise
                 return _fault(tool, exc)
-            outcome = "error" if result.get("isError") is True else "ok"
+            if result.get("isError") is True:
+                outcome, said = "error", told(result)
+                verdict = await self._verdict(tool, arguments, result)
+            else:
+                outcome = "ok"
+                begun = extra and "task" in extra and "content" not in result
+                if begun or result.get("resultType") == "input_required":
+                    verdict = UNFINISHED
             self.on_result(tool.server, result)
             return result
         except RefusalError as exc:
-            outcome = str(exc.outcome)
+            outcome, said, excused = str(exc.outcome), exc.message, exc.excused
             raise
         finally:
-            self.observe(tool.server, outcome or "cancelled", time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self.observe(tool.server, outcome or "cancelled", seconds)
+            self.score(tool, verdict or outcome or "cancelled", seconds, said, excused)
 
     async def request(
         self,
@@ -231,6 +257,22 @@ class Router:
             lease=lease,
         )
 
+    async def _verdict(self, tool: Tool, arguments: dict[str, Any], result: dict[str, Any]) -> str:
+        row, schema = self._library.servers.get(tool.server), tool.definition.get("inputSchema")
+        return judged(
+            result,
+            tool.original,
+            own=row is not None and row.origin == "builtin",
+            schema=schema,
+            fitting=await fits(arguments, schema),
+        )
+
+    async def _fault_verdict(self, tool: Tool, arguments: dict[str, Any], exc: ChildFaultError) -> str:
+        """Tell what a server's JSON-RPC error counts as: that it speaks of wrong arguments does not make them so."""
+        result = {"content": [{"type": "text", "text": exc.message}]}
+        verdict = await self._verdict(tool, arguments, result)
+        return "server_error" if verdict == ERROR else verdict
+
     async def _send(
         self,
         server: str,
@@ -247,16 +289,17 @@ class Router:
     ) -> dict[str, Any]:
         row = self._library.servers.get(server)
         if row is None:  # a task outlives the server that began it
-            raise RefusalError(Outcome.UNAVAILABLE, f"Server '{server}' was removed.")
+            raise RefusalError(Outcome.UNAVAILABLE, f"Server '{server}' was removed.", excused=True)
         if not row.enabled:
             raise RefusalError(
                 Outcome.UNAVAILABLE,
                 f"Server '{server}' is disabled. Enable it with manage_server(name='{server}', "
                 "action='enable').",
+                excused=True,
             )
         unit = self._supervisor.units.get(server)
         if unit is None:
-            raise RefusalError(Outcome.UNAVAILABLE, f"Server '{server}' is being removed.")
+            raise RefusalError(Outcome.UNAVAILABLE, f"Server '{server}' is being removed.", excused=True)
         if unit.kept.isolation != "shared":
             unit = self._own_instance(unit, caller, lease)
         limit = timeout if timeout is not None else unit.kept.timeout
@@ -269,13 +312,21 @@ class Router:
             if row.origin != "builtin":
                 params = unstamped(params)
             else:
-                if self.nested is not None and method == "tools/call":
-                    grant = self.nested.make(server, caller, gate, key, asker)
-                params = stamped(params, caller, self.nested, grant)
+                grants = self.deputies.get(server, self.nested)
+                if grants is not None and method == "tools/call":
+                    grant = grants.make(server, caller, gate, key, asker)
+                params = stamped(params, caller, grants, grant)
             nested = caller.depth > 0
-            return await Delivery(method, params, what, limit, asker, nested, on_progress, replayable).to(
+            result = await Delivery(method, params, what, limit, asker, nested, on_progress, replayable).to(
                 unit
             )
+            if "_meta" in result and row.origin != "builtin":
+                result["_meta"] = _not_ours(result["_meta"])
+            return result
+        except ChildFaultError as exc:
+            if row.origin != "builtin":
+                exc.data = _not_ours(exc.data)
+            raise
         finally:
             if grant is not None:
                 grant.close()
@@ -299,6 +350,17 @@ class Router:
             ) from exc
         except NotReadyError as exc:
             raise not_ready(exc) from exc
+
+
+def _unscored(_tool: Tool, _verdict: str, _seconds: float, _said: str | None, _excused: bool) -> None:
+    """Keep no score."""
+
+
+def _not_ours(said: Any) -> Any:
+    """Give what a server says of its answer without what only ToolScore says: which outcome, where the rest is."""
+    if not isinstance(said, dict) or not any(key.startswith(OURS) for key in said):
+        return said
+    return {key: value for key, value in said.items() if not key.startswith(OURS)}
 
 
 def _fault(tool: Tool, exc: ChildFaultError) -> dict[str, Any]:

@@ -58,17 +58,42 @@ class ToolRow:
     digest: str
 
 
-def tool_rows(server: str, definitions: Iterable[Mapping[str, Any]]) -> list[ToolRow]:
+class Digested(Protocol):
+    """A tool whose digest is known."""
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """The tool as the server listed it."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """`tool_digest` of the definition."""
+        ...
+
+
+def tool_rows(
+    server: str, definitions: Iterable[Mapping[str, Any]], known: Mapping[str, Digested] | None = None
+) -> list[ToolRow]:
     """Make rows of a server's tool list, in its order.
 
     Of two tools with one name the first is kept: a call could not tell them apart. One without a name cannot
     be called, and is left out.
+
+    Args:
+        server: The server.
+        definitions: Its tools.
+        known: What it listed before, by name: those that are the same need no digest.
     """
     kept: dict[str, ToolRow] = {}
     for definition in definitions:
         name = definition.get("name")
         if isinstance(name, str) and name and name not in kept:
-            kept[name] = ToolRow(server, name, len(kept), dict(definition), tool_digest(definition))
+            old = known.get(name) if known else None
+            if old is not None and old.definition == definition:
+                kept[name] = ToolRow(server, name, len(kept), old.definition, old.digest)
+            else:
+                kept[name] = ToolRow(server, name, len(kept), dict(definition), tool_digest(definition))
     return list(kept.values())
 
 

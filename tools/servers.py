@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..runners.base import BaseRunner
 from ..runners.confinement import Confinement
@@ -24,6 +24,9 @@ from . import leftovers
 from .addition import Added, Addition
 from .builtin import PREFIX, Builtin, brought_back
 from .caller import MANAGE, Caller
+from .catalog.installing import PREFIX as REGISTRY
+from .catalog.installing import Wish, for_manifest, install_entry
+from .errors import echoed
 from .groups import problem, unknown
 from .library import Library
 from .names import valid_server_name
@@ -32,7 +35,27 @@ from .removal import remove
 from .rows import Origin, ServerRow, said_by
 from .secrets import Secrets
 
+if TYPE_CHECKING:
+    from .catalog.entry import Entry
+    from .catalog.plan import Plan
+
 logger = logging.getLogger(__name__)
+
+
+class Entries(Protocol):
+    """Where entries of the catalog are looked up."""
+
+    async def find(self, name: str, version: str | None = None) -> Entry | None:
+        """Give an entry that is not withdrawn: its newest version, or the one named."""
+        ...
+
+    async def missing(self, name: str, version: str | None = None) -> str:
+        """Say why there is none, and what to do next."""
+        ...
+
+    async def is_empty(self) -> bool:
+        """Tell whether nothing was fetched yet."""
+        ...
 
 
 class Servers:
@@ -56,6 +79,8 @@ class Servers:
         self.folder = folder
         self.builtins: dict[str, Builtin] = {}
         """Servers that are part of ToolScore and are to be here, by name."""
+        self.catalog: Entries | None = None
+        """Where `registry:NAME` is looked up."""
         self.configuring = asyncio.Lock()
         """Held while what is set for a server is read, changed and stored."""
 
@@ -95,8 +120,10 @@ class Servers:
         session = unit.session
         if unit.name not in self.library.servers or session is None:
             return
+        builtin = self.builtins.get(unit.name)
+        tools = builtin.definitions() if builtin is not None and builtin.changing else unit.tools
         try:
-            if await self.library.refresh(unit.name, said_by(session, unit.offers), unit.tools):
+            if await self.library.refresh(unit.name, said_by(session, unit.offers), tools):
                 logger.info("server %s: its tools changed", unit.name)
         except Exception:
             # The server works; only what is remembered of it is not fresh.
@@ -110,26 +137,31 @@ class Servers:
         name: str | None = None,
         args: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
         origin: Origin = "agent",
         constraints: tuple[str, ...] = (),
         confine: Confinement | None = None,
         keeping: Keeping | None = None,
         keep: bool = False,
+        agreed: Plan | None = None,
         report: Report = silent,
     ) -> Added:
         """Fetch, build, start, list and store a server; or leave nothing.
 
         Args:
-            source: See `Candidate`; or `builtin:NAME`, for a part of ToolScore that was uninstalled.
+            source: See `Candidate`; or `registry:NAME[@VERSION][#KIND]`, for an entry of the catalog; or
+                `builtin:NAME`, for a part of ToolScore that was uninstalled.
             caller: In whose name.
             name: The server's name; made from the source when `None`.
             args: Arguments after its entry point.
             env: Its environment. Literal values go to the secrets file, not into the store.
+            settings: Values for what an entry of the catalog, or the manifest of a bundle, asks for by name.
             origin: Who owns the row: `agent`, `cli` or `file`.
             constraints: Version constraints for its environment.
             confine: What it may reach of this machine once it is installed.
             keeping: What is set for this server alone.
             keep: Keep it, and start it again and again, also if it does not start now.
+            agreed: What a person agreed to of an entry of the catalog: nothing else is installed.
             report: Told of every step.
 
         Raises:
@@ -142,11 +174,26 @@ class Servers:
         if source.strip().startswith(PREFIX) and origin != "file":  # which declares its own servers only
             changed = bool(args or env or confine or constraints)
             return await brought_back(self, source.strip().removeprefix(PREFIX), name, changed=changed)
+        if source.strip().startswith(REGISTRY):
+            wish = Wish(
+                args,
+                env or {},
+                settings or {},
+                origin,
+                constraints,
+                confine,
+                keeping or Keeping(),
+                keep,
+                agreed,
+            )
+            return await install_entry(self, source, caller, name, wish, report)
         try:
             parsed = parse(source)
             name = name or suggest_name(parsed)
         except SourceError as exc:
             raise RefusalError(Outcome.INVALID_ARGUMENTS, str(exc)) from exc
+        if settings:
+            env = {**for_manifest(parsed.kind, settings), **(env or {})}
         with self.reserve(name):
             async with Addition(self, name, origin, report) as new:
                 return await new.from_source(
@@ -246,7 +293,9 @@ class Servers:
             RefusalError: If it cannot be a name, or is taken.
         """
         if reason := valid_server_name(name):
-            raise RefusalError(Outcome.INVALID_ARGUMENTS, f"'{name}' cannot be a server's name: {reason}")
+            raise RefusalError(
+                Outcome.INVALID_ARGUMENTS, f"'{echoed(name)}' cannot be a server's name: {reason}"
+            )
         with self.hold(name):
             if (row := self.library.servers.get(name)) is not None and row.origin == "builtin":
                 raise RefusalError(

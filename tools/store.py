@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +27,7 @@ from .errors import NameTakenError, NewerStoreError, StoreError, UnknownServerEr
 from .preflight import BUSY_TIMEOUT, HEAD, explained, revision
 from .rows import Origin, ServerRow, ToolRow, tool_rows
 from .tables import DISMISSED, SERVER, TOOL
+from .unbroken import Steps
 
 __all__ = [
     "NameTakenError",
@@ -45,13 +46,15 @@ _log = logging.getLogger(__name__)
 class Store:
     """An open store. Safe for any number of tasks of one event loop; made by `Store.open`.
 
-    Every write is one transaction: it is all there when the method returns, and not at all if it raises.
+    Every write is one transaction: it is all there when the method returns, and not at all if it raises. Who is
+    cancelled meanwhile leaves it one or the other.
     """
 
     def __init__(self, path: Path, engine: AsyncEngine) -> None:
         self.path = path
         self._engine = engine
         self._writer = engine.execution_options(toolscore_write=True)
+        self._steps = Steps()
 
     @classmethod
     async def open(cls, path: Path) -> Store:
@@ -71,7 +74,8 @@ class Store:
         return store
 
     async def close(self) -> None:
-        """Close it. Idempotent."""
+        """Close it, after what is under way. Idempotent."""
+        await self._steps.over()
         await self._engine.dispose()
 
     async def servers(self) -> list[ServerRow]:
@@ -164,6 +168,25 @@ class Store:
             await connection.execute(delete(TOOL).where(TOOL.c.server == server))
             await _add_tools(connection, tools)
 
+    async def change_tools(self, server: str, gone: Sequence[str], tools: Sequence[ToolRow]) -> None:
+        """Replace some of the tools of a server; the others stay as they are.
+
+        Args:
+            server: The server.
+            gone: Names of those that are there no more, or no more so.
+            tools: Those to write.
+
+        Raises:
+            UnknownServerError: If there is none of that name.
+            StoreError: If they cannot be written.
+        """
+        _check(server, tools)
+        async with self._transaction() as connection:
+            await _touch(connection, server)
+            if gone:
+                await connection.execute(delete(TOOL).where(TOOL.c.server == server, TOOL.c.name.in_(gone)))
+            await _add_tools(connection, tools)
+
     async def set_enabled(self, name: str, enabled: bool) -> None:
         """Switch a server on or off.
 
@@ -204,19 +227,38 @@ class Store:
                 await connection.execute(insert(DISMISSED).values(name=name))
             return gone
 
+    async def read(self, query: Any) -> Sequence[Row[Any]]:
+        """Give the rows of a query; for what has tables of its own in here.
+
+        Raises:
+            StoreError: If the store cannot be read.
+        """
+        return await self._read(query)
+
+    def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Give a transaction to write in, for the same.
+
+        Raises:
+            StoreError: On the way in or out, if it cannot be written; nothing is changed then.
+        """
+        return self._transaction()
+
     async def _read(self, query: Any) -> Sequence[Row[Any]]:
         try:
-            async with self._engine.connect() as connection:
-                return (await connection.execute(query)).all()
+            return await self._steps.left(self._rows(query))
         except DBAPIError as error:
             raise explained(self.path, error.orig) from error
         except sqlite3.Error as error:
             raise explained(self.path, error) from error
 
+    async def _rows(self, query: Any) -> Sequence[Row[Any]]:
+        async with self._engine.connect() as connection:
+            return (await connection.execute(query)).all()
+
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:
         try:
-            async with self._writer.begin() as connection:
+            async with self._steps.transaction(self._writer) as connection:
                 yield connection
         except DBAPIError as error:
             raise explained(self.path, error.orig) from error

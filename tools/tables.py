@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
+    Float,
     ForeignKey,
     Integer,
     MetaData,
@@ -56,3 +57,28 @@ TOOL = Table(
 
 DISMISSED = Table("dismissed", METADATA, Column("name", String, primary_key=True))
 """Names of servers that are part of ToolScore, and that its user removed: they do not come back by themselves."""
+
+SCORE = Table(
+    "score",
+    METADATA,
+    Column("server", String, primary_key=True),
+    Column("tool", String, primary_key=True),
+    Column("version", String, primary_key=True),
+    Column("last_at", Float, nullable=False),
+    Column("record", Text, nullable=False),
+)
+"""How the tools of servers have done. Without a foreign key: a server that comes back finds its records."""
+
+FUNCTION = Table(
+    "function",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("current", Boolean, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("packages", _DOCUMENT, nullable=False),
+    Column("hints", _DOCUMENT, nullable=False),
+    Column("definition", _DOCUMENT, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+"""Functions that were registered as tools. One version of each is the current one."""

@@ -13,7 +13,8 @@ from toolscore.runners.confinement import Confinement
 from toolscore.runners.keeping import Keeping
 from toolscore.runners.spec import Installation, ServerSpec, SourceKind
 from toolscore.tools.declared import Declarations, Declared, read
-from toolscore.tools.reconcile import Mark, plan
+from toolscore.tools.mark import Mark
+from toolscore.tools.reconcile import plan
 from toolscore.tools.rows import Origin, ServerRow
 from toolscore.tools.secrets import Secrets
 
@@ -39,6 +40,14 @@ def test_an_entry_is_taken_as_other_clients_write_it() -> None:
     remote = good({"type": "http", "url": "https://x.example/mcp", "headers": {"Authorization": "Bearer t"}})
     assert remote.spec.headers == {"Authorization": "Bearer t"}
     assert not good({"command": "x", "disabled": True}).enabled
+
+
+def test_an_entry_that_says_sse_is_spoken_to_so_also_where_its_address_does_not_say_it() -> None:
+    assert good({"type": "sse", "url": "https://x.example/v1/events"}).spec.sse is True
+    for plain in ({"type": "http", "url": "https://x.example/mcp"}, {"url": "https://x.example/sse"}):
+        assert good(plain).spec.sse is None, "by its address, as before"
+    kept = good({"type": "sse", "url": "https://x.example/sse"})
+    assert kept.parts() == good({"url": "https://x.example/sse"}).parts()
 
 
 def test_our_own_keys_stand_beside_theirs() -> None:

@@ -89,6 +89,10 @@ async def test_an_unknown_tool_is_refused_with_the_nearest_names(tmp_path: Path)
         assert refusal.outcome is Outcome.UNKNOWN_TOOL
         assert refusal.details["nearest"][0] == "faulty__echo"
         assert "'faulty__echo'" in refusal.message
+        # Its own name alone is nobody's full name, even where only one server has such a tool.
+        with pytest.raises(RefusalError) as bare:
+            await made.router.call("echo", {}, OWNER)
+        assert bare.value.message == "There is no tool named 'echo'. Did you mean 'faulty__echo'?"
 
 
 async def test_an_empty_library_says_how_to_fill_it(tmp_path: Path) -> None:

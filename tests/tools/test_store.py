@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
@@ -289,3 +290,51 @@ async def test_a_dismissed_server_is_remembered_until_it_is_there_again(path: Pa
     await store.put_server(server(origin="builtin"), [], recall=True)
     assert await store.dismissed() == set()
     await store.close()
+
+
+@pytest.mark.parametrize("rows", [1, 300, 3000])
+async def test_a_write_that_is_cancelled_anywhere_leaves_the_store_usable(store: Store, rows: int) -> None:
+    from sqlalchemy import text
+
+    insert = text("INSERT OR REPLACE INTO dismissed VALUES (:name)")
+    names = [{"name": f"{number} {'x' * 80}"} for number in range(rows)]
+
+    async def write() -> None:
+        async with store.transaction() as connection:
+            await connection.execute(insert, names)
+
+    for number in range(30):
+        task = asyncio.create_task(write())
+        await asyncio.sleep(number * 0.0003)
+        task.cancel()
+        await asyncio.wait([task])
+        assert len(await store.dismissed()) in (0, rows)
+        async with asyncio.timeout(4), store.transaction() as connection:
+            await connection.exec_driver_sql("DELETE FROM dismissed")
+
+
+async def test_a_write_that_is_cancelled_while_it_waits_for_the_lock_gives_it_back(
+    store: Store, path: Path
+) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await store.put_server(server(), [])
+        assert time.monotonic() - began < 2  # and not as long as the store waits for others
+        other.execute("ROLLBACK")
+    await store.put_server(server("other"), [])
+    assert await store.names() == {"other"}
+
+
+async def test_a_store_that_is_closed_under_a_cancelled_write_is_free(path: Path) -> None:
+    store = await Store.open(path)
+    for number in range(20):
+        task = asyncio.create_task(store.put_server(server(f"s{number}"), []))
+        await asyncio.sleep(number * 0.0002)
+        task.cancel()
+    await store.close()
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
