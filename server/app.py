@@ -7,7 +7,7 @@ import importlib
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +22,33 @@ from ..runners.supervisor import Supervisor, SupervisorOptions, Unit
 from ..tools.builtin import settle
 from ..tools.caller import OWNER
 from ..tools.errors import SecretsError
+from ..tools.finder import Finder
+from ..tools.functions.functions import Functions
+from ..tools.functions.names import EXECUTOR
+from ..tools.gap.gap import Gaps
+from ..tools.gap.proposal import Proposals
 from ..tools.library import Library
 from ..tools.reconcile import Reconciler
+from ..tools.results import KeptResults
 from ..tools.router import Router
 from ..tools.rows import Origin
+from ..tools.scores.keeper import keeping
+from ..tools.scores.scores import Scores
 from ..tools.secrets import Secrets
 from ..tools.servers import Servers
 from ..tools.vault import SecretsVault
 from .call import Call
+from .catalog_home import catalog_of, options_of
+from .catalog_tools import CatalogTools
+from .ensuring import Ensuring
+from .functions import serve_functions
+from .gap_tools import GapTools
 from .home import Home, HomeLock, prepare
+from .long_results import LongResults
 from .own_log import mask_own_log
-from .python_executor import NAME, builtins_of, calling_tools, embedded
+from .python_executor import builtins_of, calling_tools, embedded
+from .scores_tools import ScoresTools
+from .search_tools import SearchTools, unlisted
 from .settings import Settings
 from .settings_hot import Setter
 from .settings_process import ProcessSettings
@@ -83,7 +99,8 @@ async def open_library(
     mask_own_log(runner.masked)
     for name in await asyncio.to_thread(runner.sweep):
         logger.warning("ended what a killed ToolScore had left of server %s", name)
-    await asyncio.to_thread(shutil.rmtree, home.sandbox_dir, ignore_errors=True)
+    for folder in (home.sandbox_dir, home.results_dir):
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     # Importing the store's libraries takes longer than all the rest; clients are answered meanwhile.
     module = await asyncio.to_thread(importlib.import_module, "toolscore.tools.store")
     store: Store = await module.Store.open(home.store_file)
@@ -91,7 +108,12 @@ async def open_library(
         library = Library(store)
         await library.load()
         options = _kept_as(settings, SupervisorOptions(client_info=CLIENT_INFO, patron=patron))
-        async with Supervisor(runner, options, stop_grace=SHUTDOWN_GRACE) as supervisor:
+        scores = Scores(library, mask=runner.masked)
+        async with (
+            keeping(scores, store),
+            AsyncExitStack() as afterwards,  # what may take its time does so when no server waits to be ended
+            Supervisor(runner, options, stop_grace=SHUTDOWN_GRACE) as supervisor,
+        ):
             secrets = Secrets(home.secrets_file)
             servers = Servers(library, supervisor, runner, secrets, home.servers_dir)
 
@@ -101,21 +123,47 @@ async def open_library(
 
             supervisor.on_change = changed
             servers.builtins = builtins_of(settings, home)
+            servers.catalog = catalog = catalog_of(settings, home, _readable(secrets))
+            library.on_listed = catalog.listed
+            functions = Functions(servers, store, __version__)
+            await functions.load()
             await settle(servers)
+            await functions.settle()
             for name in await servers.tidy():
                 logger.warning("deleted what an interrupted installation of %s had left", name)
             # What the file says otherwise by now must not be started as it was.
             but = set() if declared is None else (await Reconciler(servers).plan(declared)).touched
             servers.bring_back(start=start, but=but)
             router = Router(library, supervisor)
+            # One command is over before the models are loaded: it goes by words.
+            by_meaning = settings.tools.semantic == "auto" and origin != "cli"
+            vectors = home.vectors_dir if by_meaning else None
+            finder = Finder(library, scores, own=unlisted, vectors=vectors)
+            afterwards.push_async_callback(finder.aclose)
+            long_results = LongResults(KeptResults(home.results_dir), settings.tools.result_limit)
+            router.score = scores.observe
             try:
                 toolset = ToolSet(servers, router, runner, page_size=settings.tools.page_size, origin=origin)
                 toolset.setters = setters(toolset, runner, home)
-                runner.embedded[NAME] = embedded(settings, home, router)
+                toolset.scores = scores
+                toolset.extend(ScoresTools(scores, library, router).handlers)
+                toolset.extend(SearchTools(library, finder).handlers)
+                toolset.extend(CatalogTools(catalog, servers).handlers)
+                gaps = Gaps(library, finder, Proposals(catalog, library))
+                toolset.extend(GapTools(gaps, Ensuring(toolset, gaps)).handlers)
+                toolset.setters["catalog"] = lambda settings: catalog.configure(options_of(settings))
+                if origin != "cli":  # a command is over before that would begin
+                    catalog.keep_fresh()
+                toolset.take_long_results(long_results)
+                runner.embedded[EXECUTOR] = embedded(settings, home, router)
+                serve_functions(functions, toolset, runner)
                 async with calling_tools(settings, home, toolset):
                     yield toolset
             finally:
+                finder.stop()
+                await asyncio.to_thread(long_results.close)
                 await library.arrived()
+                await catalog.aclose()
         runner.close()
     finally:
         await runner.aclose()
@@ -134,6 +182,8 @@ def setters(toolset: ToolSet, runner: ProcessRunner, home: Home) -> dict[str, Se
 
     def tools(settings: Settings) -> None:
         toolset.page_size = settings.tools.page_size
+        if toolset.long_results is not None:
+            toolset.long_results.limit = settings.tools.result_limit
 
     return {"servers": servers, "runner": process, "tools": tools}
 

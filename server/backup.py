@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .. import __version__
+from ..runners.template import is_template
 from ..tools.secrets import Secrets
 from .folders import HomeError
 from .home import Home
@@ -137,6 +138,11 @@ class _Writing:
             with copy.open("rb") as file:
                 self._add(STORE, file, 0o600)
         self._private_files()
+        if _has_entries(self._home.catalog_file):
+            self._made.remarks.append(
+                "catalog.db is not in it: `toolscore catalog sync` fetches it again, and `toolscore catalog sync "
+                "SOURCE` what came from other places than the settings name"
+            )
         self._manifest()
 
     def _copied(self, copy: Path) -> dict[str, tuple[str | None, str]]:
@@ -225,7 +231,7 @@ class _Writing:
         if self._secrets or not _holds_values(self._home.config_file):
             self._file(CONFIG)
         else:
-            made.remarks.append(f"{CONFIG} holds values of variables or headers: left out")
+            made.remarks.append(f"{CONFIG} holds values of variables, headers or settings: left out")
 
     def _file(self, name: str) -> None:
         with suppress(FileNotFoundError), (self._home.path / name).open("rb") as file:
@@ -299,6 +305,15 @@ def _rows(path: Path) -> dict[str, tuple[str | None, str]]:
     return {name: (json.loads(installation).get("directory"), made) for name, installation, made in found}
 
 
+def _has_entries(catalog: Path) -> bool:
+    """Tell whether a catalog was ever filled; one that cannot be read is its own affair."""
+    if not catalog.is_file():
+        return False
+    with suppress(sqlite3.Error), closing(_opened(catalog)) as connection:
+        return connection.execute("SELECT 1 FROM entries LIMIT 1").fetchone() is not None
+    return False
+
+
 def _secrets_of(home: Home, servers: list[str]) -> dict[str, str]:
     """Give the secrets of the servers that are in the backup."""
     secrets = Secrets(home.secrets_file)
@@ -320,8 +335,16 @@ def _holds_values(config: Path) -> bool:
         return True
     found = declared(table, config)
     return bool(found.problems) or any(
-        extract(name, server.spec)[1] for name, server in found.servers.items()
+        extract(name, server.spec)[1] or any(map(_is_literal, server.settings.values()))
+        for name, server in found.servers.items()
     )
+
+
+def _is_literal(value: Any) -> bool:
+    """Tell a value of `settings` that may be a secret: which ones are, only the server's entry says."""
+    if isinstance(value, list):
+        return any(map(_is_literal, value))
+    return isinstance(value, str) and not is_template(value)
 
 
 def _private(path: str, flags: int) -> int:

@@ -11,6 +11,7 @@ from ..tools.caller import Caller
 from ..tools.rows import Origin
 
 if TYPE_CHECKING:
+    from ..tools.catalog.plan import Plan
     from .exchange import Exchange
 
 
@@ -28,6 +29,7 @@ class Call:
         extra: Further parameters of the request for a server, such as `task`.
         lease: The lease it is made in, where it names one.
         faults: Whether a server's JSON-RPC error is passed on as one.
+        agreed: What a person agreed to install of the catalog; that and nothing else is installed then.
     """
 
     caller: Caller
@@ -39,3 +41,4 @@ class Call:
     extra: dict[str, Any] | None = None
     lease: object = None
     faults: bool = False
+    agreed: Plan | None = None

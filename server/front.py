@@ -14,6 +14,7 @@ from ..runners.errors import FaultError
 from ..runners.session import ChildSession
 from ..runners.supervisor import Unit
 from ..tools.caller import CALL, MANAGE
+from ..tools.errors import echoed
 from ..tools.exposure import Exposure
 from ..tools.leases import LEASE_KEY
 from ..tools.outcome import OUTCOME_KEY, RefusalError
@@ -22,6 +23,8 @@ from .call import Call
 from .events import Events, is_events
 from .exchange import Exchange
 from .log_resource import TEMPLATE, LogWatch, is_log, own_place
+from .long_results import TEMPLATE as RESULTS
+from .long_results import is_result
 from .parking import Parking
 from .peer import LEVELS, Peer
 from .subscriptions import Subscriptions
@@ -159,7 +162,7 @@ class Front:
         if view.exposure.server is not None:
             transparent = view.shown.full_name(name)
             if transparent is None and not opened.toolset.knows(name):
-                raise FaultError(INVALID_PARAMS, f"Unknown tool: {name}")
+                raise FaultError(INVALID_PARAMS, f"Unknown tool: {echoed(name)}")
         call = Call(
             caller=exchange.peer.caller,
             report=exchange.report,
@@ -188,13 +191,16 @@ class Front:
     async def _list_templates(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         _first_page(exchange)
         view = opened.view(exchange.peer)
-        own = [] if view.exposure.server is not None else [self.events.template, TEMPLATE]
+        own = [] if view.exposure.server is not None else [self.events.template, TEMPLATE, RESULTS]
         return {"resourceTemplates": [*own, *view.index.templates()]}
 
     async def _read(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         uri = exchange.params["uri"]
         if is_events(uri):
             return self.events.read(uri)
+        if is_result(uri) and opened.toolset.long_results is not None:
+            caller, modern = exchange.peer.caller, exchange.modern
+            return await opened.toolset.long_results.resource(uri, caller, modern=modern)
         if is_log(uri):
             return await opened.toolset.logs.resource(uri, exchange.peer.caller)
         server, inner = self._located(opened, exchange, uri)
@@ -206,8 +212,8 @@ class Front:
         if found is None:
             raise FaultError(
                 INVALID_PARAMS if exchange.modern else RESOURCE_NOT_FOUND,
-                f"No server here is known to have the resource {uri}. If you know which one has it, ask for "
-                f"toolscore://resource/SERVER/{uri}.",
+                f"No server here is known to have the resource {echoed(uri)}. If you know which one has it, ask for "
+                f"toolscore://resource/SERVER/{echoed(uri)}.",
                 {"uri": uri},
             )
         return found
@@ -239,7 +245,8 @@ class Front:
         found = index.find_prompt(name) if isinstance(name, str) else None
         if found is None:
             raise FaultError(
-                INVALID_PARAMS, f"There is no prompt named {name!r}; prompts/list shows what there is."
+                INVALID_PARAMS,
+                f"There is no prompt named '{echoed(name)}'; prompts/list shows what there is.",
             )
         return found
 
@@ -250,7 +257,7 @@ class Front:
             ref = {**ref, "name": inner}
         else:
             uri = ref.get("uri")
-            if isinstance(uri, str) and is_events(uri):
+            if isinstance(uri, str) and (is_events(uri) or uri == RESULTS["uriTemplate"]):
                 return {"completion": {"values": []}}
             if isinstance(uri, str) and is_log(uri):
                 begin = str(exchange.params["argument"].get("value") or "")
@@ -258,7 +265,7 @@ class Front:
             index = opened.view(exchange.peer).index
             found = index.find_template(uri) if isinstance(uri, str) else None
             if found is None:
-                raise FaultError(INVALID_PARAMS, f"No server here has the resource template {uri!r}.")
+                raise FaultError(INVALID_PARAMS, f"No server here has the resource template '{echoed(uri)}'.")
             server, inner = found
             ref = {**ref, "uri": inner}
         if "completions" not in opened.toolset.library.offers[server].capabilities:
@@ -270,7 +277,9 @@ class Front:
     async def _set_level(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         level = exchange.params["level"]
         if level not in LEVELS:
-            raise FaultError(INVALID_PARAMS, f"{level!r} is no log level; those are {', '.join(LEVELS)}.")
+            raise FaultError(
+                INVALID_PARAMS, f"'{echoed(level)}' is no log level; those are {', '.join(LEVELS)}."
+            )
         exchange.peer.log_level = level
         opened.spread_level()
         return {}

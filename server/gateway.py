@@ -41,9 +41,9 @@ from .visit import Visit
 logger = logging.getLogger(__name__)
 
 INSTRUCTIONS = (
-    "ToolScore stands in front of many MCP servers. Find a tool with list_tools, read how to call it with "
-    "describe_tool, call it with execute_tool. If none will do, install_server adds a server from a package index, "
-    "and its tools can be called at once."
+    "ToolScore stands in front of many MCP servers. Find a tool with search_tools, call it with "
+    "execute_tool; describe_tool says more of it. If none will do, find_tool_gap names servers that would, and "
+    "install_server adds one, whose tools can be called at once."
 )
 
 LISTEN_STREAMS = 10_000

@@ -75,6 +75,11 @@ class Home:
         return self.path / "toolscore.db"
 
     @property
+    def catalog_file(self) -> Path:
+        """The catalog of servers that can be installed, and the tools of servers seen once."""
+        return self.path / "catalog.db"
+
+    @property
     def secrets_file(self) -> Path:
         """Literal secret values, readable by their owner only."""
         return self.path / "secrets.json"
@@ -93,6 +98,16 @@ class Home:
     def sandbox_dir(self) -> Path:
         """What code in the sandbox has for the time it runs; what a killed ToolScore left is deleted at the start."""
         return self.path / "run" / "sandbox"
+
+    @property
+    def results_dir(self) -> Path:
+        """Long results that clients read on in; what a killed ToolScore left is deleted at the start."""
+        return self.path / "run" / "results"
+
+    @property
+    def vectors_dir(self) -> Path:
+        """Meanings of tools, as vectors, where they are searched by meaning; made anew where they are missing."""
+        return self.path / "vectors"
 
     @property
     def packages_dir(self) -> Path:

@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from .metrics import Metrics
@@ -16,6 +16,7 @@ from .pages import Component, Pages, Status, server_component
 
 if TYPE_CHECKING:
     from ..tools.caller import Caller
+    from ..tools.scores.scores import Figures
     from .connection import Connection
     from .desk import Desk
     from .endpoint import Endpoint
@@ -84,6 +85,7 @@ class Listeners:
             servers=self._servers,
             in_flight=self._in_flight,
             refused=lambda: self._network.refused,
+            tools=self._tools,
         )
         pages = Pages(self._status, self._metrics.render)
         self._network = Network(settings, home, pages, no_token=no_token)
@@ -231,6 +233,12 @@ class Listeners:
         if self._toolset is None:
             return {}
         return dict(Counter(str(unit.life.state) for unit in self._toolset.supervisor.units.values()))
+
+    async def _tools(self) -> AsyncIterator[Figures]:
+        scores = self._toolset.scores if self._toolset is not None else None
+        if scores is not None:
+            async for one in scores.figures():
+                yield one
 
     def _in_flight(self) -> int:
         if self._toolset is None:

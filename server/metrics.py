@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from .. import __version__
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
+
+    from ..tools.scores.scores import Figures
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Of what `Metrics.render` gives: the text format every version of Prometheus reads."""
@@ -32,6 +36,12 @@ def _zero() -> int:
     return 0
 
 
+async def _nobody() -> AsyncIterator[Figures]:
+    nobody: tuple[Figures, ...] = ()
+    for one in nobody:
+        yield one
+
+
 class Metrics:
     """What is counted, and what is asked for when somebody wants to know. For one thread.
 
@@ -41,6 +51,7 @@ class Metrics:
         in_flight: Gives the calls that wait for their answers now.
         refused: Gives the requests listeners have turned away so far.
         uptime: Gives the seconds since the start; otherwise they count from now.
+        tools: Gives the tools that were called, of bounded number (`Scores.figures`).
     """
 
     def __init__(
@@ -51,12 +62,14 @@ class Metrics:
         in_flight: Callable[[], int] = _zero,
         refused: Callable[[], int] = _zero,
         uptime: Callable[[], float] | None = None,
+        tools: Callable[[], AsyncIterator[Figures]] = _nobody,
     ) -> None:
         started = time.monotonic()
         self._connections = connections
         self._servers = servers
         self._in_flight = in_flight
         self._refused = refused
+        self._tools = tools
         self._uptime = uptime or (lambda: time.monotonic() - started)
         # Calls by class of duration, one more for those above all bounds, and last the sum of the seconds.
         self._rows: dict[tuple[str, str], list[float]] = {}
@@ -77,13 +90,17 @@ class Metrics:
         row[bisect_left(BOUNDS, seconds)] += 1
         row[-1] += seconds
 
-    def render(self) -> bytes:
+    async def render(self) -> bytes:
         """Write everything out, in the format `CONTENT_TYPE` names."""
+        await asyncio.to_thread(
+            importlib.import_module, "prometheus_client"
+        )  # the first time, a tenth of a second
         from prometheus_client import CollectorRegistry, generate_latest
 
         registry = CollectorRegistry()
         registry.register(_Collector(self._families))
-        return generate_latest(registry)
+        tools = await self._tool_lines()
+        return generate_latest(registry) + tools.encode()
 
     def _row(self, server: str, outcome: str) -> list[float]:
         key = (server if len(self._rows) < SERIES else OTHER, outcome)
@@ -150,6 +167,42 @@ class Metrics:
             value=times.user + times.system,
         )
         yield InfoMetricFamily("toolscore", "This ToolScore.", value={"version": __version__})
+
+    async def _tool_lines(self) -> str:
+        """Write what there is of tools, which is most of it and takes long: in pieces that hold nobody up."""
+        calls, bounds, seconds = [*_CALLS], [*_BOUND], [*_SECONDS]
+        async for one in self._tools():
+            tool = _escaped(one.tool)
+            for outcome, count in one.calls.items():
+                line = f'toolscore_tool_calls_total{{outcome="{_escaped(outcome)}",tool="{tool}"}}'
+                calls.append(f"{line} {float(count)}")
+            if one.bound is not None:
+                bounds.append(f'toolscore_tool_success_bound{{tool="{tool}"}} {float(one.bound)}')
+            for share, value in zip(("0.5", "0.9", "0.99"), one.seconds, strict=False):
+                if value is not None:
+                    line = f'toolscore_tool_seconds{{quantile="{share}",tool="{tool}"}}'
+                    seconds.append(f"{line} {float(value)}")
+        return "\n".join((*calls, *bounds, *seconds, ""))
+
+
+_CALLS = (
+    "# HELP toolscore_tool_calls_total Tool calls that are over, those before the last start too.",
+    "# TYPE toolscore_tool_calls_total counter",
+)
+_BOUND = (
+    "# HELP toolscore_tool_success_bound With 95 % confidence, at least this share of a tool's calls succeeds.",
+    "# TYPE toolscore_tool_success_bound gauge",
+)
+_SECONDS = (
+    "# HELP toolscore_tool_seconds Time to a tool's answer that this share (quantile) of its calls does not exceed.",
+    "# TYPE toolscore_tool_seconds gauge",
+)
+
+
+def _escaped(label: str) -> str:
+    """Give a label's value as the text format has it; a lone surrogate, which UTF-8 has not, as its number."""
+    text = label.encode("utf-8", "backslashreplace").decode()
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 class _Collector:

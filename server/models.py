@@ -8,6 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from ..runners.confinement import Confinement, as_profile
+from ..tools.shorten import LEAST
+
+MOST_TOKENS = 1_000_000
+"""The largest size a call may ask for its result."""
 
 
 def _object_from_text(value: Any) -> Any:
@@ -65,6 +69,7 @@ class DescribeToolArguments(Arguments):
     """Arguments of `describe_tool`."""
 
     tool: str = Field(description="Name as in list_tools: server__tool.")
+    form: Literal["full", "compact"] = Field("full", description="compact: the arguments in few words.")
 
 
 class ExecuteToolArguments(Arguments):
@@ -79,12 +84,17 @@ class ExecuteToolArguments(Arguments):
         description="Seconds without answer or progress until it is cancelled.",
     )
     lease: str | None = Field(None, description="The lease it is made in, for a server used by lease.")
+    max_tokens: int | None = Field(
+        None, ge=LEAST, le=MOST_TOKENS, description="Cut a longer result; a handle gives the rest."
+    )
 
 
 class RegisterToolArguments(Arguments):
     """Arguments of `register_tool`."""
 
-    name: str = Field(description="Name for the server; its tools become name__tool.")
+    name: str = Field(
+        description="Name for the server; its tools become name__tool. Of a function: it becomes functions__NAME."
+    )
     command: str | None = Field(None, description="Program to start; it speaks MCP on stdin and stdout.")
     args: Strings = Field(default_factory=list, description="Its arguments.")
     env: StringMap = Field(
@@ -97,12 +107,19 @@ class RegisterToolArguments(Arguments):
     )
     headers: StringMap = Field(default_factory=dict, description="HTTP headers for url.")
     confine: Confine = None
+    source: str | None = Field(
+        None,
+        description="Instead of a server: a Python function with types and docstring, run in the sandbox. The same "
+        "name again makes a new version.",
+    )
+    packages: Strings = Field(default_factory=list, description="Packages source needs.")
+    annotations: JsonObject = Field(default_factory=dict, description="MCP annotations of the function.")
 
 
 class NameArguments(Arguments):
     """Arguments of `unregister_tool` and `uninstall_server`."""
 
-    name: str = Field(description="The server's name.")
+    name: str = Field(description="The server's name, or that of a registered function.")
     force: bool = Field(False, description=FORCE)
 
 
@@ -111,12 +128,15 @@ class InstallServerArguments(Arguments):
 
     source: str = Field(
         description="pypi:NAME[@VERSION], npm:NAME[@VERSION], git+URL[@REF], a folder, a .mcpb file, or "
-        "'command: PROGRAM ARGS'. #SCRIPT picks one of several entry points."
+        "'command: PROGRAM ARGS'. #SCRIPT picks one of several entry points. registry:NAME is from search_servers."
     )
     name: str | None = Field(None, description="Name for the server; by default from the source.")
     args: Strings = Field(default_factory=list, description="Arguments for the server.")
     env: StringMap = Field(
         default_factory=dict, description="Its settings and secrets; ${NAME} is looked up at start."
+    )
+    settings: JsonObject = Field(
+        default_factory=dict, description="Values a registry: entry asks for, by name."
     )
     confine: Confine = None
 
@@ -226,14 +246,19 @@ class DescribeToolResult(Result):
     server: str
     title: str | None = None
     description: str
-    inputSchema: dict[str, Any]
+    inputSchema: dict[str, Any] | None = None
+    arguments: dict[str, Any] | None = None
     outputSchema: dict[str, Any] | None = None
     annotations: dict[str, Any] | None = None
-    digest: str
+    digest: str | None = None
+
+
+ADDED_TOOLS = 30
+"""Tools that are named of a server that was added; it may have thousands."""
 
 
 class AddedResult(Result):
-    """Result of `install_server` and `register_tool`."""
+    """Result of `install_server` and `register_tool`: the first of its tools, and how many there are."""
 
     name: str
     source: str
@@ -241,6 +266,7 @@ class AddedResult(Result):
     package: str | None
     version: str | None
     tools: list[str]
+    total: int
     seconds: float
     notes: list[str]
 

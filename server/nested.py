@@ -16,6 +16,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from ..tools.caller import Caller
+from ..tools.errors import echoed
 from ..tools.nested import Grant, Grants
 from .call import Call
 from .own_tools import OWN_SERVER, OWN_TOOLS
@@ -51,7 +52,7 @@ class ReadingTools:
     async def call(self, name: str, arguments: dict[str, Any], caller: Caller) -> dict[str, Any]:
         """Call one; any other is refused."""
         if name not in self._tools:
-            text = f"Code cannot call '{name}': of ToolScore's own tools there are {', '.join(self._tools)}."
+            text = f"Code cannot call '{echoed(name)}': of ToolScore's own tools there are {', '.join(self._tools)}."
             return {"content": [{"type": "text", "text": text}], "isError": True}
         return await self._toolset.call(name, arguments, Call(caller=caller))
 

@@ -1,92 +1,16 @@
-"""ToolScore's own MCP tools as clients see them: names, descriptions, schemas and annotations."""
+"""All of ToolScore's own MCP tools."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal
-
-from pydantic import BaseModel
-
+from ..tools.names import OWN_SERVER
 from ..tools.state import ServerState
 from . import models as m
+from . import own_catalog, own_functions, own_gap, own_scores, own_search
+from .own_tool import READS, OwnTool
 
-OWN_SERVER = "toolscore"
-"""Server name under which these tools can be found and called through `execute_tool`."""
+__all__ = ["OWN_SERVER", "OWN_TOOLS", "OwnTool"]
 
-
-@dataclass(frozen=True)
-class OwnTool:
-    """One of ToolScore's own tools.
-
-    Attributes:
-        name: Its name.
-        title: Its name for people.
-        description: What it does, for a model.
-        arguments: Model of its arguments.
-        result: Model of its structured result; `None` where it passes a server's result through, because
-            clients reject a result that does not fit a declared schema.
-        hints: Its annotations (MCP `ToolAnnotations`).
-        listed: Whether clients are shown it by default; any other is found and called like a server's tool.
-    """
-
-    name: str
-    title: str
-    description: str
-    arguments: type[m.Arguments]
-    result: type[BaseModel] | None
-    hints: dict[str, bool] = field(default_factory=dict)
-    listed: bool = True
-
-    @cached_property
-    def definition(self) -> dict[str, Any]:
-        """The tool object a client sees (MCP `Tool`)."""
-        definition: dict[str, Any] = {
-            "name": self.name,
-            "title": self.title,
-            "description": self.description,
-            "inputSchema": _schema(self.arguments, "validation"),
-            "annotations": self.hints,
-        }
-        if self.result is not None:
-            definition["outputSchema"] = _schema(self.result, "serialization")
-        return definition
-
-
-def _schema(model: type[BaseModel], mode: Literal["validation", "serialization"]) -> dict[str, Any]:
-    """Make a compact JSON Schema: no titles, no class docstrings, no nulls a caller need not know of."""
-    schema: dict[str, Any] = _pruned(model.model_json_schema(mode=mode))
-    return schema
-
-
-def _pruned(node: Any, *, names: bool = False) -> Any:
-    if isinstance(node, list):
-        return [_pruned(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    pruned = {}
-    for key, value in node.items():
-        if not names and (key == "title" or (key == "description" and "properties" in node)):
-            continue
-        if not names and key == "default" and (value is False or value in (None, [], {})):
-            continue
-        if not names and key == "additionalProperties" and value is True:
-            continue  # as it is without
-        pruned[key] = _pruned(value, names=key in ("properties", "$defs"))
-    if not names and "anyOf" in pruned:
-        options = [option for option in pruned["anyOf"] if option != {"type": "null"}]
-        if len(options) == 1 and len(options) < len(pruned["anyOf"]) and "type" in options[0]:
-            # Optional and nullable: clients read a list of types more easily than an anyOf.
-            del pruned["anyOf"]
-            option = dict(options[0])
-            option["type"] = [option["type"], "null"]
-            pruned = {**option, **pruned}
-    return pruned
-
-
-READS = {"readOnlyHint": True, "openWorldHint": False}
-
-OWN_TOOLS: tuple[OwnTool, ...] = (
+_SERVERS: tuple[OwnTool, ...] = (
     OwnTool(
         "list_tools",
         "List tools",
@@ -107,17 +31,17 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
     OwnTool(
         "execute_tool",
         "Execute a tool",
-        "Call a tool of an installed server and return its result unchanged. A server that is not running "
-        "is started first.",
+        "Call a tool of an installed server and return its result, unchanged unless that is longer than a limit. "
+        "A server that is not running is started first.",
         m.ExecuteToolArguments,
         None,
         {"destructiveHint": True, "openWorldHint": True},
     ),
     OwnTool(
         "register_tool",
-        "Register a server",
-        "Add an MCP server that is already there, by its command line or its endpoint, and make its tools "
-        "callable at once. To fetch one from a package index use install_server.",
+        "Register a server or a function",
+        "Add an MCP server that is already there, by its command line or its endpoint, or a Python function by its "
+        "source, and make it callable at once. To fetch a server from a package index use install_server.",
         m.RegisterToolArguments,
         m.AddedResult,
         {"destructiveHint": False, "openWorldHint": True},
@@ -125,10 +49,11 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
     OwnTool(
         "unregister_tool",
         "Unregister a server",
-        "Remove a registered server and its tools. Nothing is deleted outside ToolScore.",
+        "Remove a registered server and its tools, or a registered function. Nothing is deleted outside ToolScore.",
         m.NameArguments,
         m.RemovedResult,
         {"destructiveHint": True, "openWorldHint": False},
+        listed=False,
     ),
     OwnTool(
         "install_server",
@@ -142,10 +67,11 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
     OwnTool(
         "uninstall_server",
         "Uninstall a server",
-        "Stop an installed server and delete it with its environment, secrets and logs.",
+        "Remove an installed server: stop it, and delete it with its environment, secrets and logs.",
         m.NameArguments,
         m.RemovedResult,
         {"destructiveHint": True, "openWorldHint": False},
+        listed=False,
     ),
     OwnTool(
         "list_servers",
@@ -162,6 +88,7 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
         m.ManageServerArguments,
         m.ManageServerResult,
         {"destructiveHint": False, "idempotentHint": True, "openWorldHint": False},
+        listed=False,
     ),
     OwnTool(
         "server_logs",
@@ -170,12 +97,13 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
         m.ServerLogsArguments,
         m.ServerLogsResult,
         READS,
+        listed=False,
     ),
     OwnTool(
         "reload_configuration",
         "Reload the configuration",
-        "Read the configuration file again, touch only what changed in it, and tell what that was. An invalid file "
-        "changes nothing.",
+        "Take over what changed in the configuration file, and nothing else, and tell what that was. An invalid "
+        "one changes nothing.",
         m.ReloadArguments,
         m.ReloadResult,
         {"destructiveHint": True, "idempotentHint": True, "openWorldHint": False},
@@ -184,8 +112,8 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
     OwnTool(
         "server_state",
         "State of a server",
-        "Tell what a server is doing and since when, how often it restarted, why it failed and what to do next, what "
-        "it uses, whom it needs and who needs it, and how it is kept.",
+        "Tell what a server is doing and since when, how often it came up anew, why it failed or does not start and "
+        "what to do next, what it uses, whom it needs and who needs it, and how it is kept.",
         m.ServerStateArguments,
         ServerState,
         READS,
@@ -194,7 +122,7 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
     OwnTool(
         "configure_server",
         "Configure a server",
-        "Change how one server is kept, without a restart: its limits and times, whether clients share it, which "
+        "Change how one server is kept, also while it runs: its limits and timeouts, whether clients share it, which "
         "servers it needs, and its groups.",
         m.ConfigureServerArguments,
         m.ConfigureServerResult,
@@ -221,3 +149,13 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
         listed=False,
     ),
 )
+
+OWN_TOOLS: tuple[OwnTool, ...] = (
+    *_SERVERS,
+    *own_functions.TOOLS,
+    *own_search.TOOLS,
+    *own_catalog.TOOLS,
+    *own_gap.TOOLS,
+    *own_scores.TOOLS,
+)
+"""In the order clients are shown them; at most ten are listed (decisions of the house)."""

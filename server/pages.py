@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -128,7 +128,7 @@ class Pages:
         metrics: Gives its figures, as `Metrics.render` does.
     """
 
-    def __init__(self, status: Callable[[], Status], metrics: Callable[[], bytes]) -> None:
+    def __init__(self, status: Callable[[], Status], metrics: Callable[[], Awaitable[bytes]]) -> None:
         self._status = status
         self._metrics = metrics
 
@@ -141,7 +141,7 @@ class Pages:
         """
         return path.partition("?")[0] in OPEN_PATHS
 
-    def answer(self, path: str, method: str = "GET") -> Page | None:
+    async def answer(self, path: str, method: str = "GET") -> Page | None:
         """Answer a request that may come in.
 
         Args:
@@ -157,19 +157,19 @@ class Pages:
         if method not in ("GET", "HEAD"):
             page = _json(405, {"error": f"{path} can be read only: use GET or HEAD"}, {"Allow": _METHODS})
         else:
-            page = self._page(path)
+            page = await self._page(path)
         if method == "HEAD":
             return Page(page.status, page.content_type, b"", page.headers)
         return page
 
-    def _page(self, path: str) -> Page:
+    async def _page(self, path: str) -> Page:
         match path:
             case "/":
                 return _json(200, {"name": "toolscore", "version": __version__, "paths": list(PATHS)})
             case "/health/live" | "/health/liveness":
                 return _json(200, {"status": "live"})  # that it answers is the proof
             case "/metrics":
-                return _page(200, METRICS_TYPE, self._metrics())
+                return _page(200, METRICS_TYPE, await self._metrics())
         status = self._status()
         match path:
             case "/health":

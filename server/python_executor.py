@@ -19,6 +19,7 @@ from ..runners.environment import ALWAYS, MARKER
 from ..runners.keeping import Keeping
 from ..runners.spec import EMBEDDED, Installation, ServerSpec, SourceKind
 from ..tools.builtin import Builtin
+from ..tools.functions.names import EXECUTOR
 from ..tools.nested import Grants
 from .home import Home, HomeError
 from .settings import Settings
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from .toolset import ToolSet
 
 logger = logging.getLogger(__name__)
-
-NAME = "python-executor"
 
 BARE = "TOOLSCORE_TEST_BARE"
 """Environment variable of ToolScore's own tests: a new home is empty then."""
@@ -76,7 +75,7 @@ def builtins_of(
     wanted = sandbox_settings(settings)
     arguments: tuple[str, ...] = ("--settings", wanted.to_json())
     if settings.sandbox.mode == "embedded":
-        spec = ServerSpec(url=EMBEDDED + NAME, args=arguments)
+        spec = ServerSpec(url=EMBEDDED + EXECUTOR, args=arguments)
     else:
         # -P: nothing that lies in the working directory is taken for a module.
         arguments += ("--state", str(home.sandbox_dir), "--environments", str(home.packages_dir))
@@ -87,7 +86,7 @@ def builtins_of(
             env=_index(wanted, environ),
         )
     installation = Installation(
-        server_id=NAME,
+        server_id=EXECUTOR,
         kind=SourceKind.BUILTIN,
         source="toolscore",
         spec=spec,
@@ -101,7 +100,7 @@ def builtins_of(
 
         return Executor(wanted, _unmade).tools()
 
-    return {NAME: Builtin(installation, definitions)}
+    return {EXECUTOR: Builtin(installation, definitions)}
 
 
 def _index(wanted: SandboxSettings, environ: Mapping[str, str]) -> dict[str, str]:
@@ -126,7 +125,7 @@ async def calling_tools(settings: Settings, home: Home, toolset: ToolSet) -> Asy
 
     In a process of its own the executor reaches them over a socket; without one, they are handed to it.
     """
-    if NAME not in toolset.servers.builtins or not settings.sandbox.tools:
+    if EXECUTOR not in toolset.servers.builtins or not settings.sandbox.tools:
         yield
         return
     from .nested import ReadingTools, ToolSocket

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -12,9 +12,10 @@ from ..runners.spec import EMBEDDED, ServerSpec
 from ..tools.addition import Added
 from ..tools.configure import configure
 from ..tools.dialed import DIALED
+from ..tools.errors import echoed
 from ..tools.manage import manage
 from ..tools.outcome import Outcome, RefusalError
-from ..tools.rows import Origin
+from ..tools.rows import Origin, ServerRow
 from ..tools.servers import Servers
 from ..tools.state import ServerState, confinement_of, state_of
 from ..tools.whereabouts import from_there
@@ -22,8 +23,20 @@ from . import models as m
 from .call import Call
 from .log_resource import LogReader
 
+if TYPE_CHECKING:
+    from .functions_tools import FunctionTools
+
 Handler = Callable[[Any, Call], Awaitable[BaseModel | dict[str, Any]]]
 """What does the work of one own tool, given its arguments and the call."""
+
+
+_PROBLEMS = 20
+"""Problems of one call that are told."""
+
+_LONGEST_PLACE = 200
+
+_LONGEST_VERSION = 64
+"""Characters of a version that are shown, as tool_score keeps them."""
 
 
 class ServerTools:
@@ -40,6 +53,8 @@ class ServerTools:
         self._runner = runner
         self.logs = LogReader(runner.log_folder, servers)
         self._origin: Origin = origin
+        self.functions: FunctionTools | None = None
+        """Takes what is registered by its source."""
         self.handlers: dict[str, Handler] = {
             "register_tool": self._register_tool,
             "unregister_tool": self._unregister_tool,
@@ -53,9 +68,14 @@ class ServerTools:
         }
 
     async def _register_tool(self, args: m.RegisterToolArguments, call: Call) -> m.AddedResult:
+        if args.source is not None and self.functions is not None:
+            return await self.functions.registered(args, call)
+        if args.packages or args.annotations:
+            raise RefusalError(Outcome.INVALID_ARGUMENTS, "packages and annotations go with source.")
         if not args.command and not args.url:
             raise RefusalError(
-                Outcome.INVALID_ARGUMENTS, "Give a command to start, or a url to connect to (or both)."
+                Outcome.INVALID_ARGUMENTS,
+                "Give a command to start, or a url to connect to (or both); or source, for a function.",
             )
         if args.url and args.url.startswith(DIALED):
             raise RefusalError(
@@ -84,6 +104,8 @@ class ServerTools:
         return _added(added)
 
     async def _unregister_tool(self, args: m.NameArguments, call: Call) -> m.RemovedResult:
+        if self.functions is not None and self.functions.knows(args.name):
+            return await self.functions.removed(args.name, call)
         await self._servers.remove(args.name, call.caller, kind="registered", force=args.force)
         return m.RemovedResult(name=args.name, removed=True)
 
@@ -94,8 +116,10 @@ class ServerTools:
             name=args.name,
             args=tuple(args.args),
             env=args.env,
+            settings=args.settings,
             confine=args.confine,
             origin=call.origin or self._origin,
+            agreed=call.agreed,
             report=call.report,
         )
         return _added(added)
@@ -117,7 +141,7 @@ class ServerTools:
                     origin=row.origin,
                     kind=str(row.installation.kind),
                     source=row.installation.source,
-                    version=row.installation.version or text((row.server_info or {}).get("version")),
+                    version=_version(row),
                     tools=len(self._servers.library.of(name)),
                     pid=child.pid if child else None,
                     restarts=unit.life.restarts if unit else 0,
@@ -166,13 +190,30 @@ class ServerTools:
         return await self.logs.answer(args, call.caller)
 
 
-def problems(name: str, exc: ValidationError) -> str:
-    """Say what is wrong with the arguments of a tool."""
-    found = "; ".join(
-        f"{'.'.join(str(part) for part in error['loc']) or 'arguments'}: {error['msg']}"
-        for error in exc.errors(include_url=False, include_input=False)
-    )
-    return f"The arguments of {name} are not right: {found}."
+def problems(name: str, exc: ValidationError, arguments: type[BaseModel] | None = None) -> str:
+    """Say what is wrong with the arguments of a tool.
+
+    Args:
+        name: The tool.
+        exc: What is wrong.
+        arguments: The model of its arguments, for what there is instead of what there is not.
+    """
+    found: list[str] = []
+    unknown = False
+    for error in exc.errors(include_url=False, include_input=False)[:_PROBLEMS]:
+        place = ".".join(str(part) for part in error["loc"])[:_LONGEST_PLACE] or "arguments"
+        if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
+            unknown = True
+            found.append(f"{place}: there is no such argument")
+        else:
+            found.append(f"{place}: {echoed(error['msg'], 1_000)}")
+    if (more := exc.error_count() - len(found)) > 0:
+        found.append(f"{more} more")
+    said = f"The arguments of {name} are not right: {'; '.join(found)}."
+    if unknown and arguments is not None:
+        names = ", ".join(arguments.model_fields)
+        said += f" It takes {names}." if names else " It takes none."
+    return said
 
 
 def _layers(confined: dict[str, str] | None) -> str | None:
@@ -190,11 +231,18 @@ def _added(added: Added) -> m.AddedResult:
         source=installation.source,
         kind=str(installation.kind),
         package=installation.package,
-        version=installation.version or text((added.row.server_info or {}).get("version")),
-        tools=[tool.name for tool in added.tools],
+        version=_version(added.row),
+        tools=[tool.name for tool in added.tools[: m.ADDED_TOOLS]],
+        total=len(added.tools),
         seconds=round(added.seconds, 3),
         notes=added.notes,
     )
+
+
+def _version(row: ServerRow) -> str | None:
+    """Give the version of a server, in a length that does not crowd out all others."""
+    version = row.installation.version or text((row.server_info or {}).get("version"))
+    return version and version[:_LONGEST_VERSION]
 
 
 def text(value: Any) -> str | None:

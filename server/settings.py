@@ -31,6 +31,7 @@ _PREFIX = "TOOLSCORE_"
 _RESERVED = (settings_home.VARIABLE, "TOOLSCORE_CONFIG")
 _RESERVED_PREFIXES = ("TOOLSCORE_TEST_", "TOOLSCORE_CHILD_")
 _COMMAND_LINE = "command line --set"
+_WITH_PATHS = ("catalog.sources",)
 _SEE = "`toolscore config template` lists them all"
 
 
@@ -122,6 +123,7 @@ class _Draft:
         self.origins = dict.fromkeys(options(), "default")
         self.problems: list[str] = []
         self.declarations: Declarations | None = None
+        self.folder: Path | None = None
 
     def put(self, key: str, value: Any, origin: str) -> None:
         self.values[key], self.origins[key] = value, origin
@@ -155,6 +157,7 @@ class _Draft:
                 f"file {shown} cannot be named ({named_by}): {error}. Write the path in full."
             )
             return path, False
+        self.folder = path.parent
         if SERVERS in found:
             from ..tools.declared import read as read_servers  # what most files do without
 
@@ -212,8 +215,9 @@ class _Draft:
         nested: dict[str, Any] = {"home": home}
         for key, value in self.values.items():
             option = options()[key]
+            placed = self._placed(value, self.origins[key], home) if key in _WITH_PATHS else value
             # A strict model takes no list for a tuple.
-            held = tuple(value) if isinstance(value, list) else value
+            held = tuple(placed) if isinstance(placed, list) else placed
             nested.setdefault(option.group, {})[option.name] = held
         try:
             settings = Settings.model_validate(nested)
@@ -224,6 +228,15 @@ class _Draft:
             raise SettingsError(self.problems)
         return settings
 
+    def _placed(self, value: Any, origin: str, home: Path) -> Any:
+        """Have relative paths begin where the file is, or in the home: the folder of a process is anybody's guess."""
+        from ..tools.catalog.source import placed
+
+        folder = self.folder if self.folder is not None and origin.startswith("file ") else home
+        if not isinstance(value, list):
+            return value
+        return [placed(one, folder) if isinstance(one, str) else one for one in value]
+
     def _explained(self, fault: Any) -> str:
         option = options()[".".join(map(str, fault["loc"][:2]))]
         value, origin = self.values.get(option.key, option.default), self.origins[option.key]
@@ -231,6 +244,8 @@ class _Draft:
         if fault["type"] == "port_order":
             other = fault["ctx"]["other"]
             return f"{shown} {fault['msg']} ({self.origins[other]}). Change one of the two."
+        if fault["type"] == "catalog":  # whose values may hold a token by mistake
+            return f"{option.key} ({origin}) cannot be used: {fault['msg']}"
         return f"{shown} must be {option.expects}. {_fix(option, origin)}"
 
 
@@ -243,6 +258,7 @@ _EXAMPLES = {
     "network.listen": "ws://127.0.0.1:8765/mcp",
     "network.allowed_origins": "https://app.example",
     "process.roots": "/srv/project",
+    "catalog.headers": "https://registry.example Authorization: Bearer ${REGISTRY_TOKEN}",
 }
 """What a value looks like where it is no plain name."""
 

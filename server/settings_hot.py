@@ -16,6 +16,11 @@ Setter = Callable[[Settings], None]
 HOT: dict[str, str] = {
     "log.level": "log",
     "tools.page_size": "tools",
+    "tools.result_limit": "tools",
+    "catalog.sources": "catalog",
+    "catalog.headers": "catalog",
+    "catalog.sync_every": "catalog",
+    "catalog.timeout": "catalog",
     "process.restart_limit": "servers",
     "process.roots": "roots",
     "process.stop_grace": "runner",

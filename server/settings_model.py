@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,7 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from ..tools.shorten import LEAST
 from .settings_base import Group, setting
+from .settings_catalog import CatalogSettings
 from .settings_process import ProcessSettings
 from .settings_sandbox import SandboxSettings
 
@@ -65,6 +69,11 @@ class ToolsSettings(Group):
     page_size: int = setting(
         50, "a whole number from 1 to 1000", "Tools on one page of a list.", ge=1, le=1000
     )
+    semantic: Literal["auto", "off"] = setting(
+        "auto",
+        "auto or off",
+        "Whether tools are searched by meaning too: auto is where toolscore[semantic] is installed.",
+    )
     expose: tuple[Annotated[str, Field(pattern=r"^\S+$")], ...] = setting(
         ("own",),
         "a list of own, all or patterns such as time__*, or server:NAME and nothing else",
@@ -73,6 +82,22 @@ class ToolsSettings(Group):
         "time__*.",
         min_length=1,
     )
+
+    result_limit: int = setting(
+        0,
+        "a whole number of tokens: 0 for no limit, or 200 and more",
+        "Tokens (4 bytes of JSON each) a tool's result may have; of a longer one models get the beginning, and a "
+        "handle to the rest. 0 is no limit.",
+        ge=0,
+        le=10_000_000,
+    )
+
+    @field_validator("result_limit")
+    @classmethod
+    def _room_for_a_note(cls, limit: int) -> int:
+        if 0 < limit < LEAST:
+            raise PydanticCustomError("result_limit", "must be 0 or at least 200")
+        return limit
 
     @field_validator("expose")
     @classmethod
@@ -172,6 +197,7 @@ class Settings(Group):
     network: NetworkSettings = NetworkSettings()
     shared: SharedSettings = SharedSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    catalog: CatalogSettings = CatalogSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +234,8 @@ class Option:
         """Read a text of the environment or the command line; one that does not fit comes back as it is."""
         text = text.strip()
         if self.kind == "list":
+            if _LIST.fullmatch(text) and not _HOSTS.fullmatch(text):
+                return _json_list(text)
             return [part.strip() for part in text.split(",") if part.strip()]
         if self.kind == "text":
             return text
@@ -230,10 +258,21 @@ class Option:
 
 
 _KINDS: dict[Any, Kind] = {bool: "boolean", int: "integer", float: "number", str: "text"}
+_LIST = re.compile(r"""\[(.*\]|\s*["'].*)""", re.DOTALL)
+_HOSTS = re.compile(r"\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\](?:\s*,.*)?", re.DOTALL)
+"""What begins with an address such as `[::1]`, which is no list."""
 _BOOLEANS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
+
+
+def _json_list(text: str) -> Any:
+    """Read a list as files have it, `["a", "b"]`; a text that is none comes back as it is, and is refused."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 @cache

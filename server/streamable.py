@@ -177,13 +177,13 @@ class HttpListener:
         try:
             if self._network.pages.is_open(path):
                 self._door.check_origin(headers.getlist)
-                response = self._page(path, method)
+                response = await self._page(path, method)
             elif method == "OPTIONS" and "access-control-request-method" in headers:
                 self._door.check_origin(headers.getlist)
                 response = Response(status_code=204, headers=_preflight(headers))
             else:
                 identity = self._door.admit(_target(scope), headers.getlist)
-                response = self._page(path, method) or self._refusal(path, headers)
+                response = await self._page(path, method) or self._refusal(path, headers)
         except TurnedAwayError as exc:
             self._network.turned_away()
             response = _text(exc.status, exc.message, exc.headers)
@@ -194,18 +194,19 @@ class HttpListener:
         if response is not None or identity is None:
             await (response or _text(404, "There is nothing here."))(scope, receive, send)
             return
-        scope[SCOPE_KEY] = Visit(self, identity)
+        visit = scope[SCOPE_KEY] = Visit(self, identity)
         # A session is only found by whom it belongs to: the SDK compares this. Other rights are another client.
         client = f"{identity.principal} {','.join(sorted(identity.rights))}"
         scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=client, scopes=[]))
         if _in_session(headers):
             await self._managed(scope, receive, send)
             return
-        with self._network.counted(self.endpoint.text):  # in the modern era, a client is there while it asks
+        with visit.place:  # in the modern era, a client is there while it asks
+            visit.place.enter_context(self._network.counted(self.endpoint.text))
             await self._managed(scope, receive, send)
 
-    def _page(self, path: str, method: str) -> Response | None:
-        page = self._network.pages.answer(path, method)
+    async def _page(self, path: str, method: str) -> Response | None:
+        page = await self._network.pages.answer(path, method)
         if page is None:
             return None
         return Response(page.body, page.status, dict(page.headers), page.content_type)

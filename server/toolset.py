@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from ..runners.base import BaseRunner, Channel
 from ..runners.errors import FaultError, RunnerError
 from ..runners.supervisor import Supervisor
+from ..tools.compact import compact, purpose
 from ..tools.dialed import dialed_in, name_taken
 from ..tools.errors import LibraryError
 from ..tools.library import Library
@@ -23,15 +25,38 @@ from . import models as m
 from .call import Call
 from .consent import consented
 from .lease_tools import LeaseTools
+from .long_results import UNTOUCHED, LongResults
 from .own_tools import OWN_SERVER, OWN_TOOLS, OwnTool
 from .server_tools import Handler, ServerTools, problems, text
 from .settings_hot import Setter
 
-SPARSE = frozenset({"list_tools", "describe_tool"})
+if TYPE_CHECKING:
+    from ..tools.scores.scores import Scores
+    from .functions_tools import FunctionTools
+
+SPARSE = frozenset(
+    {
+        "list_tools",
+        "describe_tool",
+        "search_tools",
+        "read_result",
+        "search_servers",
+        "catalog_entry",
+        "find_tool_gap",
+        "ensure_tools",
+    }
+)
 """Tools whose results leave out what is not there, to cost the model less."""
 
 SUMMARY = 160
 """Characters of a tool's description in a list; `describe_tool` has the rest."""
+
+_ITSELF = (
+    "execute_tool cannot call itself: give the name of the tool that is to be called as its argument tool."
+)
+
+COMPACT = 400
+"""Characters of a tool's description in the compact form of `describe_tool`."""
 
 
 class ToolSet:
@@ -59,6 +84,7 @@ class ToolSet:
         self.page_size = page_size
         tools = ServerTools(servers, runner, origin=origin)
         self.logs = tools.logs
+        self._server_tools = tools
         self._handlers: dict[str, Handler] = {
             "list_tools": self._list_tools,
             "describe_tool": self._describe_tool,
@@ -69,9 +95,31 @@ class ToolSet:
         }
         self.reload: Callable[[bool], Awaitable[m.ReloadResult]] | None = None
         """Reads the configuration file again, or with `True` tells what would change; `None` where nobody can."""
+        self.long_results: LongResults | None = None
+        """Cuts results that are too long; `None` where none are."""
         self.setters: dict[str, Setter] = {}
         """What takes changed settings over."""
+        self.scores: Scores | None = None
+        """How tools have worked so far."""
         self.tools = {tool.name: tool for tool in OWN_TOOLS}
+
+    def extend(self, handlers: Mapping[str, Handler]) -> None:
+        """Take in what does the work of further own tools.
+
+        Args:
+            handlers: By the names of the tools.
+        """
+        self._handlers.update(handlers)
+
+    def take_long_results(self, long_results: LongResults) -> None:
+        """Cut results that are too long from now on."""
+        self.long_results = long_results
+        self.extend(long_results.handlers)
+
+    def take_functions(self, functions: FunctionTools) -> None:
+        """Let functions be registered from now on."""
+        self._server_tools.functions = functions
+        self.extend(functions.handlers)
 
     @property
     def servers(self) -> Servers:
@@ -128,7 +176,7 @@ class ToolSet:
         try:
             own = self.tools.get(name.removeprefix(f"{OWN_SERVER}__"))
             if own is None:
-                return await self.router.call(
+                passed = await self.router.call(
                     name,
                     arguments,
                     call.caller,
@@ -139,8 +187,15 @@ class ToolSet:
                     faults=call.faults,
                     lease=call.lease,
                 )
+                if self.long_results is None or not self.long_results.limit or call.faults:
+                    return passed
+                tool = self.library.tools.get(name)
+                # A client that was told of a schema rejects a result whose structure is left out.
+                if tool is None or "outputSchema" in tool.definition:
+                    return passed
+                return await self.long_results.limited(passed, call)
             validated = _validated(own, arguments)
-            call = await consented(own.name, validated.model_dump(), call)
+            call = await consented(own.name, validated.model_dump(), call, self._servers)
             result = await self._handlers[own.name](validated, call)
         except RefusalError as exc:
             return exc.result()
@@ -193,6 +248,13 @@ class ToolSet:
         else:
             tool = await self.router.found(args.tool)
             definition, server, digest = tool.definition, tool.server, tool.digest
+        if args.form == "compact":
+            return m.DescribeToolResult(
+                name=args.tool,
+                server=server,
+                description=purpose(text(definition.get("description")) or "", COMPACT),
+                arguments=await asyncio.to_thread(compact, definition.get("inputSchema")),
+            )
         return m.DescribeToolResult(
             name=args.tool,
             server=server,
@@ -208,9 +270,13 @@ class ToolSet:
         own = args.tool.removeprefix(f"{OWN_SERVER}__")
         if own in self.tools:
             if own == "execute_tool":
-                raise RefusalError(Outcome.INVALID_ARGUMENTS, "execute_tool cannot call itself: name a tool.")
-            return await self.call(own, args.arguments, call)
-        return await self.router.call(
+                raise RefusalError(Outcome.INVALID_ARGUMENTS, _ITSELF)
+            arguments = args.arguments
+            if args.max_tokens and "max_tokens" in self.tools[own].arguments.model_fields:
+                # Those that keep to a size themselves are to know of it.
+                arguments = {"max_tokens": args.max_tokens, **arguments}
+            return await self._cut(await self.call(own, arguments, call), args, call)
+        result = await self.router.call(
             args.tool,
             args.arguments,
             call.caller,
@@ -221,6 +287,12 @@ class ToolSet:
             extra=call.extra,
             lease=args.lease or call.lease,
         )
+        return await self._cut(result, args, call)
+
+    async def _cut(self, result: dict[str, Any], args: m.ExecuteToolArguments, call: Call) -> dict[str, Any]:
+        if self.long_results is None or args.tool.removeprefix(f"{OWN_SERVER}__") in UNTOUCHED:
+            return result
+        return await self.long_results.limited(result, call, args.max_tokens)
 
     async def _reload_configuration(self, args: m.ReloadArguments, call: Call) -> m.ReloadResult:
         self._servers.may_manage(call.caller)
@@ -235,7 +307,7 @@ def _validated(tool: OwnTool, arguments: dict[str, Any]) -> m.Arguments:
     try:
         return tool.arguments.model_validate(arguments)
     except ValidationError as exc:
-        raise RefusalError(Outcome.INVALID_ARGUMENTS, problems(tool.name, exc)) from exc
+        raise RefusalError(Outcome.INVALID_ARGUMENTS, problems(tool.name, exc, tool.arguments)) from exc
 
 
 def _object(value: Any) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ class View:
 
     def __init__(self, library: Library, exposure: Exposure) -> None:
         self.exposure = exposure
-        self.shown = Shown(library, exposure, [tool.definition for tool in OWN_TOOLS if tool.listed])
+        self.shown = Shown(library, exposure, [tool.shown for tool in OWN_TOOLS if tool.listed])
         self.index = OfferIndex(library, exposure.server)
 
 

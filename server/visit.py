@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -238,6 +238,8 @@ class Visit:
     def __init__(self, host: Host, identity: Identity) -> None:
         self._host = host
         self._identity = identity
+        self.place = ExitStack()
+        """Counts a client that belongs to no session yet, while its request lasts."""
 
     @staticmethod
     def of(ctx: Context) -> Visit | None:
@@ -279,6 +281,8 @@ class Visit:
         if not isinstance(peer, HttpPeer):
             peer = connection.state[_PEER] = HttpPeer(self._host.caller(self._identity), connection)
             connection.exit_stack.enter_context(self._host.session())
+            # From here on it is counted as a session: a request may last a moment longer than its answer.
+            self.place.close()
             connection.exit_stack.push_async_callback(self._left, peer)
             await self._host.front.joined(peer)
         capabilities = (ctx.params or {}).get("capabilities")

@@ -287,7 +287,7 @@ class WebSocketListener:
         if self._server is not None:
             self._server.close(close_connections=False)
 
-    def _look_at(self, wire: ServerConnection, request: Request) -> Response | None:
+    async def _look_at(self, wire: ServerConnection, request: Request) -> Response | None:
         """Look at a request before it becomes a connection: a page, a client, a server, or nobody."""
         assert isinstance(wire, Wire)
         try:
@@ -299,12 +299,12 @@ class WebSocketListener:
         try:
             if self._network.pages.is_open(path):
                 self._door.check_origin(header)
-                return _as_response(self._network.pages.answer(path, _method(request)))
+                return _as_response(await self._network.pages.answer(path, _method(request)))
             identity = self._door.admit(request.path, header)
         except TurnedAwayError as exc:
             self._network.turned_away()
             return _response(exc.status, exc.message + "\n", headers=exc.headers)
-        page = self._network.pages.answer(path, _method(request))
+        page = await self._network.pages.answer(path, _method(request))
         if page is not None:
             return _as_response(page)
         if path not in (self._endpoint.path, REGISTER_PATH):

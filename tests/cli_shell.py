@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from toolscore_client import BARE
+from toolscore_client import BARE, WORDS_ONLY
 
 SERVER = """
 import base64, json, os, sys
@@ -58,7 +58,7 @@ class Shell:
     def __init__(self, home: Path, cwd: Path) -> None:
         self.home, self.cwd = home, cwd
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("TOOLSCORE_", "PROCESS_"))}
-        self.environ = {**kept, **BARE, "TOOLSCORE_HOME": str(home), "COLUMNS": "200"}
+        self.environ = {**kept, **BARE, **WORDS_ONLY, "TOOLSCORE_HOME": str(home), "COLUMNS": "200"}
 
     def popen(self, *argv: str, **options: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "toolscore", *argv]

@@ -6,7 +6,7 @@ Start faults: exit-on-start[=STATUS], hang-handshake, garbage, banner, slow-star
 ignore-sigterm, flood=KIB (standard error, before the handshake), no-tools, bad-cursor, many-tools=N (pages of 100),
 modern-only, old, unknown-version, usage, fork (a grandchild in its own session), crash-after=N (dies at call N + 1),
 odd-texts (lists where texts should be), downgraded (refuses the modern era), mcp-v1 (a traceback of the SDK's
-version 1), huge-line=MIB (one line of noise).
+version 1), huge-line=MIB (one line of noise), version=VERSION (what it says its own is).
 ws=PORT serves WebSocket connections instead of the standard streams.
 """
 
@@ -111,7 +111,11 @@ class FaultyServer:
         return {
             "protocolVersion": version,
             "capabilities": self.capabilities(),
-            "serverInfo": {"name": "faulty", "version": self.odd("1.0"), "x-unknown": True},
+            "serverInfo": {
+                "name": "faulty",
+                "version": self.odd(self.faults.get("version", "1.0")),
+                "x-unknown": True,
+            },
             "instructions": "Handle with care.",
         }
 

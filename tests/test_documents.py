@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 import re
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any, get_args
 import pytest
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from pydantic import BaseModel
 
 from toolscore.runners.confinement import ALWAYS_HIDDEN
 from toolscore.runners.keeping import Keeping
@@ -24,14 +26,37 @@ from toolscore.sandbox.execution import Status
 from toolscore.sandbox.isolation import Tier
 from toolscore.sandbox.limits import Limits
 from toolscore.sandbox.results import SCHEMA
+from toolscore.server import (
+    consent,
+    ensuring,
+    models,
+    models_catalog,
+    models_gap,
+    models_search,
+    search_tools,
+)
+from toolscore.server.metrics import Metrics
+from toolscore.server.own_tools import OWN_TOOLS
 from toolscore.server.settings import load
+from toolscore.server.settings_catalog import CatalogSettings
+from toolscore.server.settings_model import ToolsSettings
 from toolscore.server.settings_sandbox import KIB, MIB, SandboxSettings
+from toolscore.tools import errors, finder, outcome, preference, results, shorten
+from toolscore.tools.functions import bounds, function, functions, reader, running
+from toolscore.tools.functions.deriving import derive
+from toolscore.tools.gap import gap, needs
 from toolscore.tools.outcome import Outcome
+from toolscore.tools.scores import judge, record, score, scores
+from toolscore.tools.search import query, vectors
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 SANDBOX = ROOT / "docs" / "sandbox.md"
 SECURITY = ROOT / "SECURITY.md"
+SEARCH = ROOT / "docs" / "search.md"
+SCORES = ROOT / "docs" / "scores.md"
+CATALOG = ROOT / "docs" / "catalog.md"
+FUNCTIONS = ROOT / "docs" / "functions.md"
 
 
 def read(path: Path) -> str:
@@ -117,12 +142,165 @@ def test_every_file_of_settings_that_is_shown_is_a_valid_one(path: Path, tmp_pat
         load({}, home=str(tmp_path), environ={})
 
 
-def test_the_settings_of_the_sandbox_are_told_with_their_defaults() -> None:
-    told = table(ROOT / "docs" / "configuration.md", "## The server that is part of ToolScore")
-    assert list(told) == list(SandboxSettings.model_fields)
-    for key, field in SandboxSettings.model_fields.items():
+@pytest.mark.parametrize(
+    ("path", "heading", "group"),
+    [
+        ("docs/configuration.md", "## The server that is part of ToolScore", SandboxSettings),
+        ("docs/configuration.md", "## Tools and catalog", ToolsSettings),
+        ("docs/catalog.md", "## Where entries come from", CatalogSettings),
+    ],
+)
+def test_the_settings_of_a_group_are_told_with_their_defaults(
+    path: str, heading: str, group: type[BaseModel]
+) -> None:
+    told = table(ROOT / path, heading)
+    assert set(told) == set(group.model_fields)
+    for key, field in group.model_fields.items():
         default = tomllib.loads(f"value = {told[key][0].strip('`')}")["value"]
         assert default == (list(field.default) if isinstance(field.default, tuple) else field.default), key
+
+
+def test_the_own_tools_that_clients_are_shown_are_those_of_the_readme_and_all_others_are_named_there() -> (
+    None
+):
+    text = read(ROOT / "README.md")
+    section = text.split("Your model then has ten tools", 1)[1].split("\n### ", 1)[0]
+    rows = set(re.findall(r"^\| `(\w+)\(", section, re.MULTILINE))
+    assert rows == {tool.name for tool in OWN_TOOLS if tool.listed}
+    assert len(rows) == 10
+    others = {tool.name for tool in OWN_TOOLS if not tool.listed}
+    assert others <= set(re.findall(r"`(\w+)`", section))
+    for name, arguments in re.findall(r"^\| `(\w+)\(([^)]*)\)", section, re.MULTILINE):
+        (tool,) = (tool for tool in OWN_TOOLS if tool.name == name)
+        named = {argument.strip(" ?") for argument in arguments.split(",")} - {"", "..."}
+        assert named <= set(tool.arguments.model_fields), name
+
+
+@pytest.mark.parametrize("path", [SEARCH, SCORES, CATALOG, FUNCTIONS], ids=name)
+def test_the_arguments_of_own_tools_that_are_told_are_there(path: Path) -> None:
+    tools = {tool.name: tool for tool in OWN_TOOLS}
+    for called, arguments in re.findall(r"`(\w+)\(([^`]*)\)`", read(path)):
+        if called not in tools:
+            continue
+        for argument in filter(None, re.split(r",\s*", arguments)):
+            key = argument.partition("=")[0].strip(" ?")
+            assert key in {*tools[called].arguments.model_fields, "..."}, f"{called}({argument})"
+
+
+@pytest.mark.parametrize(
+    ("path", "heading", "arguments"),
+    [
+        (SEARCH, "# Finding tools", models_search.SearchToolsArguments),
+        (CATALOG, "## What is missing for a task", models_gap.EnsureToolsArguments),
+    ],
+)
+def test_the_arguments_of_a_tool_are_told_with_their_defaults(
+    path: Path, heading: str, arguments: type[BaseModel]
+) -> None:
+    told = table(path, heading)
+    for key, field in arguments.model_fields.items():
+        shown = told[key][0].strip("`")
+        if isinstance(field.default, int | str):
+            assert shown == str(field.default), key
+
+
+def test_the_settings_of_a_server_in_the_file_are_told() -> None:
+    told = table(ROOT / "docs" / "configuration.md", "## Servers: `mcpServers`")
+    assert "settings" in told
+
+
+def test_what_counts_against_a_tool_is_told() -> None:
+    told = table(SCORES, "## What counts against a tool, and what does not")
+    counts = {
+        outcome: cells[0].startswith("yes")
+        for key, cells in told.items()
+        for outcome in re.findall(r"\w+", key)
+    }
+    assert {outcome for outcome, against in counts.items() if against} == judge.FAILURES
+    of_no_tool = {"unknown_tool", "unknown_server", "name_taken", "install_failed"}
+    assert {str(outcome) for outcome in Outcome} <= counts.keys() | of_no_tool
+
+
+def test_numbers_in_the_texts_on_the_library_are_those_of_the_code() -> None:
+    def said(*paths: Path) -> str:
+        return " ".join(" ".join(read(path).split()) for path in paths)
+
+    text = said(SEARCH)
+    for told in (
+        f"up to {search_limit(models_search.SearchToolsArguments)} |",
+        f"from {models_search.LEAST_TOKENS}; a token",
+        f"up to {search_tools.MORE} beyond `limit`",
+        f"within {round((1 - preference.NEAR) * 100)} % of the best",
+        f"{query.LONGEST:,} characters of it count",
+        f"at most {vectors.MOST:,} of them",
+        f"({shorten.LEAST} at the least)",
+        f"length={models_search.ReadResultArguments.model_fields['length'].default})",
+        f"up to {results.MATCHES} places",
+        f"{results.OWNER_BYTES // MIB} MiB and {results.COUNT} results of one client",
+        f"and {results.TOTAL_BYTES // MIB} MiB together",
+    ):
+        assert told in text, told
+    assert results.LIFETIME == 3600, "an hour"
+    assert finder.OWN_MOST == 4, "up to four"
+    assert finder.OWN_BEHIND == 2, "two at the most"
+    assert search_tools.FILLER == 0.25, "a quarter"
+    assert preference.FAILING == 0.5, "most calls fail"
+    text = said(SCORES)
+    for told in (
+        f"after {scores.HALF_LIFE / 86400:g} days",
+        f"{record.LONGEST_TEXT} characters at the most",
+        f"for {scores.AGE / 86400:g} days",
+        f"beyond {scores.KEPT:,}",
+        f"{scores.NAMED} tools have figures",
+    ):
+        assert told in text, told
+    assert (score.PRIOR, scores.VERSIONS, scores.OUTAGE) == (2, 8, 60)
+    text = said(CATALOG)
+    for told in (
+        f"(5, up to {search_limit(models_catalog.SearchServersArguments)})",
+        f"{needs.LONGEST:,} characters and {needs.MOST} needs",
+        "up to three that would",
+        "at most, up to 10 |",
+        f"at most {round(ensuring.LIKELY * 100)} % likely",
+        f"first {models.ADDED_TOOLS} tools",
+        f"less than {round(gap._WORTH_TRYING * 100)} % of the best one",
+    ):
+        assert told in text, told
+    assert (gap.TOOLS, gap.SERVERS) == (3, 3)
+    text = said(FUNCTIONS)
+    for told in (
+        f"{bounds.LONGEST >> 10} KiB at the most",
+        f"tool {reader.LONGEST_ANSWER >> 10} KiB",
+        f"last {functions.MOST_VERSIONS} versions",
+        f"{functions.MOST:,} functions at the most",
+        f"{running.SHOWN:,} characters at the most",
+        f"{reader.CPU} s of processor time and {reader.MEMORY >> 30} GiB",
+    ):
+        assert told in text, told
+    told = f"{outcome.LONGEST:,} characters at the most; names that it says back are cut to {errors.ECHOED}"
+    assert told in said(ROOT / "docs" / "outcomes.md")
+    assert f"at most {consent.LONGEST:,} characters" in said(SECURITY)
+
+
+def search_limit(arguments: type[BaseModel]) -> int:
+    return int(arguments.model_json_schema()["properties"]["limit"]["maximum"])
+
+
+def test_the_example_of_a_function_becomes_the_tool_that_is_told() -> None:
+    source, _header = blocks(FUNCTIONS, "python")
+    signature = derive(source, "exchange")
+    assert signature.notes == []
+    assert list(signature.input_schema["properties"]) == ["amount", "rate", "rounding"]
+    module: dict[str, Any] = {}
+    exec(source, module)
+    assert module["exchange"](10, 1.0855) == 10.86
+    assert function.from_file(_header + source, "").hints == {"readOnlyHint": True}
+
+
+def test_the_metrics_are_told() -> None:
+    told = {key.partition("{")[0] for key in table(ROOT / "docs" / "network.md", "## Figures")}
+    page = asyncio.run(Metrics().render()).decode()
+    assert set(re.findall(r"^# TYPE (\w+)", page, re.MULTILINE)) <= told
 
 
 def test_the_settings_of_a_server_are_told() -> None:

@@ -20,6 +20,9 @@ Mode = Literal["legacy", "auto"]
 BARE = {"TOOLSCORE_TEST_BARE": "1"}
 """What a ToolScore is told whose home is to be empty: without the servers that are part of it."""
 
+WORDS_ONLY = {"TOOLSCORE_TOOLS_SEMANTIC": "off"}
+"""Search is the same with and without the extra then; tests that are about meanings set it otherwise."""
+
 
 def parameters(
     home: Path, *arguments: str, env: dict[str, str] | None = None, alone: bool = True
@@ -30,7 +33,13 @@ def parameters(
     one.
     """
     # Coverage of certificates for package indexes is ToolScore's own business: nothing else is passed.
-    environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **BARE, **(env or {})}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": os.environ.get("HOME", "/"),
+        **BARE,
+        **WORDS_ONLY,
+        **(env or {}),
+    }
     return StdioServerParameters(
         command=TOOLSCORE,
         args=["serve", *(["--standalone"] if alone else []), "--home", str(home), *arguments],

@@ -77,6 +77,18 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
                 from . import logs
 
                 return asyncio.run(logs.run(options, loaded.settings, out))
+            case "scores":
+                from . import scores
+
+                return asyncio.run(scores.run(options, loaded.settings, out))
+            case "functions":
+                from . import functions
+
+                return asyncio.run(functions.run(options, loaded.settings, out))
+            case "catalog":
+                from . import catalog
+
+                return asyncio.run(catalog.run(options, loaded.settings, out))
             case "status":
                 from . import status
 

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from ...runners.spec import Installation
-from ...tools.reconcile import Mark, plan
+from ...tools.mark import Mark
+from ...tools.reconcile import plan
 from ...tools.rows import ServerRow
 from ...tools.secrets import Secrets
 from .. import models as m

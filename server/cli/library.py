@@ -18,7 +18,7 @@ from .output import Output
 from .results import ToolFailedError, content_lines, outcome, shown, structured
 from .status import show_servers
 
-_SCHEMES = ("pypi:", "npm:", "git+", "command:")
+_SCHEMES = ("pypi:", "npm:", "git+", "command:", "registry:", "mcpb:")
 
 
 class _UsageError(Exception):
@@ -42,7 +42,7 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
     except ToolFailedError as failure:
         if out.json_wanted:
             out.document(failure.result)
-        out.error(str(failure))
+        out.error(_for_people(options, failure) if options.command == "install" else str(failure))
         return failure.status
 
 
@@ -64,7 +64,21 @@ def _install_arguments(options: Namespace) -> dict[str, Any]:
         if found.exists():
             source = os.path.abspath(found) + mark + script  # noqa: PTH100 - tidies `..`, keeps links
     arguments = {"source": source, "args": options.rest, "env": dict(options.env)} | _confinement(options)
+    if options.settings:
+        arguments["settings"] = _settings(options.settings)
     return arguments | ({"name": options.name} if options.name else {})
+
+
+def _settings(pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    """Make the settings; one that is given several times is a list."""
+    found: dict[str, Any] = {}
+    for name, text in pairs:
+        value: Any = {"true": True, "false": False}.get(text, text)
+        if name in found:
+            before = found[name]
+            value = [*(before if isinstance(before, list) else [before]), value]
+        found[name] = value
+    return found
 
 
 def _confinement(options: Namespace) -> dict[str, Any]:
@@ -162,12 +176,37 @@ async def _add(options: Namespace, arguments: dict[str, Any], backend: Backend, 
         out.remark(f"note: {note}")
     version = f" {added['version']}" if added["version"] else ""
     verb = "installed" if options.command == "install" else "registered"
-    count = len(added["tools"])
+    count = added["total"]
     plural = "" if count == 1 else "s"
     out.line(f"{verb} {added['name']}{version} in {added['seconds']:.1f} s: {count} tool{plural}")
     for name in added["tools"]:
         out.line(f"  {name}")
+    if count > len(added["tools"]):
+        out.line(f"  and {count - len(added['tools'])} more: toolscore list {added['name']}")
     return 0
+
+
+def _for_people(options: Namespace, failure: ToolFailedError) -> str:
+    """Say which values are missing, and how they are given here: the answer itself names a model's call."""
+    missing = (failure.result.get("_meta") or {}).get("toolscore/missing")
+    if not missing:
+        return str(failure)
+    from ...tools.catalog.values import Wanted
+
+    wanted = [Wanted(**one) for one in missing]
+    words = ["toolscore", "install", options.source]
+    words += [word for one in wanted for word in ("--give", f"{one.name}=...")]
+    lines = "".join(f"\n- {one.line()}" for one in wanted)
+    secret = (
+        f"\nFor a secret, --give {wanted_secret.name}='${{NAME}}' stands for an environment variable of ToolScore, "
+        "looked up at each start."
+        if (wanted_secret := next((one for one in wanted if one.secret), None))
+        else ""
+    )
+    return (
+        f"{options.source} needs what was not given:{lines}\nRun it again with it beside all else you gave: "
+        f"{shlex.join(words)}{secret}"
+    )
 
 
 async def _uninstall(options: Namespace, arguments: dict[str, Any], backend: Backend, out: Output) -> int:
@@ -211,6 +250,9 @@ async def _list(options: Namespace, arguments: dict[str, Any], backend: Backend,
 
 
 async def _call(options: Namespace, arguments: dict[str, Any], backend: Backend, out: Output) -> int:
+    # Whoever writes the call as a model would has the tool and its arguments one level further in.
+    if arguments.get("tool") in ("execute_tool", "toolscore__execute_tool"):
+        arguments = arguments.get("arguments") or {}
     async with out.progress() as report:
         result = await backend.call("execute_tool", arguments, report)
     failed = bool(result.get("isError"))

@@ -48,7 +48,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
         parser.error(f"`{options.command}` takes nothing after `--`")
     if command == "config" and options.file is not None and options.what != "check":
         commands[command].error(f"`config {options.what}` takes no FILE")
+    if command == "catalog" and (problem := _catalog_problem(options)):
+        commands[command].error(problem)
     if command == "token" and (problem := _token_problem(options)):
+        commands[command].error(problem)
+    if command == "functions" and (problem := _functions_problem(options)):
         commands[command].error(problem)
     options.rest = rest
     options.set = dict(options.set)
@@ -122,6 +126,48 @@ def _token_problem(options: argparse.Namespace) -> str | None:
     return None
 
 
+_FUNCTIONS = {
+    "list": ("", ()),
+    "show": ("NAME", ("version",)),
+    "add": ("FILE", ("name", "package")),
+    "rollback": ("NAME", ("version",)),
+    "remove": ("NAME", ()),
+    "export": ("FOLDER", ("name", "version")),
+    "import": ("FOLDER", ()),
+}
+"""What `functions` does, to what, and with which options."""
+
+
+def _functions_problem(options: argparse.Namespace) -> str | None:
+    target, allowed = _FUNCTIONS[options.what]
+    if bool(target) != (options.target is not None):
+        return f"`functions {options.what}` {f'needs a {target}' if target else 'takes nothing more'}"
+    for option in ("name", "version", "package"):
+        if getattr(options, option) and option not in allowed:
+            return f"`functions {options.what}` takes no --{option}"
+    if options.what == "export" and options.version and not options.name:
+        return "`functions export --version` needs the --name of the function"
+    return None
+
+
+def _catalog_problem(options: argparse.Namespace) -> str | None:
+    count = len(options.words)
+    match options.what:
+        case "sync" if count > 1:
+            return "`catalog sync` takes one SOURCE at the most"
+        case "sync" if options.forget and not count:
+            return "`catalog sync --forget` needs the SOURCE to forget"
+        case "search" if not count:
+            return "`catalog search` needs the WORDS to search for"
+        case "show" if count != 1:
+            return "`catalog show` needs the NAME of one server"
+        case "sources" if count:
+            return "`catalog sources` takes no words"
+    if options.what != "sync" and (options.full or options.forget):
+        return f"`catalog {options.what}` takes neither --full nor --forget"
+    return None
+
+
 def _globals(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("global options")
     group.add_argument("--home", metavar="DIR", help="the home (TOOLSCORE_HOME)")
@@ -178,15 +224,28 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
             _listening(stop)
 
     install = command("install", "Install a server; what follows `--` are its arguments.", json=True)
-    install.usage = "toolscore install SOURCE [--name NAME] [--env K=V]... [--confine] [--json] [-- ARGS...]"
+    install.usage = (
+        "toolscore install SOURCE [--name NAME] [--env K=V]... [--give K=V]... [--confine] [--json] "
+        "[-- ARGS...]"
+    )
     install.add_argument(
         "source",
         metavar="SOURCE",
-        help="pypi:NAME[@VERSION], npm:NAME[@VERSION], git+URL[@REF], a folder, an .mcpb file, 'command: ...', or "
-        "builtin:NAME for a part of ToolScore that was uninstalled",
+        help="pypi:NAME[@VERSION], npm:NAME[@VERSION], git+URL[@REF], a folder, an .mcpb file or its "
+        "https://...#sha256=CHECKSUM, registry:NAME[@VERSION][#KIND] of the catalog, 'command: ...', or builtin:NAME "
+        "for a part of ToolScore that was uninstalled",
     )
     install.add_argument("--name", help="the server's name; otherwise made from the source")
     _env(install)
+    install.add_argument(
+        "--give",
+        dest="settings",
+        metavar="KEY=VALUE",
+        type=_pair,
+        action="append",
+        default=[],
+        help="what a registry: entry or a bundle asks for by name (repeatable)",
+    )
     _confine(install)
     register = command("register", "Register a server that is already there.", json=True)
     register.usage = (
@@ -228,6 +287,62 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     logs.add_argument(
         "--level", choices=["debug", "info", "warning", "error"], help="only lines of this level and above"
     )
+    scores = command("scores", "Show how well tools really work, from all calls so far.", json=True)
+    scores.add_argument("name", metavar="NAME", nargs="?", help="only this tool, or the tools of this server")
+    scores.add_argument(
+        "--order",
+        choices=["worst", "used"],
+        default="worst",
+        help="the worst first (default), or the most used",
+    )
+    scores.add_argument(
+        "--limit", metavar="N", type=_count, default=20, help="how many tools, up to 100 (default: 20)"
+    )
+    functions = command(
+        "functions", "Show, add, remove, export or import functions that are tools.", json=True
+    )
+    functions.usage = (
+        "toolscore functions list | show NAME [--version N] | add FILE [--name NAME] [--package NAME]... | "
+        "rollback NAME [--version N] | remove NAME | export FOLDER [--name NAME [--version N]] | import FOLDER"
+    )
+    functions.add_argument("what", metavar="ACTION", choices=list(_FUNCTIONS), help=", ".join(_FUNCTIONS))
+    functions.add_argument(
+        "target", metavar="NAME|FILE|FOLDER", nargs="?", help="a function, its file, or a folder of files"
+    )
+    functions.add_argument("--name", help="for add: its name; for export: only this function")
+    functions.add_argument(
+        "--version",
+        metavar="N",
+        type=_count,
+        help="another version than the current one, which is all that export writes otherwise",
+    )
+    functions.add_argument(
+        "--package",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="for add: a package it needs (repeatable)",
+    )
+    catalog = command("catalog", "Bring the catalog of servers up to date, and search it.", json=True)
+    catalog.usage = (
+        "toolscore catalog sync [SOURCE] [--full | --forget] | search WORDS... [--limit N] | show NAME[@VERSION] | "
+        "sources"
+    )
+    catalog.add_argument(
+        "what", metavar="sync|search|show|sources", choices=["sync", "search", "show", "sources"]
+    )
+    catalog.add_argument(
+        "words",
+        metavar="WORDS",
+        nargs="*",
+        help="sync: a registry, a folder or a file, otherwise those of catalog.sources; search: what is needed; "
+        "show: the server",
+    )
+    catalog.add_argument(
+        "--limit", metavar="N", type=_count, default=5, help="search: up to 25 servers (default: 5)"
+    )
+    catalog.add_argument("--full", action="store_true", help="sync: read all again, not only what changed")
+    catalog.add_argument("--forget", action="store_true", help="sync: drop SOURCE and what it gave instead")
     manage = command("manage", "Start, stop, restart, enable or disable servers.", json=True)
     manage.add_argument("name", metavar="NAME", help="a server, @GROUP, or * for all")
     manage.add_argument("action", metavar="ACTION", choices=["start", "stop", "restart", "enable", "disable"])

@@ -152,6 +152,19 @@ def test_a_server_whose_folder_is_gone_is_left_out_and_told(home: Home, tmp_path
         assert connection.execute("SELECT count(*) FROM tool").fetchone() == (0,)
 
 
+def test_a_catalog_that_was_filled_is_left_out_and_told(home: Home, tmp_path: Path) -> None:
+    home.catalog_file.write_bytes(b"what is damaged is nobody's loss")
+    assert back_up(home, tmp_path / "a.tar.gz").remarks == []
+    home.catalog_file.unlink()
+    with closing(sqlite3.connect(home.catalog_file)) as connection:
+        connection.executescript(
+            "CREATE TABLE entries (name); INSERT INTO entries VALUES ('io.example/mail')"
+        )
+    (remark,) = back_up(home, tmp_path / "b.tar.gz").remarks
+    assert "catalog.db is not in it: `toolscore catalog sync`" in remark
+    assert "catalog.db" not in names(tmp_path / "b.tar.gz")
+
+
 def test_secrets_can_be_left_out_and_it_is_told_whose(shell: Shell, home: Home, tmp_path: Path) -> None:
     (home.path / "config.toml").write_text('[mcpServers.x]\ncommand = "x"\nenv = { KEY = "in-the-file" }\n')
     archive = tmp_path / "b.tar.gz"
@@ -166,6 +179,19 @@ def test_secrets_can_be_left_out_and_it_is_told_whose(shell: Shell, home: Home, 
     assert b"in-the-file" not in held
     restored = shell("restore", str(archive), "--home", str(tmp_path / "other"))
     assert "server small has no secrets in this backup" in restored.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "left_out"),
+    [('"given-in-the-file"', True), ('["given-in-the-file"]', True), ('"${KEY}"', False)],
+)
+def test_a_value_for_an_entry_of_the_catalog_in_the_file_is_left_out_with_the_secrets(
+    home: Home, tmp_path: Path, value: str, left_out: bool
+) -> None:
+    text = f'[mcpServers.x]\nsource = "registry:io.github.somebody/x"\nsettings = {{ KEY = {value} }}\n'
+    (home.path / "config.toml").write_text(text)
+    back_up(home, tmp_path / "b.tar.gz", secrets=False)
+    assert ("config.toml" not in names(tmp_path / "b.tar.gz")) == left_out
 
 
 def test_an_archive_that_is_there_is_not_overwritten_and_a_failed_one_leaves_nothing(

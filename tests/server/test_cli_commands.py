@@ -54,11 +54,33 @@ def test_a_fresh_home_has_no_servers_and_status_does_not_make_one(shell: Shell) 
     assert shell.document("list") == {"servers": [], "tools": []}
 
 
+def test_values_that_are_missing_are_asked_for_as_they_are_given_here(shell: Shell) -> None:
+    headers = [
+        {"name": "X-Key", "isRequired": True, "isSecret": True, "description": "Yours."},
+        {"name": "X-Mode", "isRequired": True},
+    ]
+    remote = {"type": "streamable-http", "url": "https://there.example/mcp", "headers": headers}
+    entry = {"name": "io.x/thing", "version": "1.0", "description": "It.", "remotes": [remote]}
+    folder = shell.cwd / "entries"
+    folder.mkdir()
+    (folder / "server.json").write_text(json.dumps(entry))
+    assert shell("catalog", "sync", str(folder)).returncode == 0
+    done = shell("install", "registry:io.x/thing")
+    assert done.returncode == 1
+    assert "- X-Key (secret; Yours.)" in done.stderr
+    assert "toolscore install registry:io.x/thing --give X-Key=... --give X-Mode=..." in done.stderr
+    assert "--give X-Key='${NAME}'" in done.stderr
+    assert "install_server(" not in done.stderr
+
+
 def test_everything_works_without_a_running_toolscore(shell: Shell) -> None:
     done = shell("register", "small", "--", sys.executable, str(shell.cwd / "server.py"))
     assert (done.returncode, done.stdout[:16]) == (0, "registered small"), done.stderr
     called = shell("call", "small__echo", '{"b": [1, null], "a": "ü"}')
     assert (called.returncode, called.stdout) == (0, '{"a": "\\u00fc", "b": [1, null]}\n')
+    # As a model would write it, whose calls go through execute_tool.
+    asked = '{"tool": "small__echo", "arguments": {"a": 1}}'
+    assert shell("call", "execute_tool", asked).stdout == '{"a": 1}\n'
     assert "the server starts" in shell("logs", "small").stdout
     assert shell("uninstall", "small").stdout == "removed small\n"
     assert shell("call", "small__echo").returncode == 4
@@ -95,6 +117,11 @@ def test_a_command_that_is_installed_is_found_from_where_it_is_typed(running: Sh
 )
 def test_a_command_that_names_no_relative_program_goes_as_it_is(source: str) -> None:
     assert library._install_arguments(parse(["install", source]))["source"] == source
+
+
+def test_what_is_given_goes_by_name_and_several_times_as_a_list() -> None:
+    given = ["install", "registry:io.x/y", "--give", "dir=/a", "--give", "dir=/b", "--give", "quiet=true"]
+    assert library._install_arguments(parse(given))["settings"] == {"dir": ["/a", "/b"], "quiet": True}
 
 
 def test_a_relative_program_that_is_not_there_is_named_in_full(

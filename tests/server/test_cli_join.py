@@ -18,6 +18,7 @@ from toolscore.server import landlord
 from toolscore.server.hello import Hello, HelloError, is_newer
 from toolscore.server.home import Home, HomeLock, Mode, StartLock, prepare
 from toolscore.server.landlord import Landlord, UnreachableError
+from toolscore_client import WORDS_ONLY
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 
@@ -257,7 +258,7 @@ def test_what_a_client_has_of_its_own_is_not_said_to_have_no_effect(running: She
     ):
         done = subprocess.run(
             [sys.executable, "-m", "toolscore", *words],
-            env=running.environ,
+            env={name: value for name, value in running.environ.items() if name not in WORDS_ONLY},
             cwd=running.cwd,
             input=json.dumps(HELLO) + "\n",
             capture_output=True,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio
@@ -64,8 +66,15 @@ async def test_a_person_who_agrees_is_told_what_will_run(started: Serving, mode:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     "person",
-    [Person("decline"), Person("cancel"), Person("accept", allow=False)],
-    ids=["no", "away", "unticked"],
+    [
+        Person("decline"),
+        Person("cancel"),
+        Person("accept", allow=False),
+        Person("accept", allow="false"),
+        Person("accept", allow=1),
+        Person("accept", other=True),
+    ],
+    ids=["no", "away", "unticked", "a text", "a number", "another form"],
 )
 async def test_without_agreement_nothing_is_changed(started: Serving, mode: Mode, person: Person) -> None:
     with anyio.fail_after(30):
@@ -102,4 +111,48 @@ async def test_a_token_that_may_manage_is_not_asked(started: Serving) -> None:
         async with client(started, "auto", person, done.stdout.split()[-1]) as one:
             await call(one, "register_tool", **faulty("by-admin"))
             await call(one, "unregister_tool", name="by-admin")
+    assert person.asked == []
+
+
+async def test_a_person_is_told_what_an_entry_of_the_catalog_would_fetch_and_run(
+    started: Serving, tmp_path: Path
+) -> None:
+    package = {
+        "registryType": "npm",
+        "identifier": "@scope/thing",
+        "version": "3.1.0",
+        "transport": {"type": "stdio"},
+        "packageArguments": [{"type": "named", "name": "--mode", "value": "fast"}],
+    }
+    entry = {"name": "io.x/thing", "version": "1.0", "description": "It.", "packages": [package]}
+    remote = {"type": "streamable-http", "url": "https://there.example/mcp"}
+    (tmp_path / "server.json").write_text(json.dumps({**entry, "remotes": [remote]}))
+    agreeing, person = Person("accept", allow=True), Person("decline")
+    with anyio.fail_after(30):
+        async with client(started, "auto", agreeing) as one:
+            await execute(one, "sync_catalog", source=str(tmp_path))
+        async with client(started, "auto", person) as one:
+            for source in ("registry:io.x/thing", "registry:io.x/thing#remote"):
+                refused = await one.call_tool("install_server", {"source": source, "settings": {}})
+                assert outcome(refused) == "refused"
+            refused = await one.call_tool("install_server", {"source": "registry:io.x/thin"})
+            assert outcome(refused) == "invalid_arguments", "there is nothing to ask about"
+            refused = await execute(one, "sync_catalog", source=str(tmp_path), forget=True)
+            assert outcome(refused) == "refused"
+    fetched, reached, forgotten = person.asked
+    assert "fetch npm:@scope/thing@3.1.0 and run it on this machine as a server" in fetched
+    assert "registry:io.x/thing@1.0" in fetched
+    assert "started with: --mode fast" in fetched
+    assert "use the server at https://there.example/mcp" in reached
+    assert "run it on this machine" not in reached
+    assert "forget a source of the catalog, with the servers it gave" in forgotten
+    assert str(tmp_path) in forgotten
+
+
+async def test_a_question_too_long_to_be_read_is_not_asked(started: Serving) -> None:
+    person = Person("accept", allow=True)
+    with anyio.fail_after(30):
+        async with client(started, "auto", person) as one:
+            refused = await one.call_tool("sync_catalog", {"source": "/x" * 50_000})
+            assert outcome(refused) == "invalid_arguments"
     assert person.asked == []

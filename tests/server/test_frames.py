@@ -36,6 +36,7 @@ from toolscore.server.front import EXPRESS, Front
 from toolscore.server.gateway import Gateway
 from toolscore.server.home import Home
 from toolscore.server.lane import LinePeer
+from toolscore.server.metrics import Metrics
 from toolscore.server.network import Network, Visitor
 from toolscore.server.pages import Pages, Status
 from toolscore.server.parking import Parking
@@ -614,7 +615,7 @@ class Net:
     """A listener whose clients' requests are answered with their parameters."""
 
     def __init__(self, folder: Path) -> None:
-        pages = Pages(lambda: Status("ok"), lambda: b"")
+        pages = Pages(lambda: Status("ok"), Metrics().render)
         network = Network(NetworkSettings(), Home.at(folder), pages, no_token=True)
         endpoint = parse_endpoint("ws://127.0.0.1:0/mcp")
         self.connections: list[WebSocketConnection] = []

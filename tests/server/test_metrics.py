@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,10 +16,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from toolscore import __version__
 from toolscore.server import metrics
 from toolscore.server.metrics import BOUNDS, Metrics
+from toolscore.tools.scores.scores import Figures
 
 
 def families(counted: Metrics) -> dict[str, Metric]:
-    return {family.name: family for family in text_string_to_metric_families(counted.render().decode())}
+    return {
+        family.name: family
+        for family in text_string_to_metric_families(asyncio.run(counted.render()).decode())
+    }
 
 
 def values(
@@ -99,6 +105,44 @@ def test_names_that_need_escapes_survive() -> None:
     counted.call(name, "ok", 0)
     ((labels, _),) = values(counted, "toolscore_calls", "toolscore_calls_total").items()
     assert dict(labels)["server"] == name
+
+
+def test_tools_have_lines_a_scraper_can_read_whatever_their_names_are() -> None:
+    names = ['a"b\\c\nd', "odd__\u5929\u6c14", "lone\ud800", "other"]
+
+    async def tools() -> AsyncIterator[Figures]:
+        for name in names:
+            yield Figures(name, {"ok": 3, "timed_out": 1}, 0.25, (0.001, 1e-6, None))
+
+    counted = Metrics(tools=tools)
+    calls = values(counted, "toolscore_tool_calls", "toolscore_tool_calls_total")
+    shown = [*names[:2], "lone\\ud800", "other"]
+    assert calls == {
+        (("outcome", outcome), ("tool", name)): count
+        for name in shown
+        for outcome, count in (("ok", 3), ("timed_out", 1))
+    }
+    assert values(counted, "toolscore_tool_success_bound") == {(("tool", name),): 0.25 for name in shown}
+    assert set(values(counted, "toolscore_tool_seconds").values()) == {0.001, 1e-6}
+    assert families(counted)["toolscore_tool_calls"].type == "counter"
+    assert families(counted)["toolscore_tool_seconds"].type == "gauge"
+
+
+async def test_many_tools_are_written_without_holding_anybody_up() -> None:
+    turns = 0
+
+    async def tools() -> AsyncIterator[Figures]:
+        nonlocal turns
+        for number in range(300):
+            await asyncio.sleep(0)
+            turns += 1
+            yield Figures(f"t{number}", {"ok": 1}, 0.5, (1.0, 1.0, 1.0))
+
+    before: list[int] = []
+    asyncio.get_running_loop().call_soon(lambda: before.append(turns))
+    page = await Metrics(tools=tools).render()
+    assert before == [0]
+    assert page.count(b"\ntoolscore_tool_") == 300 * 5
 
 
 def test_the_number_of_series_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -16,11 +17,15 @@ LISTENER = Component("listener", "ws://127.0.0.1:8765/mcp", "ok", details={"conn
 
 
 def pages(status: Status) -> Pages:
-    return Pages(lambda: status, lambda: b"figure 1\n")
+    return Pages(lambda: status, figures)
+
+
+async def figures() -> bytes:
+    return b"figure 1\n"
 
 
 def said(status: Status, path: str) -> tuple[int, Any]:
-    page = pages(status).answer(path)
+    page = asyncio.run(pages(status).answer(path))
     assert page is not None
     assert page.content_type == "application/json"
     return page.status, json.loads(page.body)
@@ -43,7 +48,7 @@ def test_only_words_are_open_to_everybody() -> None:
 
 def test_what_is_no_page_is_left_to_others() -> None:
     for path in ("/mcp", "/health/", "/Health", "/health/../metrics", "", "/register", "//"):
-        assert pages(Status("ok")).answer(path) is None
+        assert asyncio.run(pages(Status("ok")).answer(path)) is None
 
 
 def test_the_root_says_what_this_is_and_what_else_there_is() -> None:
@@ -77,7 +82,7 @@ def test_it_lives_whatever_its_phase() -> None:
         raise AssertionError("a look at the parts could hang with them")
 
     for path in ("/health/live", "/health/liveness"):
-        page = Pages(broken, bytes).answer(path)
+        page = asyncio.run(Pages(broken, figures).answer(path))
         assert page is not None
         assert (page.status, json.loads(page.body)) == (200, {"status": "live"})
 
@@ -131,7 +136,7 @@ def test_a_server_that_is_ready_again_has_no_reason_left() -> None:
 
 
 def _got(path: str, method: str) -> Page:
-    page = pages(Status("ok")).answer(path, method)
+    page = asyncio.run(pages(Status("ok")).answer(path, method))
     assert page is not None
     return page
 

@@ -101,6 +101,7 @@ def test_the_short_names_of_the_process_group_work_and_the_long_ones_win(tmp_pat
 FITTING = {
     "network.listen": "ws://[::1]:0",
     "network.allowed_origins": "https://app.example",
+    "catalog.headers": "https://registry.example Authorization: Bearer ${REGISTRY_TOKEN}",
     "process.roots": "/srv",
 }
 """A value for each setting that is empty by default and does not take any text."""
@@ -119,6 +120,43 @@ def test_every_setting_has_its_environment_variable(tmp_path: Path, key: str) ->
 def test_lists_from_the_environment_are_comma_separated(tmp_path: Path) -> None:
     loaded = load({}, home=home(tmp_path), environ={"TOOLSCORE_PROCESS_PASS_ENV": "A, B_C,,D "})
     assert loaded.settings.process.pass_env == ("A", "B_C", "D")
+
+
+@pytest.mark.parametrize("key", [key for key, one in options().items() if one.kind == "list"])
+def test_a_list_may_be_written_as_in_a_file_or_is_refused(tmp_path: Path, key: str) -> None:
+    group, name = key.split(".")
+    read = options()[key].read
+    assert read('["a b", "c,d"]') == ["a b", "c,d"]
+    assert read("[]") == []
+    for wrong in ("['owner']", "[owner]", '["owner",]', '["owner"'):
+        (told,) = problems(home=home(tmp_path), overrides={key: wrong})
+        assert f"--set {key}=" in told
+    (told,) = problems(home=home(tmp_path), environ={f"TOOLSCORE_{group}_{name}".upper(): "[1]"})
+    assert key in told
+
+
+def test_a_host_in_brackets_is_no_list(tmp_path: Path) -> None:
+    for text in ("[::1], tools.example,[fe80::1]", '["[::1]", "tools.example", "[fe80::1]"]'):
+        loaded = load(
+            {"network.allowed_hosts": text, "sandbox.tools": '["owner"]'}, home=home(tmp_path), environ={}
+        )
+        assert loaded.settings.network.allowed_hosts == ("[::1]", "tools.example", "[fe80::1]")
+        assert loaded.settings.sandbox.tools == ("owner",)
+
+
+def test_folders_of_the_catalog_begin_where_the_file_is_or_in_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "conf").mkdir()
+    file = tmp_path / "conf" / "mine.toml"
+    address = "https://registry.example"
+    file.write_text(f'[catalog]\nsources = ["./a", "b/../c.json", "{address}", "/d", "~/e"]\n')
+    found = load({}, home=home(tmp_path), config=str(file), environ={}).settings.catalog.sources
+    assert found == (f"{tmp_path}/conf/a", f"{tmp_path}/conf/c.json", address, "/d", "~/e")
+    set_here = load({"catalog.sources": f"./a,{address}"}, home=home(tmp_path), config=str(file), environ={})
+    assert set_here.settings.catalog.sources == (f"{tmp_path}/a", address)
 
 
 def test_empty_environment_values_count_as_unset(tmp_path: Path) -> None:
