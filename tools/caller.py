@@ -13,6 +13,12 @@ CALL = "call"
 REGISTER = "register"
 """The right to dial in as a server."""
 
+SESSION_KEY = "toolscore/session"
+"""Member of a request's `_meta` by which a client names the episode that its calls belong to."""
+
+LONGEST_SESSION = 128
+"""Characters of such a name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -27,6 +33,8 @@ class Caller:
         parent: The call in whose name this one is made, for calls from inside a call.
         depth: How many calls it is made from inside of; 0 for a client's own.
         cwd: Its working directory, where it told: relative folders are meant from there.
+        session: What it calls the episode its calls belong to, where it named one.
+        span: What those who keep traces call the call it is made from; empty for a client's own.
     """
 
     principal: str
@@ -36,6 +44,8 @@ class Caller:
     parent: str | None = None
     cwd: str | None = None
     depth: int = 0
+    session: str = ""
+    span: str = ""
 
     @property
     def client(self) -> int | str:

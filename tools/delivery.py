@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,7 @@ class Delivery:
         nested: Whether it comes from inside of a call, so that its answer is not the client's.
         on_progress: Told of the server's progress.
         replayable: Whether making it a second time does no more than once.
+        vet: Asked, once the process is ready, whether a tool may be called there.
     """
 
     method: str
@@ -54,6 +56,7 @@ class Delivery:
     nested: bool
     on_progress: ProgressSink | None
     replayable: bool
+    vet: Callable[[Unit, str], None] | None = None
 
     async def to(self, unit: Unit) -> dict[str, Any]:
         """Make it, at a server where there is a place for it.
@@ -125,6 +128,8 @@ class Delivery:
     async def _exchanged(self, unit: Unit, ticket: int, began: float) -> dict[str, Any]:
         breaker, clock, asker = unit.breaker, asyncio.get_running_loop().time, self.asker
         session = await unit.ready(self.limit)
+        if self.vet is not None and self.method == "tools/call":
+            self.vet(unit, self.params["name"])
         envelope = None
         if session.modern:
             if asker is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from .caller import Caller
 from .errors import echoed
 from .library import Library
 from .outcome import OUTCOME_KEY, Outcome, RefusalError
+from .sight import Sight
 
 logger = logging.getLogger(__name__)
 
@@ -105,10 +106,10 @@ class Grant:
 
     async def servers(self) -> list[dict[str, Any]]:
         """List the servers whose tools can be called: what a client is shown of them makes no difference here."""
-        own, library = self._grants.own, self._grants.library
+        own, library, sight = self._grants.own, self._grants.library, self._grants.sight(self._caller)
         listed = [{"name": own.name, "description": own.description}]
         for name, row in sorted(library.servers.items()):
-            if row.enabled:
+            if row.enabled and (sight is None or sight.server(name)):
                 told = row.server_info or {}
                 text = told.get("description") or told.get("title")
                 listed.append(
@@ -122,15 +123,17 @@ class Grant:
         Raises:
             LookupError: If there is no such server, or it is disabled.
         """
-        own, library = self._grants.own, self._grants.library
+        own, library, sight = self._grants.own, self._grants.library, self._grants.sight(self._caller)
         if server == own.name:
-            return own.definitions()
+            defined = own.definitions()
+            return [one for one in defined if sight is None or sight.named(one["name"], own.name)]
         row = library.servers.get(server)
-        if row is None:
+        if row is None or (sight is not None and not sight.server(server)):
             raise LookupError(f"There is no server named '{echoed(server)}'.")
         if not row.enabled:
             raise LookupError(f"Server '{server}' is disabled.")
-        return [{**tool.definition, "name": tool.name} for tool in library.of(server)]
+        tools = [tool for tool in library.of(server) if sight is None or sight.tool(tool)]
+        return [{**tool.definition, "name": tool.name} for tool in tools]
 
     async def call(
         self, name: str, arguments: dict[str, Any], on_progress: ProgressSink | None = None
@@ -225,6 +228,8 @@ class Grants:
         self.own = own
         self.place = place
         self.step = step
+        self.sight: Callable[[Caller], Sight | None] = lambda _caller: None
+        """Tells what of the library a caller may know of; `None` is all there is."""
         self._principals = tuple(principals)
         self._grants: dict[str, Grant] = {}
         self._made = 0

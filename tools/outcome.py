@@ -37,6 +37,7 @@ class Outcome(StrEnum):
     SERVER_ERROR = "server_error"
     REFUSED = "refused"
     NEEDS_APPROVAL = "needs_approval"
+    CHANGED = "changed"
 
 
 class RefusalError(Exception):

@@ -64,7 +64,7 @@ class House:
             return grant
 
         grants.make = noted  # type: ignore[assignment,method-assign]
-        self.router.nested = grants
+        self.router.carrier.nested = grants
         return grants
 
     @asynccontextmanager
@@ -331,10 +331,12 @@ async def test_what_is_asked_over_a_line_ends_with_the_line(house: House, tmp_pa
             writer.write(json.dumps(request).encode() + b"\n")
             await until(lambda: len(house.grants) == 2)
             writer.close()
-            await until(lambda: house.router.nested is not None and not _good(house, house.grants[1]))
+            await until(lambda: house.router.carrier.nested is not None and not _good(house, house.grants[1]))
     finally:
         await listening.close()
 
 
 def _good(house: House, grant: Grant) -> bool:
-    return house.router.nested is not None and house.router.nested.find(grant.token) is not None
+    return (
+        house.router.carrier.nested is not None and house.router.carrier.nested.find(grant.token) is not None
+    )

@@ -99,7 +99,7 @@ async def test_an_empty_library_says_how_to_fill_it(tmp_path: Path) -> None:
     store = await Store.open(tmp_path / "store.db")
     async with supervising(tmp_path) as supervisor:
         with pytest.raises(RefusalError, match="install_server adds one"):
-            Router(Library(store), supervisor).find("x")
+            Router(Library(store), supervisor).lookup.find("x")
     await store.close()
 
 

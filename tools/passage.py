@@ -1,0 +1,94 @@
+"""One request on its way, as those see it who let it through and who write down what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .asker import Asker
+    from .caller import Caller
+    from .library import Tool
+    from .outcome import RefusalError
+
+
+@dataclass(slots=True, eq=False)
+class Passage:
+    """One request for a server, or a call of one of ToolScore's own tools.
+
+    Attributes:
+        method: Its method, such as `tools/call`.
+        server: The server it is for; empty where nobody has such a tool.
+        subject: What of it: a tool by the name callers use, a uri, a prompt.
+        arguments: Its arguments, as they came.
+        caller: In whose name.
+        meta: The `_meta` that is passed on with it.
+        asker: The client's request this is done for, whose client may be asked for input.
+        began: When it came, by `time.perf_counter`.
+        tool: The tool that is called; `None` for all else, and for ToolScore's own.
+        own_hints: Annotations of one of ToolScore's own tools.
+        timeout: Seconds it may take at the most; `None` where the server's own time-out holds.
+        undo: What gives back what was taken up for it; called once it is over.
+        span: What those call it who keep traces; empty where nobody does.
+        late: What it is refused with if it was cancelled for taking longer than it may.
+        outcome: What came of it: `ok`, `error`, an outcome code, `server_error` or `cancelled`.
+        said: What was said of a failure.
+        result: The answer, where there is one.
+        seconds: How long it took.
+    """
+
+    method: str
+    server: str
+    subject: str
+    arguments: dict[str, Any]
+    caller: Caller
+    meta: dict[str, Any] | None
+    asker: Asker | None
+    began: float
+    tool: Tool | None = None
+    own_hints: Mapping[str, Any] | None = None
+    timeout: float | None = None
+    undo: list[Callable[[], None]] | None = None
+    span: str = ""
+    late: RefusalError | None = None
+    outcome: str = ""
+    said: str | None = None
+    result: dict[str, Any] | None = None
+    seconds: float = 0.0
+
+    @property
+    def hints(self) -> Mapping[str, Any]:
+        """What its server says of what the tool does (MCP `ToolAnnotations`)."""
+        if self.tool is None:
+            return self.own_hints or {}
+        hints = self.tool.definition.get("annotations")
+        return hints if isinstance(hints, dict) else {}
+
+    def at_end(self, undo: Callable[[], None]) -> None:
+        """Have something called once it is over, whatever came of it."""
+        if self.undo is None:
+            self.undo = []
+        self.undo.append(undo)
+
+
+class Guard(Protocol):
+    """Lets requests through, or not."""
+
+    def admit(self, passage: Passage) -> Awaitable[None] | None:
+        """Let a request through.
+
+        Returns:
+            What is to be waited for, where that cannot be said at once.
+
+        Raises:
+            RefusalError: If it is not let through; also from what is waited for.
+        """
+        ...
+
+
+Watch = Callable[[Passage], None]
+"""Told of every request when it is over."""
+
+Mask = Callable[[dict[str, Any]], dict[str, Any]]
+"""Takes the secrets of one server out of what it says; gives the very same object where there are none."""
