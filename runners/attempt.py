@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .base import BaseRunner
@@ -127,6 +128,7 @@ class Attempt:
             patron=self._options.patron,
             name=self._installation.name,
             key=self._installation.server_id,
+            clean=partial(self._runner.cleaned, self._installation.server_id),
         )
         self.session = session
         session.open()

@@ -194,6 +194,10 @@ class BaseRunner(ABC):
         """Give the layers a running server is confined by, in words, by their names; `None` if it is not."""
         return None
 
+    def cleaned(self, server_id: str, value: dict[str, Any]) -> dict[str, Any]:
+        """Give an object a server sent without the secrets it was given: the very same one where there are none."""
+        return value
+
     @abstractmethod
     async def health_check(self, server_id: str) -> Health:
         """Tell whether a server is alive. Never disturbs one that is busy."""

@@ -9,6 +9,9 @@ from pathlib import Path
 MARKER = "TOOLSCORE_CHILD_ID"
 """Variable whose random value proves that a process was started by ToolScore, also after its parent died."""
 
+NEVER = frozenset({"TOOLSCORE_PASSPHRASE", "TOOLSCORE_PASSPHRASE_FILE"})
+"""What no child is ever given, whatever its spec or the settings name: what opens ToolScore's own secrets."""
+
 ALWAYS = frozenset(
     [
         "PATH",
@@ -113,7 +116,7 @@ def child_environment(
         pass_env: Further names every child receives.
     """
     launcher = Path(program).stem.lower() in LAUNCHERS
-    named = ALWAYS | set(pass_env) | (WINDOWS if sys.platform == "win32" else frozenset())
+    named = (ALWAYS | set(pass_env) | (WINDOWS if sys.platform == "win32" else frozenset())) - NEVER
     environment = certificates(ours) if launcher else {}
     for name, value in ours.items():
         if (

@@ -33,6 +33,19 @@ class InstallError(RunnerError):
     """Fetching or building a server failed; nothing of it is left."""
 
 
+class SettingsMissingError(InstallError):
+    """What is to be installed needs settings that were not given; nothing of it is left.
+
+    Args:
+        message: What happened and what to do next.
+        missing: Each as an entry of the catalog says it: `name`, `place`, `description`, `secret`, `format`.
+    """
+
+    def __init__(self, message: str, missing: list[dict[str, object]]) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
 class SpecError(RunnerError):
     """A spec cannot be used as it is. Trying again changes nothing, so that server is not tried again."""
 
@@ -43,12 +56,15 @@ class MissingVariableError(SpecError):
     Args:
         variable: The name that is not set.
         where: The part of the spec that uses it, such as `env.API_KEY`.
+        secret: Whether a named secret would do.
     """
 
-    def __init__(self, variable: str, where: str) -> None:
+    def __init__(self, variable: str, where: str, *, secret: bool = True) -> None:
+        written = variable if secret else f"env:{variable}"
+        first = f"run `toolscore secret set {variable}`, or set" if secret else "set"
         super().__init__(
-            f"${{{variable}}} is not set, and {where} uses it: set the environment variable {variable} for "
-            f"ToolScore, or write ${{{variable}:-default}}, and start the server again."
+            f"${{{written}}} is not set, and {where} uses it: {first} the environment variable {variable} for "
+            f"ToolScore, or write ${{{written}:-default}}, and start the server again."
         )
         self.variable = variable
 

@@ -60,7 +60,7 @@ async def agree(session: ChildSession, *, modern_first: bool = False) -> None:
 
 async def _discover(session: ChildSession) -> None:
     session.use_version(MODERN_VERSION)
-    result = await session.request("server/discover", {})
+    result = session.clean(await session.request("server/discover", {}))
     versions = result.get("supportedVersions")
     if not isinstance(versions, list) or MODERN_VERSION not in versions:
         raise StartError(f"the server speaks only {versions}, which this ToolScore does not.")
@@ -77,6 +77,7 @@ async def _initialize(session: ChildSession) -> None:
             "clientInfo": session.client_info,
         },
     )
+    result = session.clean(result)
     version = result.get("protocolVersion")
     if version not in HANDSHAKE_VERSIONS:
         raise StartError(

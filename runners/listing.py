@@ -84,7 +84,7 @@ async def list_all(session: ChildSession, method: str, key: str) -> list[Item]:
     seen: list[Any] = []
     for _ in range(MAX_PAGES):
         result = await session.request(method, {"cursor": cursor} if cursor else {})
-        items.extend(_items(result.get(key)))
+        items.extend(_items(session.clean(result).get(key)))
         cursor = result.get("nextCursor")
         if not cursor:
             return items

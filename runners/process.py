@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import psutil
@@ -19,11 +20,12 @@ from .confinement import launcher
 from .diagnosis import diagnose
 from .embedded import EmbeddedChild, Opened
 from .environment import child_environment
-from .errors import AuthorizationNeededError, SpecError, StartError
+from .errors import AuthorizationNeededError, RunnerError, SpecError, StartError
+from .filling import Lend, filled
 from .guard import Guard
+from .known_secrets import KnownSecrets, SeenVault
 from .ledger import Ledger
 from .log_file import FILES, MAX_BYTES
-from .log_mask import Mask, SeenValues
 from .log_read import LogFolder
 from .logs import Logs
 from .port_owner import local_port, owner, stranger, taken
@@ -32,7 +34,7 @@ from .process_child import ProcessChild
 from .programs import find_program
 from .remote import HttpChannel, RemoteChild, WebSocketChannel, is_sse, shown
 from .spec import EMBEDDED, Candidate, Installation, Report, ServerSpec, SourceKind, silent
-from .template import expand_spec, variables
+from .template import no_names
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class ProcessOptions:
         python: Interpreter for Python servers; ToolScore's own when `None`.
         node: Node program; found when `None`.
         secret: Looks up `${secret:KEY}`.
+        named: Looks up secrets by the names a person gave them; may wait for a keyring.
         vault: Keeps what OAuth grants for servers over HTTP; without one there is no OAuth.
         log_bytes: Bytes of one file of a log.
         log_files: Files of one log, the newest included.
@@ -68,14 +71,11 @@ class ProcessOptions:
     python: str | None = None
     node: str | None = None
     secret: Callable[[str], str | None] = lambda _key: None
+    named: Callable[[str], str | None] = no_names
     vault: TokenVault | None = None
     log_bytes: int = MAX_BYTES
     log_files: int = FILES
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-
-
-Lend = Callable[[str, frozenset[str]], Awaitable[Mapping[str, str]]]
-"""Gives the values of environment variables that a server wants and ToolScore lacks, as far as somebody has them."""
 
 
 async def _nobody_lends(_server: str, _names: frozenset[str]) -> Mapping[str, str]:
@@ -93,7 +93,8 @@ class ProcessRunner(BaseRunner):
         self._children: dict[str, Child] = {}
         self._dialed: dict[str, WebSocketChannel] = {}
         self._logs = Logs(options.logs, options.log_bytes, options.log_files)
-        self._masks: dict[str, Mask] = {}
+        self.known = KnownSecrets()
+        """What servers were given that nobody may see."""
         self.lend: Lend = _nobody_lends
         self.embedded: dict[str, Opened] = {}
         """Makes servers live in this process, by what stands behind `embedded:` in their url."""
@@ -138,7 +139,7 @@ class ProcessRunner(BaseRunner):
 
         await remove(installation, servers=self._options.servers)
         self._logs.remove(installation.server_id)
-        self._masks.pop(installation.name, None)
+        self.known.forget(installation.name)
 
     async def start_server(self, installation: Installation) -> Child:
         """Start the process, or connect, or both."""
@@ -147,8 +148,10 @@ class ProcessRunner(BaseRunner):
         self._problems.pop(name, None)
         try:
             child = await self._start(installation)
-        except StartError as exc:
-            self._problems[name] = str(exc)
+        except RunnerError as exc:
+            exc.message, exc.stderr = self.masked(exc.message), self.masked(exc.stderr)
+            if isinstance(exc, StartError):
+                self._problems[name] = str(exc)
             raise
         self._children[name] = child
         return child
@@ -158,17 +161,7 @@ class ProcessRunner(BaseRunner):
         extra: dict[str, str] = {}
         if "${PORT" in installation.spec.model_dump_json():
             extra["PORT"] = str(self._ports.lend(name))
-
-        def own_secret(key: str) -> str | None:
-            # A server sees what was given for it, never another server's.
-            return options.secret(key) if key.startswith(f"{installation.name}/") else None
-
-        lent: Mapping[str, str] = {}
-        if wanting := variables(installation.spec) - options.environ.keys() - extra.keys():
-            lent = await self.lend(installation.name, wanting)
-        seen = SeenValues(lambda key: options.environ.get(key, lent.get(key)), own_secret)
-        spec = expand_spec(installation.spec, lookup=seen.variable, secrets=seen.secret, extra=extra)
-        mask = self._masks[installation.name] = Mask(seen.values)
+        spec, mask = await filled(installation, options, self.known, self.lend, extra)
         if spec.command is None and (spec.url or "").startswith(EMBEDDED):
             return await self._embed(installation, spec)
         if spec.command is None:
@@ -241,7 +234,8 @@ class ProcessRunner(BaseRunner):
         auth = None
         if self._options.vault is not None and applies(spec.url, spec.headers):
             owner = name.partition("#")[0]  # instances are authorized together
-            auth = provider_for(owner, spec.url, self._options.vault, headers=spec.headers)
+            vault = SeenVault(self._options.vault, self.known)
+            auth = provider_for(owner, spec.url, vault, headers=spec.headers)
         sse = is_sse(spec.url) if spec.sse is None else spec.sse
         return RemoteChild(HttpChannel(spec.url, spec.headers, sse=sse, auth=auth))
 
@@ -329,10 +323,14 @@ class ProcessRunner(BaseRunner):
         child = self._children.get(installation.server_id)
         line = child.line if isinstance(child, RemoteChild) else None
         if isinstance(line, HttpChannel) and isinstance(line.failure, AuthorizationNeededError):
+            line.failure.message = self.masked(line.failure.message)
             diagnosis = Diagnosis(line.failure.message, "", unauthorized=line.failure)
         else:
             diagnosis = diagnose(
                 installation, child, problem, lambda port: owner("localhost", port, self._pids())
+            )
+            diagnosis = replace(
+                diagnosis, message=self.masked(diagnosis.message), stderr=self.masked(diagnosis.stderr)
             )
         self._problems[installation.server_id] = diagnosis.message
         return diagnosis
@@ -358,9 +356,12 @@ class ProcessRunner(BaseRunner):
 
     def masked(self, text: str) -> str:
         """Give a text without the secrets of any server that was started."""
-        for mask in list(self._masks.values()):
-            text = mask(text)
-        return text
+        return self.known.text(text)
+
+    def cleaned(self, server_id: str, value: dict[str, Any]) -> dict[str, Any]:
+        """Give an object a server sent without its secrets."""
+        mask = self.known.answers.get(server_id.partition("#")[0])
+        return value if mask is None else mask(value)
 
     @property
     def log_folder(self) -> LogFolder:

@@ -32,6 +32,10 @@ LAST_WORDS = 0.3
 """Seconds that requests in flight wait for a server's exit status once it closed its output."""
 
 
+def _as_it_is(message: Message) -> Message:
+    return message
+
+
 class _Waiter:
     """What is told of the answer to a request, and of its progress."""
 
@@ -56,6 +60,8 @@ class ChildSession:
         patron: Takes what the server asks and tells by itself; without one, it is offered nothing to ask for.
         name: The server's name.
         key: What the runner knows its process by; the name when empty.
+        clean: Takes the server's secrets out of what it says by itself and of what it lists; answers to calls are
+            the router's business.
     """
 
     def __init__(
@@ -68,7 +74,9 @@ class ChildSession:
         patron: Patron | None = None,
         name: str = "",
         key: str = "",
+        clean: Callable[[Message], Message] = _as_it_is,
     ) -> None:
+        self.clean = clean
         self.name = name
         self.key = key or name
         self.client_info = client_info
@@ -301,6 +309,7 @@ class ChildSession:
             if "id" in message:
                 self._refuse(message["id"], INVALID_REQUEST, "the method of a request is a string")
             return
+        message = self.clean(message)
         params = message.get("params")
         if "id" in message:
             self._asked(message, method)

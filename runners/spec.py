@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from .confinement import Confinement, as_profile
 from .keeping import Keeping
+from .pin import Locked, Pin
 
 Report = Callable[[float, float | None, str], Awaitable[None]]
 """Receives progress: how far, out of how much (`None` where unknown), and what is being done."""
@@ -109,6 +110,8 @@ class Candidate(BaseModel):
         sse: Whether it speaks HTTP with SSE there; see `ServerSpec`.
         label: What is remembered as its source, where that says more than `source`.
         sha256: What the file of a package from an index must hash to; what it depends on is not checked by it.
+        place: Folder inside of the server's own to install into, where it has an older version; see `Pin`.
+        locked: What must come out of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -124,6 +127,8 @@ class Candidate(BaseModel):
     sse: bool | None = None
     label: str | None = None
     sha256: str | None = None
+    place: str = ""
+    locked: Locked | None = None
 
 
 class Installation(BaseModel):
@@ -141,6 +146,7 @@ class Installation(BaseModel):
         constraints: Version constraints its environment was made with, kept for every later rebuild.
         candidates: Other entry points that were found, for the error that offers them.
         keeping: What is set for this server alone.
+        pin: What exactly was installed; `None` where an older ToolScore installed it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -156,6 +162,7 @@ class Installation(BaseModel):
     constraints: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
     keeping: Keeping = Keeping()
+    pin: Pin | None = None
 
     @property
     def name(self) -> str:

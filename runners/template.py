@@ -1,6 +1,7 @@
 """Templates in a spec: `${NAME}` and its kin, replaced at each start and never kept replaced.
 
-A subset of the shell's parameter expansion (POSIX 2.6.2), with the `env:` prefix other MCP clients write.
+A subset of the shell's parameter expansion (POSIX 2.6.2), with the prefixes `env:` and `input:` that other MCP
+clients write.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ Lookup = Callable[[str], str | None]
 _FORM = re.compile(
     r"\$\{(?:"
     r"(?P<env>env:)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^{}]*))?"
+    r"|input:(?P<input>[A-Za-z_][A-Za-z0-9_.-]*)(?::-(?P<otherwise>[^{}]*))?"
     r"|secret:(?P<secret>[^{}]+)"
     r")\}"
 )
@@ -27,20 +29,27 @@ _BRACE = re.compile(r"[{}]")
 
 
 class MissingSecretError(MissingVariableError):
-    """A `${secret:KEY}` in a spec has no value. It disables that server only.
+    """A `${secret:KEY}` or `${input:NAME}` in a spec has no value. It disables that server only.
 
     Args:
-        key: The key that is not in the secrets file.
+        key: The key that is not in the secrets file, or the name of a secret.
         where: The part of the spec that uses it, such as `env.API_KEY`.
+        prefix: What stands before it.
     """
 
-    def __init__(self, key: str, where: str) -> None:
-        RunnerError.__init__(
-            self,
-            f"The secret {key} is not in the secrets file, and {where} uses it: install or register the "
-            "server again with its value.",
-        )
-        self.variable = f"secret:{key}"
+    def __init__(self, key: str, where: str, prefix: str = "secret") -> None:
+        if "/" in key:
+            text = (
+                f"The secret {key} is not in the secrets file, and {where} uses it: install or register the "
+                "server again with its value."
+            )
+        else:
+            text = (
+                f"${{{prefix}:{key}}} is not set, and {where} uses it: run `toolscore secret set {key}`, and start "
+                "the server again."
+            )
+        RunnerError.__init__(self, text)
+        self.variable = f"{prefix}:{key}"
 
 
 def is_template(text: str) -> bool:
@@ -66,24 +75,54 @@ def split(text: str) -> Iterator[tuple[str, bool]]:
 
 def variables(spec: ServerSpec) -> frozenset[str]:
     """Give the names of the environment variables that a spec is expanded with."""
+    return frozenset(form["name"] for form in _all_forms(spec) if form["name"] is not None)
+
+
+def secret_names(spec: ServerSpec) -> frozenset[str]:
+    """Give the names of the named secrets that a spec is expanded with, where there are such."""
+    found = set()
+    for form in _all_forms(spec):
+        if form["name"] is not None and not form["env"]:
+            found.add(form["name"])
+        elif form["input"] is not None:
+            found.add(form["input"])
+        elif form["secret"] is not None and "/" not in form["secret"]:
+            found.add(form["secret"])
+    return frozenset(found)
+
+
+def _all_forms(spec: ServerSpec) -> Iterator[re.Match[str]]:
     texts = [spec.command, spec.cwd, spec.url, *spec.args, *spec.env.values(), *spec.headers.values()]
     texts += spec.confine.paths if spec.confine else ()
-    forms = (form for text in texts if text is not None for form in _forms(text))
-    return frozenset(form["name"] for form in forms if form["name"] is not None)
+    return (form for text in texts if text is not None for form in _forms(text))
 
 
-def expand(text: str, where: str, lookup: Lookup, secrets: Lookup, extra: Mapping[str, str]) -> str:
-    """Replace every `${NAME}`, `${NAME:-default}`, `${env:NAME}`, `${env:NAME:-default}` and `${secret:KEY}`.
+def no_names(_name: str) -> None:
+    """Be the `Lookup` of named secrets where there are none."""
 
-    A default counts where the variable is unset or empty. What was put in is not looked at again. Everything
-    else stays as it is: `$$`, `$NAME`, and a `${` that is nested or not well-formed.
+
+def expand(
+    text: str,
+    where: str,
+    lookup: Lookup,
+    secrets: Lookup,
+    extra: Mapping[str, str],
+    named: Lookup = no_names,
+) -> str:
+    """Replace every `${NAME}`, `${env:NAME}` and `${input:NAME}`, also with `:-default`, and `${secret:KEY}`.
+
+    `${NAME}` is a value of this start, or else the secret of that name, or else the environment variable;
+    `${env:NAME}` is the variable only, and `${input:NAME}` and a `${secret:NAME}` without a slash the secret only. A
+    default counts where there is no value or an empty one. What was put in is not looked at again. Everything else
+    stays as it is: `$$`, `$NAME`, and a `${` that is nested or not well-formed.
 
     Args:
         text: The template.
         where: The part of the spec it stands in, for the error.
         lookup: Environment variables.
-        secrets: Secrets.
-        extra: Values of this start, such as `PORT`; they come before the environment, but not for `env:`.
+        secrets: Values of this server's own, by key.
+        extra: Values of this start, such as `PORT`.
+        named: Secrets by the names a person gave them.
 
     Raises:
         MissingVariableError: If a variable without a default is not set.
@@ -92,12 +131,14 @@ def expand(text: str, where: str, lookup: Lookup, secrets: Lookup, extra: Mappin
     parts: list[str] = []
     end = 0
     for form in _forms(text):
-        parts += text[end : form.start()], _value(form, where, lookup, secrets, extra)
+        parts += text[end : form.start()], _value(form, where, lookup, secrets, extra, named)
         end = form.end()
     return "".join((*parts, text[end:]))
 
 
-def expand_spec(spec: ServerSpec, lookup: Lookup, secrets: Lookup, extra: Mapping[str, str]) -> ServerSpec:
+def expand_spec(
+    spec: ServerSpec, lookup: Lookup, secrets: Lookup, extra: Mapping[str, str], named: Lookup = no_names
+) -> ServerSpec:
     """Replace the templates in every part of a spec. Names of variables and headers are no templates.
 
     Raises:
@@ -106,7 +147,7 @@ def expand_spec(spec: ServerSpec, lookup: Lookup, secrets: Lookup, extra: Mappin
     """
 
     def one(text: str, where: str) -> str:
-        return expand(text, where, lookup, secrets, extra)
+        return expand(text, where, lookup, secrets, extra, named)
 
     values: dict[str, Any] = {
         "command": None if spec.command is None else one(spec.command, "command"),
@@ -130,19 +171,42 @@ def expand_spec(spec: ServerSpec, lookup: Lookup, secrets: Lookup, extra: Mappin
         ) from None
 
 
-def _value(form: re.Match[str], where: str, lookup: Lookup, secrets: Lookup, extra: Mapping[str, str]) -> str:
-    key, name, default = form["secret"], form["name"], form["default"]
+def _value(
+    form: re.Match[str],
+    where: str,
+    lookup: Lookup,
+    secrets: Lookup,
+    extra: Mapping[str, str],
+    named: Lookup,
+) -> str:
+    key, name = form["secret"], form["name"]
     if key is not None:
         value = secrets(key)
+        if value is None and "/" not in key:
+            value = named(key)
         if value is None:
             raise MissingSecretError(key, where)
         return value
-    value = extra[name] if name in extra and not form["env"] else lookup(name)
+    if name is None:
+        value, default = named(form["input"]), form["otherwise"]
+    else:
+        default = form["default"]
+        if form["env"]:
+            value = lookup(name)
+        elif name in extra:
+            value = extra[name]
+        else:
+            value = named(name)
+            value = lookup(name) if value is None else value
     if default is not None:
         return value or default
     if value is None:
-        raise MissingVariableError(name, where)
+        raise MissingSecretError(form["input"], where, "input") if name is None else _unset(form, where)
     return value
+
+
+def _unset(form: re.Match[str], where: str) -> MissingVariableError:
+    return MissingVariableError(form["name"], where, secret=not form["env"])
 
 
 def _forms(text: str) -> Iterator[re.Match[str]]:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Container
 from pathlib import Path
 
-from .secrets import Secrets
+from .secrets import NO_SERVER, Secrets
 
 
 async def clear(folder: Path, secrets: Secrets, known: Container[str]) -> list[str]:
@@ -24,7 +24,8 @@ async def clear(folder: Path, secrets: Secrets, known: Container[str]) -> list[s
     left = [path for path in folder.iterdir() if path.is_dir() and path.name not in known]
     for path in left:
         await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
-    names = {name for key in secrets.names() if (name := key.partition("/")[0]) not in known}
+    prefixes = {key.partition("/")[0] for key in secrets.names()}
+    names = {name for name in prefixes if name not in known and not name.startswith(NO_SERVER)}
     for name in names:
         secrets.delete_prefix(f"{name}/")
     return sorted(names.union(path.name for path in left))

@@ -9,31 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from ..runners.secret_look import looks_secret
 from ..runners.spec import ServerSpec
 from ..runners.template import expand, is_template, split
 
 _HARMLESS = re.compile(r"\W*(?:\w{1,3}|Bearer|Basic|Token|https?://|wss?://)?\W*", re.IGNORECASE)
 """Fixed pieces beside a template that are no secrets: separators, an authentication scheme, a few letters."""
 
-_WORDS = frozenset(
-    {"token", "secret", "secrets", "password", "passwd", "passphrase", "pass", "pwd", "key", "apikey", "auth"}
-    | {
-        "authorization",
-        "bearer",
-        "cookie",
-        "credential",
-        "credentials",
-        "pat",
-        "sig",
-        "signature",
-        "jwt",
-        "dsn",
-    }
-)
-_ENDINGS = ("token", "secret", "password", "passwd", "apikey", "accesskey", "secretkey", "privatekey")
-_NEGATIONS = frozenset({"no", "without", "skip", "disable"})
-
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _ASSIGNMENT = re.compile(r"(-{0,2}[A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
 _HEADER = re.compile(r"([A-Za-z][\w-]*):(\s*)(.+)", re.DOTALL)
 _MEMBER = re.compile(r'"([^"\\]+)"\s*:\s*"[^"]')
@@ -41,14 +23,6 @@ _FLAG = re.compile(r"--[A-Za-z][\w.-]*(=.*)?|-[A-Za-z]", re.DOTALL)
 _USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}://)([^/?#\s]*)@")
 _PARAMETER = re.compile(r"([?&;])([^=&;#?\s]+)=([^&;#\s]+)")
 _UNSAFE = re.compile(r"[{}%@\s]")
-
-
-def looks_secret(name: str) -> bool:
-    """Tell from its name whether a flag, variable, header or parameter holds a secret, as `--api-key`."""
-    words = [word.lower() for word in _WORD.findall(name)]
-    if not words or words[0] in _NEGATIONS:
-        return False
-    return any(word in _WORDS or word.endswith(_ENDINGS) for word in words)
 
 
 def extract(name: str, spec: ServerSpec) -> tuple[ServerSpec, dict[str, str]]:
@@ -108,7 +82,8 @@ class _Found:
 
     def _expanded(self, text: str) -> str:
         """Put back what was taken out; the user's own templates become the same mark in any text."""
-        return expand(text, "", "<{}>".format, lambda key: self.values.get(key, f"<{key}>"), {})
+        mark = "<{}>".format
+        return expand(text, "", mark, lambda key: self.values.get(key, mark(key)), {}, mark)
 
     def whole(self, part: str, text: str) -> str:
         if not text or is_template(text):

@@ -15,7 +15,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json
 
-from ..errors import InstallError
+from ..errors import InstallError, SettingsMissingError
+from ..secret_look import how_to_set, looks_secret
 
 Value = str | list[str]
 
@@ -57,6 +58,7 @@ class Option(BaseModel):
     title: str = ""
     description: str = ""
     required: bool = False
+    sensitive: bool = False
     default: Any = None
     multiple: bool = False
 
@@ -131,24 +133,18 @@ class Variables:
         self._name = manifest.name
         self.consumed: set[str] = set()
         self._unset: set[str] = set()
-        missing: list[str] = []
+        missing: dict[str, Option] = {}
         for key, option in manifest.user_config.items():
             value, stand_in = self._value(key, option, given)
             if value in (None, "", []):
                 self._unset.add(f"user_config.{key}")
                 if option.required:
-                    about = option.title or option.description
-                    missing.append(f"{key}{f' ({about})' if about else ''}")
+                    missing[key] = option
             else:
                 self._values[f"user_config.{key}"] = value
                 self._stand_ins[f"user_config.{key}"] = stand_in
         if missing:
-            first = missing[0].split(" ")[0]
-            raise InstallError(
-                f"{manifest.name} needs settings that were not given: {', '.join(missing)}. Give each as an "
-                f"environment variable of that name, as in {first}=VALUE; the value may be a reference to "
-                "a secret."
-            )
+            raise _lacking(manifest.name, missing)
 
     def _value(self, key: str, option: Option, given: Mapping[str, str]) -> tuple[Any, Any]:
         """Give the value of one setting and what stands in for it."""
@@ -218,6 +214,29 @@ class Variables:
         alone = {name: _VARIABLE.fullmatch(template) for name, template in templates.items()}
         unset = {name for name, match in alone.items() if match and match[1] in self._unset}
         return {name: self.text(template) for name, template in templates.items() if name not in unset}
+
+
+def _lacking(bundle: str, missing: Mapping[str, Option]) -> SettingsMissingError:
+    """Say which settings a bundle needs, and how they are given."""
+    abouts = {key: one.title or one.description for key, one in missing.items()}
+    named = [f"{key} ({about})" if about else key for key, about in abouts.items()]
+    secret = [key for key, one in missing.items() if one.sensitive or looks_secret(key)]
+    first = next(iter(missing))
+    return SettingsMissingError(
+        f"{bundle} needs settings that were not given: {', '.join(named)}. Give each as an environment variable of "
+        f"that name, as in {first}=VALUE; the value may be a reference to a secret.{how_to_set(secret)}",
+        [
+            {
+                "name": key,
+                "place": "argument",
+                "description": abouts[key],
+                "required": True,
+                "secret": key in secret,
+                "format": {"file": "filepath", "directory": "filepath"}.get(one.type, one.type),
+            }
+            for key, one in missing.items()
+        ],
+    )
 
 
 def _stand_in(value: str) -> str:

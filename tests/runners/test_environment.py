@@ -51,3 +51,9 @@ def test_a_proxy_is_handed_on_unless_it_holds_credentials(proxy: str, handed_on:
     ours = {"HTTPS_PROXY": proxy}
     assert ("HTTPS_PROXY" in child_environment(ours, spec_env={}, program="server")) is handed_on
     assert "HTTPS_PROXY" in child_environment(ours, spec_env={}, program="uvx")
+
+
+@pytest.mark.parametrize("name", ["TOOLSCORE_PASSPHRASE", "TOOLSCORE_PASSPHRASE_FILE"])
+def test_what_opens_the_secrets_goes_to_no_child_whoever_names_it(name: str) -> None:
+    ours = {**OURS, name: "hush"}
+    assert name not in child_environment(ours, spec_env={}, program="uvx", pass_env=[name])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from toolscore.runners.errors import MissingVariableError, StartError
 from toolscore.runners.spec import ServerSpec
-from toolscore.runners.template import MissingSecretError, expand, expand_spec, is_template
+from toolscore.runners.template import MissingSecretError, expand, expand_spec, is_template, secret_names
 
 VARIABLES = {"NAME": "value", "EMPTY": "", "_x1": "under", "PORT": "from the environment", "DEEP": "${NAME}"}
 SECRETS = {"gh/env/KEY": "s3cret", "gh/env/A B": "blank", "empty": ""}
@@ -65,7 +65,7 @@ def test_what_is_replaced(text: str, result: str) -> None:
             "${NAME-x}",
             "${NÄME}",
         ),
-        *("${input:token}", "${secret:}", "${secret:a{b}", "${NAME:-${NAME}}", "${UNSET:-{}}"),
+        *("${input:}", "${input:1a}", "${secret:}", "${secret:a{b}", "${NAME:-${NAME}}", "${UNSET:-{}}"),
         *("${secret:${NAME}}", "${NAME:-a${secret:gh/env/KEY}b}"),
     ],
 )
@@ -155,3 +155,55 @@ def test_a_spec_that_becomes_impossible_is_refused_without_its_values() -> None:
         expand_spec(spec, VARIABLES.get, SECRETS.get, {})
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+NOTHING: dict[str, str] = {}
+NAMED = {"NAME": "named", "BOTH": "named", "PORT": "named", "the-key": "named key", "EMPTY": ""}
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("${NAME}", "named"),  # before the environment
+        ("${PORT}", "4711"),  # behind a value of this start
+        ("${_x1}", "under"),  # and the environment where there is none
+        ("${env:NAME}", "value"),
+        ("${input:NAME}", "named"),
+        ("${input:the-key}", "named key"),
+        ("${input:nope:-other}", "other"),
+        ("${input:EMPTY:-other}", "other"),
+        ("${secret:the-key}", "named key"),
+        ("${secret:gh/env/KEY}", "s3cret"),
+    ],
+)
+def test_a_named_secret_comes_behind_this_start_and_before_the_environment(text: str, result: str) -> None:
+    assert expand(text, "args[0]", VARIABLES.get, SECRETS.get, EXTRA, NAMED.get) == result
+    assert is_template(text)
+
+
+@pytest.mark.parametrize("text", ["${input:PATH_OF_IT}", "${secret:PATH_OF_IT}", "${PATH_OF_IT}"])
+def test_what_is_missing_is_named_with_the_command_that_sets_it(text: str) -> None:
+    with pytest.raises(MissingVariableError) as error:
+        expand(text, "env.KEY", NOTHING.get, NOTHING.get, {}, NAMED.get)
+    assert text in error.value.message
+    assert "env.KEY uses it" in error.value.message
+    assert "`toolscore secret set PATH_OF_IT`" in error.value.message
+
+
+def test_a_secret_is_not_taken_for_a_variable_nor_the_other_way_round() -> None:
+    with pytest.raises(MissingVariableError, match="set the environment variable BOTH") as error:
+        expand("${env:BOTH}", "env.KEY", NOTHING.get, NOTHING.get, {}, NAMED.get)
+    assert "secret set" not in error.value.message
+    with pytest.raises(MissingSecretError):
+        expand("${input:_x1}", "env.KEY", VARIABLES.get, NOTHING.get, {}, NAMED.get)
+    with pytest.raises(MissingSecretError, match="install or register"):
+        expand("${secret:other/env/KEY}", "env.KEY", VARIABLES.get, NOTHING.get, {}, NAMED.get)
+
+
+def test_a_spec_says_which_secrets_it_may_want() -> None:
+    spec = ServerSpec(
+        command="x",
+        args=("${A} ${env:B}", "${input:c-d:-e}"),
+        env={"K": "${secret:F}${secret:s/env/K}", "L": "${G:-${H}}"},
+    )
+    assert secret_names(spec) == {"A", "c-d", "F"}

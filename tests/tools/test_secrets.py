@@ -14,11 +14,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from toolscore.runners.secret_look import looks_secret
 from toolscore.runners.spec import ServerSpec
 from toolscore.runners.template import expand_spec, is_template
 from toolscore.tools.errors import SecretsError
 from toolscore.tools.secrets import Secrets
-from toolscore.tools.spec_secrets import extract, looks_secret
+from toolscore.tools.spec_secrets import extract
 
 
 @pytest.fixture

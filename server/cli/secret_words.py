@@ -1,0 +1,36 @@
+"""The grammar of `secret`, apart from what it does: every command line is parsed with all grammars there are."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+
+_WHAT = {"set": 1, "list": 0, "delete": 1, "rename": 2, "seal": 0, "unseal": 0}
+"""What can be done, and how many names it takes."""
+
+
+def add_to(command: Callable[..., ArgumentParser]) -> None:
+    """Add the command's grammar."""
+    parser = command("secret", "Set, list or delete secrets that servers are given by name.", json=True)
+    parser.usage = "toolscore secret set|list|delete|rename|seal|unseal [NAME [NEW]] [--keep PLACE] [--json]"
+    parser.add_argument("what", metavar="|".join(_WHAT), choices=[*_WHAT])
+    parser.add_argument("names", metavar="NAME", nargs="*", help="for set, delete and rename (NAME NEW)")
+    parser.add_argument(
+        "--keep",
+        metavar="PLACE",
+        choices=["keyring", "file"],
+        help="set: keyring or file (default: what there is)",
+    )
+
+
+def problem(options: Namespace) -> str | None:
+    """Say what is wrong with a command line, whose words are right one by one."""
+    wanted, given = _WHAT[options.what], len(options.names)
+    if given > wanted == 1 and options.what == "set":
+        return "`secret set` takes a NAME only: the value is asked for, or read from standard input"
+    if given != wanted:
+        takes = ("no NAME", "one NAME", "a NAME and a NEW one")[wanted]
+        return f"`secret {options.what}` takes {takes}"
+    if options.keep and options.what != "set":
+        return f"`secret {options.what}` takes no --keep"
+    return None
