@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import anyio
 
@@ -21,6 +23,12 @@ from .unit import Unit
 __all__ = ["NotReadyError", "Supervisor", "SupervisorOptions", "Unit"]
 
 logger = logging.getLogger(__name__)
+
+HANDOVER = 10.0
+"""Seconds the calls under way have to be answered when another version of their server takes its place."""
+
+_TURN = 0.02
+"""Seconds between two looks whether they are."""
 
 
 class Supervisor:
@@ -50,6 +58,8 @@ class Supervisor:
         """The servers by name; of one that is not shared, the instance that nobody in particular uses."""
         self._instances: dict[str, Instances] = {}
         self._blocked: dict[str, set[str]] = {}
+        self._trials: set[Unit] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Supervisor:
         """Begin."""
@@ -60,7 +70,10 @@ class Supervisor:
         with anyio.CancelScope(shield=True):
             closing = [unit.close(self._stop_grace) for unit in self.units.values()]
             closing += [instances.close(self._stop_grace) for instances in self._instances.values()]
+            closing += [unit.close(self._stop_grace) for unit in self._trials]
             await asyncio.gather(*closing)
+            if self._leaving:
+                await asyncio.wait(self._leaving)
             await self.sampler.aclose()
         self.units.clear()
         self._instances.clear()
@@ -104,6 +117,65 @@ class Supervisor:
         self.units[unit.name] = unit
         return unit
 
+    def trial(self, installation: Installation) -> Unit:
+        """Take a version of a server under supervision that nobody sees, beside the one there is; see `end_trial`."""
+        shared = replace(self._shared, on_change=lambda _unit: None)
+        unit = Unit(installation.instance(0), shared, None)
+        unit.retries = False
+        self._own(unit)
+        self._trials.add(unit)
+        return unit
+
+    async def end_trial(self, unit: Unit) -> None:
+        """End what `trial` gave."""
+        await unit.close()
+        self._trials.discard(unit)
+
+    async def exchange(self, installation: Installation, *, era: str | None = None) -> Unit:
+        """Put another version of a server in the place of the one there is.
+
+        Calls that come from now on wait for it. Those that are under way have `HANDOVER` seconds to be answered by
+        the old one, which is ended then; only after that this one is started.
+
+        Args:
+            installation: The other version.
+            era: Protocol version it spoke when it was tried.
+
+        Returns:
+            It, STOPPED.
+        """
+        name = installation.name
+        old, instances = self.units[name], self._instances.get(name)
+        if instances is not None:
+            # Their numbers are given anew, so none of the old ones may be left.
+            await self._until_idle([old, *instances.units.values()])
+            await instances.close()
+            self._instances.pop(name, None)
+        unit = self._made(installation, era)
+        old.retire()
+        leaving = asyncio.get_running_loop().create_task(self._leave(old))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        needs = unit.prerequisites
+
+        async def prerequisites() -> None:
+            await asyncio.shield(leaving)
+            await needs()
+
+        unit.prerequisites = prerequisites
+        unit.enabled = old.enabled
+        self.units[name] = unit
+        return unit
+
+    async def _leave(self, unit: Unit) -> None:
+        await self._until_idle([unit])
+        await unit.close(self._stop_grace)
+
+    async def _until_idle(self, units: list[Unit]) -> None:
+        deadline = time.monotonic() + HANDOVER
+        while any(unit.in_flight and not unit.closing for unit in units) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(_TURN)
+
     def boot(self, unit: Unit) -> None:
         """Start what of a server is to run before anybody calls it."""
         if unit.kept.isolation != "shared":
@@ -115,13 +187,15 @@ class Supervisor:
 
     def _made(self, installation: Installation, era: str | None) -> Unit:
         unit = Unit(installation, self._shared, era)
+        self._own(unit)
+        return unit
 
+    def _own(self, unit: Unit) -> None:
         async def prerequisites() -> None:
             await self._prerequisites(unit)
 
         unit.prerequisites = prerequisites
         unit.task = asyncio.get_running_loop().create_task(unit.own())
-        return unit
 
     async def _prerequisites(self, unit: Unit) -> None:
         """Have the servers ready that one needs.

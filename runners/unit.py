@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -66,6 +67,8 @@ class Unit:
         self.watch: Watch | None = None
         """Subscriptions of the present session."""
         self.tools: list[dict[str, Any]] = []
+        self.vetted: tuple[list[dict[str, Any]], int, frozenset[str]] | None = None
+        """What those who vet calls keep of a list: the list, as of when, and which of its tools are not called."""
         self.offers = Offers()
         self.era = era
         self.constraint: str | None = None
@@ -128,6 +131,10 @@ class Unit:
     def closing(self) -> bool:
         """Whether it is being ended for good."""
         return self._closing
+
+    def retire(self) -> None:
+        """Let nobody hear of its states and lists any more: another one is in its place."""
+        self._shared = replace(self._shared, on_change=lambda _unit: None)
 
     def reserve(self, reserved: bool, idle_limit: float | None = None) -> None:
         """Say whether it is kept although nobody calls it, and else how long at the most; its rest begins anew."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from ..runners.confinement import Confinement
-from ..runners.errors import InstallError, SourceError
+from ..runners.errors import InstallError, SettingsMissingError, SourceError
 from ..runners.keeping import Keeping
 from ..runners.lifecycle import State
+from ..runners.pin import Locked
 from ..runners.spec import Candidate, Installation, Report, ServerSpec, SourceKind, silent
 from ..runners.supervisor import Unit
 from .completion import completed
@@ -70,6 +72,8 @@ class Addition:
         self._undo = AsyncExitStack()
         self._began = time.monotonic()
         self._notes: list[str] = []
+        self.check: Callable[[Installation, list[dict[str, Any]] | None], None] = lambda _what, _tools: None
+        """Refuses what was installed and the tools it listed (`None`: it is kept without), before it is stored."""
 
     async def __aenter__(self) -> Addition:
         await self._undo.__aenter__()
@@ -96,6 +100,7 @@ class Addition:
         secrets: Mapping[str, str] | None = None,
         label: str | None = None,
         sha256: str | None = None,
+        locked: Locked | None = None,
     ) -> Added:
         """Fetch and build it, then start it, once more where its environment can be repaired.
 
@@ -110,6 +115,7 @@ class Addition:
             secrets: Literal values of secrets that what is given refers to already.
             label: The source to store, where it says more than the one that is fetched.
             sha256: What the package from an index must hash to.
+            locked: What must come out of it.
 
         Raises:
             RefusalError: With the reason and the next step.
@@ -132,12 +138,13 @@ class Addition:
             confine=confine,
             label=label,
             sha256=sha256,
+            locked=locked,
         )
         await self._report(0, STEPS, f"fetching {source}")
         installation = await self._fetch(candidate, keeping)
         await self._report(1, STEPS, f"starting {self._name}")
         unit, failure = await self._try_out(installation)
-        if failure is not None and unit.constraint is not None:
+        if failure is not None and unit.constraint is not None and locked is None:
             await self._drop(unit)
             await self._report(1, STEPS, f"it needs {unit.constraint}: building its environment again")
             await self._servers.runner.remove_server(installation)
@@ -191,7 +198,8 @@ class Addition:
         except SourceError as exc:
             raise RefusalError(Outcome.INVALID_ARGUMENTS, str(exc)) from exc
         except InstallError as exc:
-            raise RefusalError(Outcome.INSTALL_FAILED, str(exc)) from exc
+            missing = exc.missing if isinstance(exc, SettingsMissingError) else None
+            raise RefusalError(Outcome.INSTALL_FAILED, str(exc), missing=missing) from exc
         self._undo.push_async_callback(self._unbuild, installation)
         return installation.model_copy(update={"keeping": keeping})
 
@@ -231,6 +239,11 @@ class Addition:
         else:
             self._notes += session.unusable
             await self._report(2, STEPS, f"{len(unit.tools)} tools listed")
+        from .pins.pinned import with_tools  # loads what installs
+
+        listed = None if session is None else unit.tools
+        self.check(unit.installation, listed)
+        unit.configure(await asyncio.to_thread(with_tools, unit.installation, listed))
         row = ServerRow(
             name=unit.name,
             origin=self._origin,
@@ -251,6 +264,8 @@ class Addition:
         unit.retries = True
         if session is None and not unit.unauthorized:
             unit.start()
+        if self._servers.library.screen is not None:
+            self._notes += self._servers.library.screen.notes(unit.name)
         if not tools and session is not None:
             self._notes.append("it offers no tools; see its resources or prompts, or its settings")
         await self._report(STEPS, STEPS, f"{unit.name} is {'ready' if session is not None else 'kept'}")

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-_FIELDS = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
+FIELDS = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
 """What a model or a person decides by. Icons, `_meta` and the like may change without a new decision."""
 
 
@@ -21,7 +21,7 @@ def tool_digest(definition: Mapping[str, Any]) -> str:
         SHA-256 in hex over canonical JSON: sorted keys, no blanks, UTF-8. A field that is null counts as
         absent.
     """
-    shown = {field: definition[field] for field in _FIELDS if definition.get(field) is not None}
+    shown = {field: definition[field] for field in FIELDS if definition.get(field) is not None}
     text = json.dumps(shown, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     # Half a surrogate pair has no UTF-8; it must still have a digest.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio.to_thread
+
 from ..errors import InstallError
 from . import node_project, python_project
 from .entry import Entry
+from .file_list import tree_hash
 from .node import bins, read_package
 from .node_project import install_node
 from .python_project import find_file, install_python, read_project
@@ -43,6 +46,7 @@ async def install_folder(job: Job, source: Source) -> Entry:
     copy = job.directory / "src"
     await job.say(f"copying {folder}")
     await copy_tree(folder, copy)
+    job.came_to(f"sha256:{await anyio.to_thread.run_sync(tree_hash, copy)}", f"The folder {folder}")
     return await install_project(job, copy, source.entry, shown=folder.name)
 
 

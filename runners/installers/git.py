@@ -48,6 +48,7 @@ async def install_git(job: Job, source: Source) -> Entry:
     root = job.directory / "src"
     repository = _Repository(job, program, source, root)
     commit = await repository.fetch()
+    job.came_to(f"git:{commit}", source.text)
     drop_escaping_links(root)
     shown = urlsplit(source.url).path.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git")
     entry = await install_project(job, root, source.entry, shown=shown)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import anyio
+import anyio.to_thread
 
 from ..errors import InstallError
 from ..guard import Guard
+from ..pin import Pin
 from ..programs import find_program
 from ..spec import Candidate, Installation, Report, ServerSpec, SourceKind
 from . import node as node_installer
@@ -20,6 +23,7 @@ from .explain import explain_os
 from .folder import install_folder
 from .git import install_git
 from .mcpb import install_mcpb
+from .pinning import pin_command, pin_installed
 from .run import Job
 from .source import Source, parse
 from .tree import delete_tree
@@ -58,18 +62,31 @@ async def install(
     """
     source = parse(candidate.source)
     if source.kind is SourceKind.COMMAND:
-        return _installation(candidate, source, _command(source))
-    directory = _directory(servers, candidate.name)
-    job = Job(directory, report, timeout, python or sys.executable, node, candidate.constraints, guard)
+        entry = _command(source)
+        done = _installation(candidate, source, entry)
+        pin = await anyio.to_thread.run_sync(pin_command, done.spec, candidate.source, len(entry.args))
+        return done.model_copy(update={"pin": pin})
+    directory = place = _directory(servers, candidate.name, candidate.place)
+    if candidate.place:
+        directory = servers.absolute() / candidate.name
+    job = Job(
+        place, report, timeout, python or sys.executable, node, candidate.constraints, guard, candidate.locked
+    )
     try:
         try:
             entry = await _install(job, source, candidate)
-            return _installation(candidate, source, entry, directory)
+            if candidate.locked is not None and entry.version != candidate.locked.version:
+                raise InstallError(
+                    f"{candidate.source} came to version {entry.version}, and {candidate.locked.version} was locked; "
+                    "nothing was kept."
+                )
+            pin = await pin_installed(job, directory, candidate, entry)
+            return _installation(candidate, source, entry, directory, pin)
         except OSError as error:
             raise explain_os(error, f"Installing {candidate.name}") from error
     except BaseException:
         with anyio.move_on_after(UNDO, shield=True):
-            await _undo(directory)
+            await _undo(place)
         raise
 
 
@@ -101,6 +118,8 @@ async def _install(job: Job, source: Source, candidate: Candidate) -> Entry:
         if source.kind not in (SourceKind.PYPI, SourceKind.NPM):
             raise InstallError(f"A checksum goes with a package from an index, not with {candidate.source}.")
         source = replace(source, sha256=candidate.sha256)
+    if candidate.locked is not None and source.kind is SourceKind.GIT:
+        source = replace(source, ref=(candidate.locked.content or "").removeprefix("git:") or source.ref)
     match source.kind:
         case SourceKind.PYPI:
             return await python_installer.install_package(job, source)
@@ -116,12 +135,18 @@ async def _install(job: Job, source: Source, candidate: Candidate) -> Entry:
             raise InstallError(f"A server of kind {source.kind} is not installed by ToolScore.")
 
 
-def _directory(servers: Path, name: str) -> Path:
+def _directory(servers: Path, name: str, place: str = "") -> Path:
     if not name or name != Path(name).name or name in (".", ".."):
         raise InstallError(f"{name!r} is no name of a server.")
-    directory = servers.absolute() / name
+    if place and not re.fullmatch(r"versions/[0-9]{1,9}", place):
+        raise InstallError(f"{place!r} is no place of a version.")
+    directory = servers.absolute() / name / place
     try:
         servers.mkdir(parents=True, exist_ok=True)
+        if place:
+            if directory.parent.is_symlink():
+                raise InstallError(f"{directory.parent} is a link, and must be a folder; delete it.")
+            directory.parent.mkdir(mode=0o700, exist_ok=True)
         directory.mkdir(mode=0o700)
     except FileExistsError:
         raise InstallError(
@@ -160,7 +185,11 @@ def _command(source: Source) -> Entry:
 
 
 def _installation(
-    candidate: Candidate, source: Source, entry: Entry, directory: Path | None = None
+    candidate: Candidate,
+    source: Source,
+    entry: Entry,
+    directory: Path | None = None,
+    pin: Pin | None = None,
 ) -> Installation:
     # A `${NAME}` is filled in at start, so only the user may write one: not a package that calls a file so.
     fetched = source.kind not in (SourceKind.COMMAND, SourceKind.MCPB)
@@ -188,4 +217,5 @@ def _installation(
         version=entry.version,
         constraints=candidate.constraints,
         candidates=entry.others,
+        pin=pin,
     )

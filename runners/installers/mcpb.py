@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+import anyio.to_thread
+
 from ..errors import InstallError
 from .archive import unpack
 from .download import download
 from .entry import Entry
+from .file_list import file_hash
 from .manifest import CommandConfig, Manifest, Variables, read_manifest
 from .node import find_node
 from .python import Venv, find_uv
@@ -43,6 +46,7 @@ async def install_mcpb(job: Job, source: Source, env: Mapping[str, str]) -> Entr
     assert path is not None
     if not path.is_file():
         raise InstallError(f"The bundle {path} does not exist; check the path.")
+    job.came_to(f"sha256:{await anyio.to_thread.run_sync(file_hash, path)}", f"The bundle {path.name}")
     root = job.directory / "src"
     await job.say(f"unpacking {path.name}")
     await unpack(path, root)

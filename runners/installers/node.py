@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from ..errors import InstallError
+from ..pin import NPM_LOCK
+from . import npm_lock
 from .entry import NONE_FOUND, Entry, choose
 from .explain import explain
 from .run import Finished, Job
@@ -106,11 +108,16 @@ async def install_package(job: Job, source: Source) -> Entry:
     wanted = f"{source.name}@{source.version or '*'}"
     shown = f"{source.name}@{source.version}" if source.version else source.name
     await job.say(f"installing {shown}")
-    if source.sha256 is not None:
+    if source.sha256 is not None and job.locked is None:
         wanted = str(await _checked(job, node, wanted, shown, source.sha256))
-    done = await node.run_npm(
-        job, "install", "--prefix", str(prefix), *_NPM_OPTIONS, "--", wanted, cwd=prefix
-    )
+    lock = None if job.locked is None else _locked(job, str(source.name))
+    if lock is not None:
+        (prefix / NPM_LOCK).write_text(lock, encoding="utf-8")
+        done = await node.run_npm(job, "ci", "--prefix", str(prefix), *_NPM_OPTIONS, cwd=prefix)
+    else:
+        done = await node.run_npm(
+            job, "install", "--prefix", str(prefix), *_NPM_OPTIONS, "--", wanted, cwd=prefix
+        )
     if done.returncode:
         raise explain("npm", shown, done.output)
     folder = prefix / "node_modules" / source.name
@@ -120,9 +127,27 @@ async def install_package(job: Job, source: Source) -> Entry:
     if package.get("name") != source.name:
         raise InstallError(f"npm installed {package.get('name')!r} in place of {source.name!r}.")
     version = version_of(package)
+    if lock is None:
+        text = (prefix / NPM_LOCK).read_text(encoding="utf-8")
+        lock = npm_lock.freed(
+            text, **({} if source.sha256 is None else {"package": source.name, "version": version})
+        )
+    job.keep(NPM_LOCK, lock)
+    job.unhashed += npm_lock.unhashed(lock)
     if version != source.version:
         await job.say(f"npm installed {source.name} {version}")
     return bin_entry(node, folder, package, source.entry)
+
+
+def _locked(job: Job, package: str) -> str:
+    """Give the lock that must be installed, with the `package.json` it is of made anew: that could hold scripts."""
+    text = job.locked.locks.get(NPM_LOCK) if job.locked is not None else None
+    if text is None:
+        raise InstallError("What was locked has no lock of npm packages, and this needs one; lock it anew.")
+    wanted = npm_lock.check(text, package=package)
+    declared = to_json({"dependencies": wanted}).decode()
+    (job.directory / "node" / "package.json").write_text(declared, encoding="utf-8")
+    return text
 
 
 async def _checked(job: Job, node: Node, wanted: str, shown: str, sha256: str) -> Path:

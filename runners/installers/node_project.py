@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InstallError
+from ..pin import NPM_LOCK
+from . import npm_lock
 from .entry import Entry, choose
 from .explain import explain
 from .node import Node, bins, file_entry, find_node, name_of, read_package
@@ -88,14 +90,25 @@ async def install_node(job: Job, root: Path, wanted: str | None) -> Entry:
 async def _install(job: Job, node: Node, root: Path, *, development: bool) -> None:
     options = ("--no-fund", "--no-audit", "--no-global", "--loglevel", "warn")
     kinds = "--include=dev" if development else "--omit=dev"  # whatever NODE_ENV says
-    locked = (root / "package-lock.json").is_file() or (root / "npm-shrinkwrap.json").is_file()
+    own = root / "npm-shrinkwrap.json"  # which comes before the other, and is part of the project
+    lock = own if own.is_file() else root / NPM_LOCK
+    if job.locked is not None and lock != own and (text := job.locked.locks.get(NPM_LOCK)) is not None:
+        npm_lock.check(text)
+        lock.write_text(text, encoding="utf-8")
+    locked = lock.is_file()
     await job.say(f"installing what {root.name} depends on (npm)")
     done = await node.run_npm(job, "ci" if locked else "install", *options, kinds, cwd=root)
-    if done.returncode and locked and "EUSAGE" in done.output:
+    if job.locked is not None and not locked:
+        raise InstallError("What was locked has no lock of npm packages, and this needs one; lock it anew.")
+    if done.returncode and locked and job.locked is None and "EUSAGE" in done.output:
         await job.say("package-lock.json does not fit package.json; installing without it")
         done = await node.run_npm(job, "install", *options, kinds, cwd=root)
     if done.returncode:
         raise explain("npm", "its dependencies", done.output)
+    if lock.is_file():
+        text = npm_lock.freed(lock.read_text(encoding="utf-8"))
+        job.keep(NPM_LOCK, text)
+        job.unhashed += npm_lock.unhashed(text)
 
 
 def _declared(root: Path, package: Mapping[str, Any], wanted: str | None) -> _Start | None:

@@ -11,10 +11,15 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from ..errors import InstallError
+from ..pin import PYTHON_LOCK
+from . import python_lock
 from .entry import NONE_FOUND, Entry, choose, normal
 from .explain import explain
 from .run import Job
 from .source import Source
+
+_DECLARED = ("pyproject.toml", "setup.py", "setup.cfg")
+"""Where a project says what it depends on, as uv reads it."""
 
 
 async def install_package(job: Job, source: Source) -> Entry:
@@ -34,7 +39,7 @@ async def install_package(job: Job, source: Source) -> Entry:
     if source.sha256 is not None:
         await _checked(job, venv, requirement, source.sha256)
     # After `--`, and a checked name: neither an option nor a folder can hide in it.
-    await venv.install(job, "--", requirement, subject=requirement)
+    await venv.install(job, "--", requirement, subject=requirement, only=source)
     distribution = venv.distribution(source.name)
     if distribution is None:
         raise InstallError(f"uv reported success, but {source.name} is not in the environment it made.")
@@ -45,7 +50,7 @@ async def _checked(job: Job, venv: Venv, requirement: str, sha256: str) -> None:
     """Install a distribution by itself, from the one file that has the checksum; what it needs comes after it."""
     path = job.directory / "checked.txt"
     path.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
-    await venv.install(job, "--no-deps", "--require-hashes", "-r", str(path), subject=requirement, free=True)
+    await venv.put(job, "--no-deps", "--require-hashes", "-r", str(path), subject=requirement)
 
 
 def find_uv() -> str:
@@ -92,29 +97,86 @@ class Venv:
         *what: str,
         subject: str,
         env: Mapping[str, str | None] | None = None,
-        free: bool = False,
+        only: Source | None = None,
     ) -> None:
-        """Install requirements into the environment, under the job's constraints.
+        """Lock requirements under the job's constraints, and install what the lock names by its hashes.
 
         Args:
             job: The installation this is a part of.
-            what: Last arguments of `uv pip install`: `--` and requirements, or `-r` and a file.
+            what: `--` and requirements, or `-r` and a file.
             subject: What this is, for reports and errors.
             env: Variables for uv and the build back-ends.
-            free: Whether the job's constraints do not count, as what is pinned by a checksum leaves no choice.
+            only: The package, where one of an index is wanted.
+
+        Raises:
+            InstallError: If anything cannot be fetched or built, or is not what the job must come to.
+        """
+        text = await self._lock(job, what, subject, env) if job.locked is None else _locked(job)
+        if only is not None and only.sha256 is not None:
+            text = python_lock.narrowed(text, str(only.name), only.sha256)
+        lock = job.keep(PYTHON_LOCK, text)
+        loose = python_lock.unhashed(text)
+        job.unhashed += loose
+        if python_lock.versions(text):
+            await self.put(
+                job, *([] if loose else ["--require-hashes"]), "-r", str(lock), subject=subject, env=env
+            )
+
+    async def build(
+        self, job: Job, root: Path, *, subject: str, env: Mapping[str, str | None] | None = None
+    ) -> None:
+        """Build the project in a folder and install it, after what it depends on.
+
+        Raises:
+            InstallError: If anything cannot be fetched or built.
+        """
+        declared = next((path for name in _DECLARED if (path := root / name).is_file()), root / _DECLARED[0])
+        await self.install(job, "-r", str(declared), subject=subject, env=env)
+        await self.put(job, "--no-deps", "--", str(root), subject=subject, env=env)
+
+    async def put(
+        self, job: Job, *what: str, subject: str, env: Mapping[str, str | None] | None = None
+    ) -> None:
+        """Install, without a lock and constraints.
+
+        Args:
+            job: The installation this is a part of.
+            what: Last arguments of `uv pip install`.
+            subject: What this is, for reports and errors.
+            env: Variables for uv and the build back-ends.
 
         Raises:
             InstallError: If anything cannot be fetched or built.
         """
         await job.say(f"installing {subject}")
-        constraints = None if free else _write_constraints(job)
-        argv = [find_uv(), "pip", "install", "--python", str(self.python)]
         # Half a second now; without it the first start takes twice as long, and every start where the
         # environment is read-only to the server.
-        argv += ["--compile-bytecode", *(["--constraint", str(constraints)] if constraints else [])]
+        argv = [find_uv(), "pip", "install", "--python", str(self.python), "--compile-bytecode"]
         done = await job.run([*argv, *what], env=env)
         if done.returncode:
             raise explain("uv", subject, done.output)
+
+    async def _lock(
+        self, job: Job, what: tuple[str, ...], subject: str, env: Mapping[str, str | None] | None
+    ) -> str:
+        """Choose versions, with the hashes of their files."""
+        await job.say(f"choosing versions for {subject}")
+        if what[0] == "--":
+            wanted = job.directory / "wanted.in"
+            wanted.write_text("".join(f"{one}\n" for one in what[1:]), encoding="utf-8")
+        else:
+            wanted = Path(what[-1])
+        constraints = _write_constraints(job)
+        made = job.directory / "made.txt"
+        argv = [find_uv(), "pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"]
+        argv += ["--python", str(self.python), "--output-file", str(made)]
+        argv += ["--constraint", str(constraints)] if constraints else []
+        done = await job.run([*argv, str(wanted)], env=env)
+        if done.returncode:
+            raise explain("uv", subject, done.output)
+        text = made.read_text(encoding="utf-8")
+        made.unlink()
+        return text
 
     def distributions(self) -> list[Distribution]:
         """List what is installed."""
@@ -192,6 +254,17 @@ def main_modules(distribution: Distribution) -> Sequence[str]:
     """List the top-level packages of a distribution that `python -m` can run."""
     files = distribution.files or []
     return sorted({f.parts[0] for f in files if len(f.parts) == 2 and f.name == "__main__.py"})
+
+
+def _locked(job: Job) -> str:
+    """Give the lock that must be installed."""
+    text = job.locked.locks.get(PYTHON_LOCK) if job.locked is not None else None
+    if text is None:
+        raise InstallError(
+            "What was locked has no lock of Python packages, and this needs one; lock it anew."
+        )
+    python_lock.check(text)
+    return text
 
 
 def _write_constraints(job: Job) -> Path | None:

@@ -95,7 +95,7 @@ async def install_dependencies(job: Job, venv: Venv, project: PythonProject) -> 
         venv.check_python(project.requires_python, subject)
     if project.buildable:
         env = None if (project.root / ".git").exists() else _NO_REPOSITORY
-        await venv.install(job, "--", str(project.root), subject=subject, env=env)
+        await venv.build(job, project.root, subject=subject, env=env)
         return _find_folder(venv, project.root)
     if project.requirements:
         # Relative lines of the file (`-e .`, `-r other.txt`) mean its own folder.

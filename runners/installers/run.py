@@ -17,7 +17,9 @@ from ..environment import child_environment
 from ..errors import InstallError
 from ..guard import Guard
 from ..launch import launch
+from ..pin import Locked
 from ..spec import Report
+from .file_list import text_hash
 from .mask import mask
 
 MAX_OUTPUT = 16 * 1024
@@ -74,6 +76,10 @@ class Job:
         node: The `node` program to use; found when `None`.
         constraints: Version constraints of the Python environment.
         guard: Starts the programs; without one they outlive a ToolScore that is killed.
+        locked: What must come out of it.
+        locks: Hash of each lock that was kept, by its name.
+        unhashed: What they name without a hash.
+        content: What the source came to, where it is one thing; see `Pin`.
     """
 
     directory: Path
@@ -83,6 +89,10 @@ class Job:
     node: str | None = None
     constraints: tuple[str, ...] = ()
     guard: Guard | None = None
+    locked: Locked | None = None
+    locks: dict[str, str] = field(default_factory=dict)
+    unhashed: list[str] = field(default_factory=list)
+    content: str | None = None
     _deadline: float = field(init=False)
     _steps: int = field(default=0, init=False)
 
@@ -92,6 +102,40 @@ class Job:
     def left(self) -> float:
         """Give the seconds that are left to the whole installation."""
         return max(0.0, self._deadline - time.monotonic())
+
+    def keep(self, name: str, text: str) -> Path:
+        """Keep a lock with what is installed.
+
+        Args:
+            name: Its name.
+            text: It.
+
+        Returns:
+            Its file.
+        """
+        folder = self.directory / "locks"
+        folder.mkdir(exist_ok=True)
+        path = folder / name
+        path.write_text(text, encoding="utf-8", newline="")
+        self.locks[name] = text_hash(text)
+        return path
+
+    def came_to(self, content: str, what: str) -> None:
+        """Take note of what the source came to.
+
+        Args:
+            content: See `Pin`.
+            what: The source, for the error.
+
+        Raises:
+            InstallError: If it is not what it must be.
+        """
+        if self.locked is not None and self.locked.content != content:
+            raise InstallError(
+                f"{what} is not what was locked: it is {content} now, and {self.locked.content} is expected. Nothing "
+                "was installed; get what was locked, or lock what there is."
+            )
+        self.content = content
 
     async def say(self, message: str) -> None:
         """Report one step."""

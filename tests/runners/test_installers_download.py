@@ -132,7 +132,7 @@ async def test_a_bundle_with_the_right_checksum_is_installed_and_the_file_itself
     done = await put(tmp_path, web.file("/demo.mcpb", BUNDLE), steps)
     assert (done.kind, done.package, done.version) == (SourceKind.MCPB, "demo", "1.2.3")
     assert Path(done.spec.command or "").is_file()
-    assert sorted(path.name for path in (tmp_path / "s" / "it").iterdir()) == ["src"]
+    assert sorted(path.name for path in (tmp_path / "s" / "it").iterdir()) == ["locks", "src"]
     assert f"downloaded demo.mcpb of 127.0.0.1: {len(BUNDLE)} bytes" in steps.said
 
 
