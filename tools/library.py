@@ -14,9 +14,14 @@ from ..runners.spec import Installation
 from .errors import UnknownServerError
 from .names import assign
 from .rows import Said, ServerRow, ToolRow, tool_rows
+from .screen import Screen, Screened
+from .sight import visible_tools
 
 if TYPE_CHECKING:
     from .store import Store
+
+CHANGED = "changed"
+"""Why a tool is in quarantine of which another definition was approved: that one is shown."""
 
 LONGEST_GUESS = 256
 """Characters of a name that the nearest ones are looked for; comparing takes long, and holds all others up."""
@@ -35,6 +40,8 @@ class Tool:
         original: Its name at the server.
         definition: The server's own tool object, untouched.
         digest: Digest of what a model is told about it.
+        held: Why it is in quarantine, so that it is not called, and what its server says of it now is not shown;
+            empty where it is not.
     """
 
     name: str
@@ -42,6 +49,7 @@ class Tool:
     original: str
     definition: dict[str, Any]
     digest: str
+    held: str = ""
 
     @property
     def description(self) -> str:
@@ -68,6 +76,8 @@ class Change:
         updated: Names of tools whose definitions are others now.
         removed: Names of tools that are gone.
         lists: Which lists clients know by now differ: `tools`, `resources`, `prompts`.
+        quarantined: Names of tools that are in quarantine from now on.
+        approved: Names of tools that are no more, or that came later and were let in.
     """
 
     server: str
@@ -75,6 +85,8 @@ class Change:
     updated: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     lists: frozenset[str] = field(default_factory=frozenset)
+    quarantined: tuple[str, ...] = ()
+    approved: tuple[str, ...] = ()
 
 
 class Library:
@@ -89,6 +101,11 @@ class Library:
         self.servers: dict[str, ServerRow] = {}
         self.tools: dict[str, Tool] = {}
         self._by_server: dict[str, list[Tool]] = {}
+        self._listed: dict[str, list[ToolRow]] = {}
+        """What each server listed last, which is not what is shown of it where some of it is in quarantine."""
+        self.screen: Screen | None = None
+        """Says what of a server's list is shown as it is; all of it where there is none."""
+        self._turns: dict[str, asyncio.Lock] = {}
         self._unsure: dict[str, object] = {}
         """Servers whose tools in the store may be others than here, and what writes them or failed to."""
         self.offers: dict[str, Offers] = {}
@@ -137,7 +154,11 @@ class Library:
             StoreError: If it cannot be written; nothing is changed.
         """
         rows = tool_rows(server.name, definitions)
-        await self._store.put_server(server, rows, recall=server.origin == "builtin")
+        first = await self.screen.first(server, rows) if self.screen is not None else None
+        also = first.write if first is not None else None
+        await self._store.put_server(server, rows, recall=server.origin == "builtin", also=also)
+        if first is not None:
+            first.keep()
         if server.origin == "builtin":
             self.dismissed.discard(server.name)
         self.servers[server.name] = server
@@ -164,6 +185,17 @@ class Library:
         Returns:
             Whether its tools are different from what was known.
         """
+        if self.screen is None:
+            return await self._refreshed(name, said, definitions)
+        # One list at a time, in the order they came: looking through one may take longer than through the next.
+        async with self.turn(name):
+            return name in self.servers and await self._refreshed(name, said, definitions)
+
+    def turn(self, name: str) -> asyncio.Lock:
+        """Give what is held while a list of a server is being decided on."""
+        return self._turns.setdefault(name, asyncio.Lock())
+
+    async def _refreshed(self, name: str, said: Said, definitions: Iterable[dict[str, Any]]) -> bool:
         row = self.servers[name]
         if any(getattr(row, key) != value for key, value in said.items()):
             await self._store.update_server(name, **said)
@@ -172,15 +204,18 @@ class Library:
                 return False
             self.servers[name] = replace(self.servers[name], **said)
         lists = self._offered(name)
-        known = self._by_server.get(name, [])
-        rows = tool_rows(name, definitions, {tool.original: tool for tool in known})
-        before = {tool.name: tool.definition for tool in known}
+        known = self._listed.get(name, [])
+        rows = tool_rows(name, definitions, {tool.name: tool for tool in known})
+        before = {tool.name: tool for tool in self._by_server.get(name, ())}
+        screened = await self.screen.review(row, rows) if self.screen is not None else None
+        if name not in self.servers:
+            return False
         kept = {
             row.name
             for tool, row in zip(known, rows, strict=False)
-            if tool.original == row.name and tool.definition == row.definition
+            if tool.name == row.name and tool.definition == row.definition
         }
-        gone = [tool.original for tool in known if tool.original not in kept]
+        gone = [tool.name for tool in known if tool.name not in kept]
         changed = [row for row in rows if row.name not in kept]
         same = not gone and not changed
         if not same:
@@ -194,12 +229,26 @@ class Library:
                 del self._unsure[name]
             if name not in self.servers:
                 return False
+        if not same or (screened is not None and screened.differs):
             self._publish(name, rows)
             lists |= {"tools"}
         if lists:
-            self.on_change(self._compared(name, before, lists))
+            self.on_change(self._compared(name, before, lists, screened))
         self.on_listed(self.servers[name], self.of(name))
         return not same
+
+    def republish(self, name: str, screened: Screened | None = None) -> None:
+        """Show a server's tools anew, as what is approved of them has changed."""
+        if name not in self.servers or name not in self._listed:
+            return
+        before = {tool.name: tool for tool in self.of(name)}
+        self._publish(name, self._listed[name])
+        self.on_change(self._compared(name, before, frozenset({"tools"}), screened))
+        self.on_listed(self.servers[name], self.of(name))
+
+    def listed(self, server: str) -> list[ToolRow]:
+        """Give what a server listed last, also what of it is in quarantine."""
+        return self._listed.get(server, [])
 
     def _offered(self, name: str) -> frozenset[str]:
         """Take over a server's offers; tell which lists are others now."""
@@ -214,14 +263,22 @@ class Library:
             self.version += 1
         return frozenset(changed)
 
-    def _compared(self, name: str, before: dict[str, dict[str, Any]], lists: frozenset[str]) -> Change:
-        now = {tool.name: tool.definition for tool in self._by_server.get(name, ())}
+    def _compared(
+        self, name: str, before: dict[str, Tool], lists: frozenset[str], screened: Screened | None = None
+    ) -> Change:
+        now = {tool.name: tool for tool in self._by_server.get(name, ())}
+        names = {tool.original: tool.name for tool in now.values()}
+        held, approved = (screened.held, screened.approved) if screened is not None else ((), ())
         return Change(
             name,
-            installed=tuple(tool for tool in now if tool not in before),
-            updated=tuple(tool for tool in now if tool in before and before[tool] != now[tool]),
+            installed=tuple(tool for tool in now if tool not in before and not now[tool].held),
+            updated=tuple(
+                tool for tool in now if tool in before and before[tool].definition != now[tool].definition
+            ),
             removed=tuple(tool for tool in before if tool not in now),
             lists=lists,
+            quarantined=tuple(names[tool] for tool in held if tool in names),
+            approved=tuple(names[tool] for tool in approved if tool in names),
         )
 
     async def set_enabled(self, name: str, enabled: bool) -> None:
@@ -232,6 +289,27 @@ class Library:
         self.servers[name] = replace(self.servers[name], enabled=enabled)
         self.version += 1
         self.on_change(Change(name, lists=_lists(self.of(name), self.offers.get(name, Offers()))))
+
+    async def exchange(self, server: ServerRow, definitions: Iterable[dict[str, Any]]) -> list[Tool]:
+        """Put another version of a server in the place of the one there is, with its tools.
+
+        Raises:
+            UnknownServerError: If there is none of that name, or it was removed meanwhile.
+            StoreError: If it cannot be written; nothing is changed.
+        """
+        name = server.name
+        rows = tool_rows(name, definitions)
+        await self._store.exchange(server, rows)
+        if (row := self.servers.get(name)) is None:
+            raise UnknownServerError(name)
+        before = {tool.name: tool for tool in self.of(name)}
+        self.servers[name] = replace(server, enabled=row.enabled)
+        lists = self._offered(name) | {"tools"}
+        self._unsure.pop(name, None)
+        tools = self._publish(name, rows)
+        self.on_change(self._compared(name, before, lists))
+        self.on_listed(self.servers[name], tools)
+        return tools
 
     async def set_installation(self, name: str, installation: Installation) -> ServerRow:
         """Remember how a server is started and kept from now on.
@@ -269,6 +347,10 @@ class Library:
         lists = _lists(self.of(name), self.offers.pop(name, Offers()))
         known = self.servers.pop(name, None) is not None
         self._withdraw(name)
+        self._listed.pop(name, None)
+        self._turns.pop(name, None)
+        if self.screen is not None:
+            self.screen.forget(name)
         if known:
             self.on_change(Change(name, removed=gone, lists=lists))
 
@@ -280,16 +362,22 @@ class Library:
         """Give the tools whose names are most like `name`, best first."""
         if len(name) > LONGEST_GUESS:
             return []
-        wanted = name.lower()
-        exact = [tool.name for tool in self.tools.values() if tool.original.lower() == wanted]
-        close = difflib.get_close_matches(wanted, list(self.tools), n=count, cutoff=0.65)
+        wanted, known = name.lower(), visible_tools(self.tools.values())
+        exact = [tool.name for tool in known if tool.original.lower() == wanted]
+        close = difflib.get_close_matches(wanted, [tool.name for tool in known], n=count, cutoff=0.65)
         return list(dict.fromkeys([*exact, *close]))[:count]
 
     def _publish(self, server: str, rows: Iterable[ToolRow]) -> list[Tool]:
         self._withdraw(server)
-        listed = sorted(rows, key=lambda row: row.position)
+        listed = self._listed[server] = sorted(rows, key=lambda row: row.position)
         names = assign(server, [row.name for row in listed], taken=self.tools)
-        tools = [Tool(names[row.name], server, row.name, row.definition, row.digest) for row in listed]
+        if self.screen is None:
+            tools = [Tool(names[row.name], server, row.name, row.definition, row.digest) for row in listed]
+        else:
+            shown = [(row.name, self.screen.shown(self.servers[server], row)) for row in listed]
+            tools = [
+                Tool(names[name], server, name, one.definition, one.digest, one.held) for name, one in shown
+            ]
         self._by_server[server] = tools
         self.tools.update((tool.name, tool) for tool in tools)
         return tools

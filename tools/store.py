@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,13 +96,21 @@ class Store:
             for row in await self._read(query)
         ]
 
-    async def put_server(self, row: ServerRow, tools: Sequence[ToolRow], *, recall: bool = False) -> None:
+    async def put_server(
+        self,
+        row: ServerRow,
+        tools: Sequence[ToolRow],
+        *,
+        recall: bool = False,
+        also: Callable[[AsyncConnection], Awaitable[None]] | None = None,
+    ) -> None:
         """Add a server together with its tools.
 
         Args:
             row: The server.
             tools: Its tools.
             recall: Whether to forget that it was dismissed.
+            also: Writes what is to be there together with it.
 
         Raises:
             NameTakenError: If there is one of that name.
@@ -120,6 +128,8 @@ class Store:
             await _add_tools(connection, tools)
             if recall:
                 await connection.execute(delete(DISMISSED).where(DISMISSED.c.name == row.name))
+            if also is not None:
+                await also(connection)
 
     async def dismissed(self) -> set[str]:
         """Give the names of servers that are part of ToolScore, and that this home is to be without."""
@@ -154,6 +164,20 @@ class Store:
         said = {"era": era, "server_info": server_info, "instructions": instructions, "offers": offers}
         async with self._transaction() as connection:
             await _touch(connection, name, **said)
+
+    async def exchange(self, row: ServerRow, tools: Sequence[ToolRow]) -> None:
+        """Replace how a server is started, what it said of itself and its tools, all at once.
+
+        Raises:
+            UnknownServerError: If there is none of that name.
+            StoreError: If it cannot be written.
+        """
+        _check(row.name, tools)
+        async with self._transaction() as connection:
+            values = {key: value for key, value in _values(row).items() if key not in ("origin", "enabled")}
+            await _touch(connection, row.name, **values)
+            await connection.execute(delete(TOOL).where(TOOL.c.server == row.name))
+            await _add_tools(connection, tools)
 
     async def replace_tools(self, server: str, tools: Sequence[ToolRow]) -> None:
         """Replace the tools of a server.

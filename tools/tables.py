@@ -82,3 +82,24 @@ FUNCTION = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
 )
 """Functions that were registered as tools. One version of each is the current one."""
+
+APPROVAL = Table(
+    "approval",
+    METADATA,
+    Column("server", String, ForeignKey("server.name", ondelete="CASCADE"), primary_key=True),
+    Column("tool", String, primary_key=True),
+    Column("digest", String, nullable=False),
+    Column("definition", _DOCUMENT),
+    Column("at", Float, nullable=False),
+    Column("by", String, nullable=False),
+    Column("how", String, nullable=False),
+    Column("findings", _DOCUMENT),
+    Column("held", String, nullable=False),
+    Column("held_definition", _DOCUMENT),
+    Column("held_at", Float, nullable=False),
+    Column("why", String, nullable=False),
+    Column("held_findings", _DOCUMENT),
+    Column("rejected", Boolean, nullable=False),
+)
+"""What was approved of each tool, and what of it is held back. The row without a tool tells that a server's first
+list was taken in."""
