@@ -1,0 +1,1 @@
+"""Who may do what: rules and limits of one file, and the guard that keeps to them."""
