@@ -1,0 +1,1 @@
+"""Recordings of what clients asked and were answered, and answering from them without any server."""
