@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 from .library import Library, Tool
+from .sight import Sight
 
 OWN = "own"
 ALL = "all"
@@ -31,6 +33,13 @@ class Exposure:
     everything: bool = False
     server: str | None = None
     patterns: tuple[str, ...] = ()
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.own, self.everything, self.server, self.patterns))
+
+    def __hash__(self) -> int:  # of each call, where the made one goes through all that it has
+        return self._hash
 
     @classmethod
     def parse(cls, entries: Iterable[str]) -> Exposure:
@@ -64,10 +73,14 @@ class Shown:
         library: Where they come from.
         exposure: Which of them.
         own: Definitions of ToolScore's own tools.
+        sight: What of the library may be known; `None` is all.
     """
 
-    def __init__(self, library: Library, exposure: Exposure, own: list[Definition]) -> None:
+    def __init__(
+        self, library: Library, exposure: Exposure, own: list[Definition], sight: Sight | None = None
+    ) -> None:
         self._library = library
+        self._sight = sight
         self._exposure = exposure
         self._own = own
         self._version = -1
@@ -94,13 +107,17 @@ class Shown:
         if self._exposure.server is not None:
             row = library.servers.get(self._exposure.server)
             tools = library.of(self._exposure.server) if row is not None and row.enabled else []
-            listed += [tool.definition for tool in tools]
+            tools = [tool for tool in tools if self._sight is None or self._sight.tool(tool)]
+            listed += [tool.definition for tool in tools if not tool.held]
             self._full = {tool.original: tool.name for tool in tools}
         else:
             listed += [
                 {**tool.definition, "name": tool.name}
                 for name, tool in sorted(library.tools.items())
-                if library.servers[tool.server].enabled and self._exposure.shows(tool)
+                if library.servers[tool.server].enabled
+                and not tool.held
+                and self._exposure.shows(tool)
+                and (self._sight is None or self._sight.tool(tool))
             ]
         self._listed = listed
         self._version = library.version

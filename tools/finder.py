@@ -16,6 +16,7 @@ from .names import OWN_SERVER
 from .outcome import Outcome, RefusalError
 from .preference import NEAR, Bounds, by_success, deprecated_last
 from .rows import ServerRow
+from .sight import CURRENT
 
 if TYPE_CHECKING:
     from .search.document import Document
@@ -145,15 +146,20 @@ class Finder:
         limit = max(0, min(limit, MOST))
         if not limit:
             return []
-        index = await self._in_step()
+        index, sight = await self._in_step(), CURRENT.get()
         # Own tools may be among them and are set aside.
         wanted = limit + BEYOND + (0 if servers is not None else len(self._own))
+        among = servers
+        if sight is not None:  # what may not be known must not take the places of what may
+            asked = (*self._library.servers, OWN_SERVER) if servers is None else servers
+            among = [name for name in asked if sight.server(name)]
+            wanted += MOST
         search = index.search
         if weighed_by is not None:
             search = partial(index.words.search, weighed_by=weighed_by)
         if self._scores is not None:
             await self._scores.ready()
-        hits = await asyncio.to_thread(search, query, wanted, servers=servers)
+        hits = await asyncio.to_thread(search, query, wanted, servers=among)
         if not hits and self._stopped.is_set():
             raise RefusalError(
                 Outcome.UNAVAILABLE,
@@ -162,6 +168,8 @@ class Finder:
         found = [
             Found(tool, hit.score, hit.why, hit) for hit in hits if (tool := self._tool(hit.key)) is not None
         ]
+        if sight is not None:
+            found = [one for one in found if sight.tool(one.tool)]
         if servers is None:
             found = _own_last(found, limit + BEYOND)
         return deprecated_last(self._preferred(found, query))[:limit]

@@ -14,6 +14,7 @@ from ..runners.supervisor import NotReadyError, Supervisor, Unit
 from .caller import CALL, Caller
 from .meant import unknown_server
 from .outcome import Outcome, RefusalError
+from .sight import visible
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +80,9 @@ class Leases:
         """
         if CALL not in caller.rights:
             raise RefusalError(Outcome.REFUSED, f"'{caller.principal}' may not use servers.")
-        unit = self._supervisor.units.get(server)
-        if unit is None:
-            raise unknown_server(server, self._supervisor.units)
+        unit, known = self._supervisor.units.get(server), visible(self._supervisor.units)
+        if unit is None or server not in known:
+            raise unknown_server(server, known)
         if not unit.enabled:
             raise RefusalError(
                 Outcome.UNAVAILABLE,

@@ -8,6 +8,7 @@ from typing import Any
 
 from .library import Library
 from .names import assign
+from .sight import Sight
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +47,12 @@ class OfferIndex:
     Args:
         library: What there is.
         server: The one server to look at, whose names stay as they are; all enabled ones when `None`.
+        sight: What of the library may be known; `None` is all.
     """
 
-    def __init__(self, library: Library, server: str | None = None) -> None:
+    def __init__(self, library: Library, server: str | None = None, sight: Sight | None = None) -> None:
         self._library = library
+        self._sight = sight
         self._server = server
         self._index = _Index(-1)
         self._seen: dict[str, str] = {}
@@ -70,8 +73,11 @@ class OfferIndex:
         """Give the names of the servers that are looked at."""
         if self._server is not None:
             row = self._library.servers.get(self._server)
-            return [self._server] if row is not None and row.enabled else []
-        return sorted(name for name, row in self._library.servers.items() if row.enabled)
+            return [self._server] if row is not None and row.enabled and self._sees(self._server) else []
+        return sorted(name for name, row in self._library.servers.items() if row.enabled and self._sees(name))
+
+    def _sees(self, server: str) -> bool:
+        return self._sight is None or self._sight.offers(server)
 
     def find_prompt(self, name: str) -> tuple[str, str] | None:
         """Give the server and the name it knows a prompt by."""

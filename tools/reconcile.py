@@ -365,6 +365,8 @@ class Reconciler:
         if installation.spec.url != before.installation.spec.url:
             secrets.delete_prefix(f"{name}/oauth")
         await self._servers.library.set_installation(name, installation)
+        if self._servers.library.screen is not None:
+            await self._servers.library.screen.expect_anew(name)
         await self._servers.library.set_enabled(name, entry.enabled)
         self._supervise(self._servers.library.servers[name])
         Mark.of(entry, described).write(secrets, name)

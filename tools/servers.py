@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -34,6 +34,7 @@ from .outcome import Outcome, RefusalError
 from .removal import remove
 from .rows import Origin, ServerRow, said_by
 from .secrets import Secrets
+from .sight import unseen, visible
 
 if TYPE_CHECKING:
     from .catalog.entry import Entry
@@ -76,6 +77,8 @@ class Servers:
         self.supervisor = supervisor
         self.runner = runner
         self.secrets = secrets
+        self.named: Callable[[str], str | None] = secrets.get
+        """Gives the value of a named secret."""
         self.folder = folder
         self.builtins: dict[str, Builtin] = {}
         """Servers that are part of ToolScore and are to be here, by name."""
@@ -109,6 +112,14 @@ class Servers:
         Returns:
             The names they had.
         """
+        for row in self.library.servers.values():
+            if (
+                row.installation.directory is not None
+                and (Path(row.installation.directory) / "versions").is_dir()
+            ):
+                from .pins.places import tidy
+
+                await tidy(row.installation)
         return await leftovers.clear(self.folder, self.secrets, await self.library.stored_names())
 
     def changed(self, unit: Unit) -> None:
@@ -270,6 +281,8 @@ class Servers:
         Raises:
             RefusalError: `unknown_server`, with the names there are.
         """
+        if (hidden := unseen(self.library, name)) is not None:
+            raise hidden
         row = self.library.servers.get(name)
         if row is None and name in self.library.missing:
             raise RefusalError(
@@ -278,7 +291,7 @@ class Servers:
                 f"server_state(name='{name}') says why.",
             )
         if row is None:
-            raise unknown(name, self.library.servers)
+            raise unknown(name, visible(self.library.servers))
         return row
 
     def keepings(self) -> dict[str, Keeping]:
@@ -304,11 +317,11 @@ class Servers:
                     f"place, uninstall that one first, or declare this one as mcpServers.{name} in the configuration "
                     "file.",
                 )
-            if name in self.library.servers:
-                source = self.library.servers[name].installation.source
+            if row is not None:
+                source = f" (from {row.installation.source})" if visible([name]) else ""
                 raise RefusalError(
                     Outcome.NAME_TAKEN,
-                    f"A server named '{name}' is already there (from {source}). Give this one another name, or "
+                    f"A server named '{name}' is already there{source}. Give this one another name, or "
                     "remove the other first.",
                 )
             yield

@@ -75,6 +75,8 @@ class ServerState(BaseModel):
         own: Names of the settings that are its own.
         instances: The instances of one that is not shared.
         confined: What confines it, layer by layer, while it runs; `None` where it is not to be confined.
+        quarantined: Its tools in quarantine, which are not called.
+        findings: What was found in what it says of itself and of its tools that looks as if it were meant to mislead.
     """
 
     name: str
@@ -105,6 +107,8 @@ class ServerState(BaseModel):
     own: list[str] = []
     instances: list[Instance] = []
     confined: dict[str, str] | None = None
+    quarantined: list[str] = []
+    findings: list[str] = []
 
 
 async def state_of(servers: Servers, name: str) -> ServerState:

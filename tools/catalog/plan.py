@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ...runners.errors import InstallError
 from ...runners.installers.node import find_node
+from ...runners.secret_look import how_to_set, looks_secret
 from ..outcome import Outcome, RefusalError
 from .address import address, is_local, variables
 from .arguments import (
@@ -228,11 +229,7 @@ class Plan:
 
     def _incomplete(self, missing: list[Wanted], misnamed: list[str]) -> RefusalError:
         lines = "".join(f"\n- {one.line()}" for one in missing)
-        secret = (
-            " For a secret, ${NAME} stands for an environment variable of ToolScore, looked up at each start."
-            if any(one.secret for one in missing)
-            else ""
-        )
+        secret = how_to_set(one.name for one in missing if one.secret or looks_secret(one.name))
         slips = "".join(f" {one}" for one in misnamed)
         return RefusalError(
             Outcome.INVALID_ARGUMENTS,

@@ -18,6 +18,7 @@ from ..caller import Caller
 from ..completion import completed
 from ..outcome import Outcome, RefusalError
 from ..rows import Said, ServerRow
+from ..sight import CURRENT
 from .names import SERVER
 
 if TYPE_CHECKING:
@@ -254,7 +255,9 @@ class Functions:
             )
 
     def _unknown(self, name: str) -> RefusalError:
-        known = ", ".join(list(self.current)[:20]) or "none yet; register_tool(name=..., source=...) adds one"
+        sight = CURRENT.get()
+        names = [one for one in self.current if sight is None or sight.named(f"{SERVER}__{one}", SERVER)]
+        known = ", ".join(names[:20]) or "none yet; register_tool(name=..., source=...) adds one"
         return RefusalError(Outcome.UNKNOWN_TOOL, f"There is no function '{name[:80]}'; there are: {known}.")
 
 

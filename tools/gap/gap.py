@@ -13,6 +13,7 @@ from ..functions.names import EXECUTOR
 from ..library import Library
 from ..names import OWN_SERVER
 from ..search.instances import searchable, unnamed
+from ..sight import CURRENT
 from .wording import is_chinese, is_for_code, unquoted
 
 if TYPE_CHECKING:
@@ -185,7 +186,9 @@ class Gaps:
         return [
             one
             for one in found
-            if one.tool.server != OWN_SERVER and (code or one.tool.server != EXECUTOR or one.hit.exact)
+            if not one.tool.held
+            and one.tool.server != OWN_SERVER
+            and (code or one.tool.server != EXECUTOR or one.hit.exact)
         ]
 
     def _has_executor(self) -> bool:
@@ -246,7 +249,9 @@ class Gaps:
             version = self._library.version
             tools = {name: list(self._library.of(name)) for name in names}
             self._disabled = version, await asyncio.to_thread(_indexed, tools)
-        return await asyncio.to_thread(self._disabled[1].search, need, SERVERS * 3)
+        hits = await asyncio.to_thread(self._disabled[1].search, need, SERVERS * 3)
+        sight, known = CURRENT.get(), self._library.tools
+        return [hit for hit in hits if sight is None or (hit.key in known and sight.tool(known[hit.key]))]
 
 
 def _worth_naming(found: Sequence[Found]) -> tuple[Found, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..library import Library
 from ..outcome import RefusalError
+from ..sight import CURRENT, visible_tools
 
 if TYPE_CHECKING:
     from ..catalog.catalog import Catalog, Offer
@@ -225,9 +226,11 @@ class Proposals:
     def _proposed(self, offers: Sequence[Offer], settings: Mapping[str, Any]) -> Offered:
         from ..catalog.extras import identities, identities_of
 
+        sight = CURRENT.get()
         installed = {
             identity: row
             for row in list(self._library.servers.values())
+            if sight is None or sight.server(row.name)
             for identity in identities_of(row.installation)
         }
         hits: list[Hit] = []
@@ -238,7 +241,8 @@ class Proposals:
             hits += offer.hits
             rows = [installed[one] for one in identities(offer.entry) if one in installed]
             if rows:  # under whatever name; a disabled one is found by its own tools
-                tools = {tool.original for row in rows if row.enabled for tool in self._library.of(row.name)}
+                known = [tool for row in rows if row.enabled for tool in self._library.of(row.name)]
+                tools = {tool.original for tool in visible_tools(known)}
                 here += [hit for hit in offer.hits if hit.key.partition("\n")[2] in tools]
                 continue
             try:

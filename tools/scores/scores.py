@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..functions.names import SERVER as FUNCTIONS
 from ..functions.names import VERSION_KEY
+from ..sight import visible_tools
 from .bounds import expected
 from .clock import Clock, steady
 from .judge import ANSWERED, FAILURES, OK, UNSENT
@@ -268,7 +269,8 @@ class Scores:
         rank = self._expected if order == "worst" else self._used
         turns = Turns()
         ranked: list[tuple[float, str, Tool]] = []
-        for tool in list(self._library.tools.values()) if server is None else self._library.of(server):
+        among = self._library.tools.values() if server is None else self._library.of(server)
+        for tool in visible_tools(among):
             if versions := self._by_tool.get((tool.server, tool.original)):
                 ranked.append((rank(tool.server, versions), tool.name, tool))
             await turns.over()
