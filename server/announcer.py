@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp.server.subscriptions import (
     PromptsListChanged,
@@ -19,10 +19,14 @@ from mcp.server.subscriptions import (
 from ..runners.lifecycle import State
 from ..runners.supervisor import Unit
 from ..tools.library import Change
+from ..tools.sight import Sight
 from .events import EVENTS_URI
 from .front import Front
 from .models import ReloadResult
 from .own_tools import OWN_SERVER
+
+if TYPE_CHECKING:
+    from ..tools.journal.journal import Journal
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +40,11 @@ _CHANGED: dict[str, Callable[[], ServerEvent]] = {
 }
 
 
+sight_of_stream: ContextVar[Callable[[], Sight | None]] = ContextVar(
+    "toolscore_sight_of_stream", default=lambda: None
+)
+"""Gives what the client may know of whose listen stream is being opened in this context."""
+
 only_of_stream: ContextVar[str | None] = ContextVar("toolscore_only", default=None)
 """The one server that the client is shown whose listen stream is being opened in this context."""
 
@@ -44,7 +53,11 @@ class Bus:
     """The events of the modern era's listen streams (the SDK's `SubscriptionBus`), told without waiting."""
 
     def __init__(self) -> None:
-        self._listeners: dict[object, tuple[Callable[[ServerEvent], None], str | None]] = {}
+        self._listeners: dict[
+            object, tuple[Callable[[ServerEvent], None], str | None, Callable[[], Sight | None]]
+        ] = {}
+        self.on_tell: Callable[[ServerEvent], None] = lambda _event: None
+        """Called with every event, whoever listens."""
 
     def tell(self, event: ServerEvent, servers: set[str] | None = None) -> None:
         """Hand an event to the open listen streams.
@@ -53,8 +66,9 @@ class Bus:
             event: What happened.
             servers: Whose lists it is about: clients that are shown another one alone are not told.
         """
-        for listener, only in list(self._listeners.values()):
-            if servers is None or only is None or only in servers:
+        self.on_tell(event)
+        for listener, only, sight in list(self._listeners.values()):
+            if servers is None or ((only is None or only in servers) and _concerned(sight(), servers)):
                 listener(event)
 
     async def publish(self, event: ServerEvent) -> None:
@@ -64,12 +78,17 @@ class Bus:
     def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
         """Add a listen stream; what is returned takes it out again."""
         token = object()
-        self._listeners[token] = (listener, only_of_stream.get())
+        self._listeners[token] = (listener, only_of_stream.get(), sight_of_stream.get())
 
         def unsubscribe() -> None:
             self._listeners.pop(token, None)
 
         return unsubscribe
+
+
+def _concerned(sight: Sight | None, servers: set[str]) -> bool:
+    """Tell whether a client may know of any of the servers whose lists changed."""
+    return sight is None or any(sight.server(name) for name in servers)
 
 
 class Announcer:
@@ -86,6 +105,8 @@ class Announcer:
         self._pending: dict[str, set[str]] = {}
         self._events_pending = False
         self._timer: asyncio.TimerHandle | None = None
+        self.journal: Journal | None = None
+        """What changes are written down in; `None` where nothing is."""
 
     async def attach(self) -> None:
         """Begin to follow the library and the servers, which must be open."""
@@ -103,12 +124,17 @@ class Announcer:
             ("tool_installed", change.installed),
             ("tool_updated", change.updated),
             ("tool_removed", change.removed),
+            ("tool_quarantined", change.quarantined),
+            ("tool_approved", change.approved),
         ):
             if names:
                 events.append(kind, change.server, tools=list(names))
+                if self.journal is not None:
+                    self.journal.note(kind, server=change.server, tools=list(names))
         for kind in change.lists:
             self._pending.setdefault(kind, set()).add(change.server)
-        self._later(events=bool(change.installed or change.updated or change.removed))
+        noted = (change.installed, change.updated, change.removed, change.quarantined, change.approved)
+        self._later(events=any(noted))
 
     def state(self, unit: Unit) -> None:
         """Take note of a server's new state."""
@@ -130,6 +156,15 @@ class Announcer:
             opened.subscriptions.came_up(unit)
             opened.tell_level(unit)
 
+    def policy_changed(self, *, valid: bool) -> None:
+        """Take note that another policy holds, or that its file cannot be used: every list may be another one."""
+        # Not what is wrong with it: every client may read the events.
+        self._front.events.append("policy_changed", OWN_SERVER, valid=valid)
+        if valid and (opened := self._front.open_now) is not None:
+            for kind in _CHANGED:
+                self._pending.setdefault(kind, set()).update(opened.toolset.library.servers, [OWN_SERVER])
+        self._later(events=True)
+
     def configured(self, result: ReloadResult) -> None:
         """Take note that the configuration file was read again, and what became of that."""
         # Names only: every client may read the events, and values are the owner's.
@@ -144,6 +179,10 @@ class Announcer:
         self._front.events.append("configuration_changed", OWN_SERVER, **details)
         self._later(events=True)
 
+    def happened(self) -> None:
+        """Tell those who follow the events that there is another one."""
+        self._later(events=True)
+
     def _later(self, *, events: bool) -> None:
         self._events_pending |= events
         if self._timer is None and (self._pending or self._events_pending):
@@ -152,15 +191,18 @@ class Announcer:
     def _announce(self) -> None:
         self._timer = None
         pending, self._pending = self._pending, {}
+        opened = self._front.open_now
         for kind, servers in sorted(pending.items()):
             for peer in list(self._front.peers):
                 only = self._front.exposure_of(peer).server
-                if peer.ready and not peer.modern and (only is None or only in servers):
+                sight = opened.sight(peer) if opened is not None else None
+                if not peer.ready or peer.modern or not _concerned(sight, servers):
+                    continue
+                if only is None or only in servers:
                     peer.notify(f"notifications/{kind}/list_changed", None)
             self._bus.tell(_CHANGED[kind](), servers)
         if self._events_pending:
             self._events_pending = False
-            opened = self._front.open_now
             if opened is not None:
                 opened.subscriptions.updated("", EVENTS_URI)
 

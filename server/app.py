@@ -9,25 +9,28 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..runners.errors import SpecError
+from ..runners.filling import Lend
 from ..runners.keeping import Kept
 from ..runners.lifecycle import RestartPolicy
 from ..runners.patron import Patron
-from ..runners.process import Lend, ProcessOptions, ProcessRunner
+from ..runners.process import ProcessOptions, ProcessRunner
 from ..runners.spec import Report, silent
 from ..runners.supervisor import Supervisor, SupervisorOptions, Unit
 from ..tools.builtin import settle
 from ..tools.caller import OWNER
-from ..tools.errors import SecretsError
+from ..tools.errors import LibraryError, SecretsError
 from ..tools.finder import Finder
 from ..tools.functions.functions import Functions
 from ..tools.functions.names import EXECUTOR
 from ..tools.gap.gap import Gaps
 from ..tools.gap.proposal import Proposals
 from ..tools.library import Library
+from ..tools.named import NamedSecrets
 from ..tools.reconcile import Reconciler
 from ..tools.results import KeptResults
 from ..tools.router import Router
@@ -37,6 +40,8 @@ from ..tools.scores.scores import Scores
 from ..tools.secrets import Secrets
 from ..tools.servers import Servers
 from ..tools.vault import SecretsVault
+from .approvals_home import approving, configure, guard
+from .approvals_tools import ApprovalsTools
 from .call import Call
 from .catalog_home import catalog_of, options_of
 from .catalog_tools import CatalogTools
@@ -44,8 +49,12 @@ from .ensuring import Ensuring
 from .functions import serve_functions
 from .gap_tools import GapTools
 from .home import Home, HomeLock, prepare
+from .journal_home import journal_of, note_state, take_journal
 from .long_results import LongResults
 from .own_log import mask_own_log
+from .pins_tools import PinsTools
+from .policy_home import policed
+from .policy_tools import PolicyTools
 from .python_executor import builtins_of, calling_tools, embedded
 from .scores_tools import ScoresTools
 from .search_tools import SearchTools, unlisted
@@ -106,7 +115,9 @@ async def open_library(
     store: Store = await module.Store.open(home.store_file)
     try:
         library = Library(store)
+        approvals = await approving(library, store, settings)
         await library.load()
+        journal = journal_of(settings, home, runner, library)
         options = _kept_as(settings, SupervisorOptions(client_info=CLIENT_INFO, patron=patron))
         scores = Scores(library, mask=runner.masked)
         async with (
@@ -114,16 +125,20 @@ async def open_library(
             AsyncExitStack() as afterwards,  # what may take its time does so when no server waits to be ended
             Supervisor(runner, options, stop_grace=SHUTDOWN_GRACE) as supervisor,
         ):
+            if journal is not None:
+                afterwards.push_async_callback(journal.aclose)
             secrets = Secrets(home.secrets_file)
             servers = Servers(library, supervisor, runner, secrets, home.servers_dir)
+            servers.named = NamedSecrets(secrets, home.path).get
 
             def changed(unit: Unit) -> None:
                 servers.changed(unit)
+                note_state(journal, unit)
                 on_state(unit)
 
             supervisor.on_change = changed
             servers.builtins = builtins_of(settings, home)
-            servers.catalog = catalog = catalog_of(settings, home, _readable(secrets))
+            servers.catalog = catalog = catalog_of(settings, home, _readable(secrets.get))
             library.on_listed = catalog.listed
             functions = Functions(servers, store, __version__)
             await functions.load()
@@ -135,6 +150,8 @@ async def open_library(
             but = set() if declared is None else (await Reconciler(servers).plan(declared)).touched
             servers.bring_back(start=start, but=but)
             router = Router(library, supervisor)
+            guard(router, approvals, supervisor)
+            router.masks = runner.known.answers
             # One command is over before the models are loaded: it goes by words.
             by_meaning = settings.tools.semantic == "auto" and origin != "cli"
             vectors = home.vectors_dir if by_meaning else None
@@ -146,9 +163,18 @@ async def open_library(
                 toolset = ToolSet(servers, router, runner, page_size=settings.tools.page_size, origin=origin)
                 toolset.setters = setters(toolset, runner, home)
                 toolset.scores = scores
+                take_journal(journal, toolset, settings, _readable(secrets.get))
+                toolset.masked = runner.masked
                 toolset.extend(ScoresTools(scores, library, router).handlers)
+                pins = PinsTools(servers, origin=origin)
+                pins.approvals = approvals
+                toolset.extend(pins.handlers)
                 toolset.extend(SearchTools(library, finder).handlers)
                 toolset.extend(CatalogTools(catalog, servers).handlers)
+                deciding = ApprovalsTools(approvals, library)
+                deciding.approved = partial(_pinned, servers)
+                toolset.take_approvals(deciding)
+                toolset.setters["trust"] = lambda settings: configure(approvals, settings)
                 gaps = Gaps(library, finder, Proposals(catalog, library))
                 toolset.extend(GapTools(gaps, Ensuring(toolset, gaps)).handlers)
                 toolset.setters["catalog"] = lambda settings: catalog.configure(options_of(settings))
@@ -157,7 +183,12 @@ async def open_library(
                 toolset.take_long_results(long_results)
                 runner.embedded[EXECUTOR] = embedded(settings, home, router)
                 serve_functions(functions, toolset, runner)
-                async with calling_tools(settings, home, toolset):
+                async with (
+                    calling_tools(settings, home, toolset),
+                    policed(settings, toolset, watched=start and origin != "cli") as policy,
+                ):
+                    deciding.allowed = policy.approves
+                    toolset.extend(PolicyTools(policy, toolset, home).handlers)
                     yield toolset
             finally:
                 finder.stop()
@@ -168,6 +199,16 @@ async def open_library(
     finally:
         await runner.aclose()
         await store.close()
+
+
+async def _pinned(servers: Servers, name: str) -> None:
+    """Pin the tools of a server as they are approved now."""
+    from ..tools.pins.accepting import pin_tools
+
+    try:
+        await pin_tools(servers, name)
+    except LibraryError as exc:  # `toolscore verify` tells of it
+        logger.warning("server %s: the pin of its tools is the one before: %s", name, exc)
 
 
 def setters(toolset: ToolSet, runner: ProcessRunner, home: Home) -> dict[str, Setter]:
@@ -219,19 +260,20 @@ def _process_options(settings: Settings, home: Home) -> ProcessOptions:
         install_timeout=install.timeout,
         python=install.python or None,
         node=install.node or None,
-        secret=_readable(secrets),
+        secret=_readable(secrets.get),
+        named=_readable(NamedSecrets(secrets, home.path).get),
         vault=SecretsVault(secrets),
         log_bytes=settings.log.max_size << 20,
         log_files=settings.log.files,
     )
 
 
-def _readable(secrets: Secrets) -> Callable[[str], str | None]:
-    """Tell a runner of a secrets file that cannot be used in words of its own floor."""
+def _readable(get: Callable[[str], str | None]) -> Callable[[str], str | None]:
+    """Tell a runner of secrets that cannot be read in words of its own floor."""
 
     def look_up(key: str) -> str | None:
         try:
-            return secrets.get(key)
+            return get(key)
         except SecretsError as exc:
             raise SpecError(str(exc)) from exc
 

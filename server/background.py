@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from ..tools.passphrase import for_own_process
 from .home import JOIN_PATIENCE, Home, Owner, StartLock, current_owner, prepare
 
 START_DEADLINE = 30.0
@@ -83,6 +84,7 @@ def start(home: Home, options: Sequence[str] = ()) -> tuple[Owner, bool]:
             stdout=descriptor,
             stderr=descriptor,
             cwd=home.path,
+            env={**os.environ, **for_own_process()},
             start_new_session=True,
         )
     finally:

@@ -23,7 +23,8 @@ from typing import IO, Any
 
 from .. import __version__
 from ..runners.template import is_template
-from ..tools.secrets import Secrets
+from ..tools.named import IN_FILE, IN_RING
+from ..tools.secrets import NO_SERVER, Secrets
 from .folders import HomeError
 from .home import Home
 
@@ -36,8 +37,9 @@ MANIFEST = "manifest.json"
 STORE = "toolscore.db"
 SECRETS = "secrets.json"
 CONFIG = "config.toml"
+POLICY = "policy.toml"
 TOKENS = ("token", "tokens.json")
-TOP = frozenset({STORE, SECRETS, CONFIG, *TOKENS})
+TOP = frozenset({STORE, SECRETS, CONFIG, POLICY, *TOKENS})
 """The files that lie in the home itself; all others lie in servers' folders."""
 
 _COMPRESSION = 4
@@ -217,9 +219,19 @@ class _Writing:
 
     def _private_files(self) -> None:
         made = self._made
-        values = _secrets_of(self._home, made.servers)
+        sealed = Secrets(self._home.secrets_file).sealed
+        if sealed:
+            values = {}
+            if not self._secrets:
+                made.remarks.append(
+                    "the secrets are sealed and not in it, and so it is not known which servers have some"
+                )
+        else:
+            values = _secrets_of(self._home, made.servers)
         if self._secrets:
-            if values:
+            if sealed:
+                self._file(SECRETS)  # as it is, so that it takes no passphrase, and reading it does
+            elif values:
                 self._add(
                     SECRETS, io.BytesIO(json.dumps(values, indent=2, sort_keys=True).encode() + b"\n"), 0o600
                 )
@@ -227,11 +239,26 @@ class _Writing:
                 self._file(name)
         else:
             needed = {key.partition("/")[0] for key in values if not key.endswith("/declared")}
-            made.without_secrets = sorted(needed)
+            made.without_secrets = sorted(name for name in needed if not name.startswith(NO_SERVER))
+        self._named_remarks(values)
         if self._secrets or not _holds_values(self._home.config_file):
             self._file(CONFIG)
         else:
             made.remarks.append(f"{CONFIG} holds values of variables, headers or settings: left out")
+        self._file(POLICY)  # without it, a restored home would allow what this one denies
+
+    def _named_remarks(self, values: dict[str, str]) -> None:
+        """Say which named secrets are not in it."""
+        in_ring = [key.removeprefix(IN_RING) for key in values if key.startswith(IN_RING)]
+        if in_ring:
+            self._made.remarks.append(
+                f"these secrets are in the system's keyring and not in it: {', '.join(in_ring)}"
+            )
+        in_file = [key.removeprefix(IN_FILE) for key in values if key.startswith(IN_FILE)]
+        if in_file and not self._secrets:
+            self._made.remarks.append(
+                f"these secrets are not in it, set them anew with `toolscore secret set`: {', '.join(in_file)}"
+            )
 
     def _file(self, name: str) -> None:
         with suppress(FileNotFoundError), (self._home.path / name).open("rb") as file:
@@ -315,9 +342,13 @@ def _has_entries(catalog: Path) -> bool:
 
 
 def _secrets_of(home: Home, servers: list[str]) -> dict[str, str]:
-    """Give the secrets of the servers that are in the backup."""
+    """Give the secrets of the servers that are in the backup, and the named ones."""
     secrets = Secrets(home.secrets_file)
-    found = {key: secrets.get(key) for key in secrets.names() if key.partition("/")[0] in servers}
+    found = {
+        key: secrets.get(key)
+        for key in secrets.names()
+        if key.startswith(NO_SERVER) or key.partition("/")[0] in servers
+    }
     return {key: value for key, value in found.items() if value is not None}
 
 

@@ -10,6 +10,7 @@ from ..tools.catalog.finding import EMPTY
 from ..tools.catalog.source import placed
 from ..tools.outcome import Outcome, RefusalError
 from ..tools.servers import Servers
+from ..tools.sight import CURRENT
 from . import models_catalog as m
 from .call import Call
 from .catalog_answer import described, fitted, joined
@@ -111,9 +112,11 @@ class CatalogTools:
         """Give the names of the installed servers by what they are."""
         from ..tools.catalog.extras import identities_of
 
+        sight = CURRENT.get()
         return {
             identity: row.name
             for row in self._servers.library.servers.values()
+            if sight is None or sight.server(row.name)
             for identity in identities_of(row.installation)
         }
 

@@ -25,6 +25,9 @@ _WHAT = {
     "sync_catalog": "read servers that could be installed into the catalog (source: {source})",
     "manage_server": "{action} the server '{name}'",
     "configure_server": "set {settings} for the server '{name}'",
+    "accept_server": "take the tools of the server '{name}' as they are now for its pin",
+    "upgrade_server": "put another version of the server '{name}' in its place",
+    "sync_server": "install the server '{name}' as a lock says",
     "reload_configuration": "read the configuration file again",
 }
 """What each of the tools that change something is about to do. `ensure_tools` asks by itself, once it knows what."""
@@ -38,7 +41,9 @@ _FORM = {
 }
 
 
-async def consented(tool: str, arguments: dict[str, Any], call: Call, servers: Servers) -> Call:
+async def consented(
+    tool: str, arguments: dict[str, Any], call: Call, servers: Servers, *, ask: bool = False
+) -> Call:
     """Let a call of an own tool through if its caller may manage servers, or a person at the client agrees.
 
     Args:
@@ -46,6 +51,7 @@ async def consented(tool: str, arguments: dict[str, Any], call: Call, servers: S
         arguments: Its arguments, looked at before.
         call: The call.
         servers: Tells what an entry of the catalog would fetch and run.
+        ask: Whether the person is asked in any case, as the policy says.
 
     Returns:
         The call, with the right to do this one thing.
@@ -54,13 +60,17 @@ async def consented(tool: str, arguments: dict[str, Any], call: Call, servers: S
         RefusalError: If the caller may not, and nobody could be asked or agreed; or there is nothing to ask about.
     """
     caller = call.caller
-    if tool not in _WHAT or MANAGE in caller.rights or CALL not in caller.rights:
+    if tool not in _WHAT or (MANAGE in caller.rights and not ask) or CALL not in caller.rights:
         return call
     given = [arguments.get("command"), *(arguments.get("args") or ()), arguments.get("url")]
     how = shlex.join(str(word) for word in given if word)
     what = _WHAT[tool].format_map({**arguments, "how": how})
     if tool == "sync_catalog" and arguments.get("forget"):
         what = f"forget a source of the catalog, with the servers it gave (source: {arguments['source']})"
+    if tool in ("upgrade_server", "sync_server"):
+        from ..tools.pins.question import question as pinned_question
+
+        what = pinned_question(servers, tool, arguments)
     entry = str(arguments.get("source")).strip() if tool == "install_server" else ""
     plan = None
     if entry.startswith(REGISTRY):
@@ -84,11 +94,11 @@ async def consented(tool: str, arguments: dict[str, Any], call: Call, servers: S
     names = [*(arguments.get("env") or ()), *settings, *(arguments.get("headers") or ())]
     if names and plan is None:
         what += f", with values for {', '.join(names)}"  # a variable can change what a program does
-    await agreed(what, call)
+    await agreed(what, call, "The policy has a person asked before this is done." if ask else None)
     return replace(call, caller=replace(caller, rights=caller.rights | {MANAGE}), agreed=plan)
 
 
-async def agreed(what: str, call: Call) -> None:
+async def agreed(what: str, call: Call, why: str | None = None) -> None:
     """Ask the person at the client whether something may be done, and return only if they agree.
 
     A caller who may manage servers can be asked too, where what is done was not the client's own choice.
@@ -96,6 +106,7 @@ async def agreed(what: str, call: Call) -> None:
     Args:
         what: What is about to be done, as in "asks to ...".
         call: The call.
+        why: Why somebody is asked, where that is not for lack of a right.
 
     Raises:
         RefusalError: If nobody could be asked (`needs_approval`), or nobody agreed (`refused`).
@@ -120,6 +131,8 @@ async def agreed(what: str, call: Call) -> None:
             "To allow it without asking, give it a token that may: "
             "`toolscore token create NAME --allow call,manage`, or the setting network.rights."
         )
+    if why is not None:
+        grant = why
     if call.exchange is None:
         outcome = Outcome.NEEDS_APPROVAL if MANAGE in caller.rights else Outcome.REFUSED
         raise RefusalError(outcome, f"{refused}, and there is nobody to ask. {grant}")
@@ -137,5 +150,15 @@ async def agreed(what: str, call: Call) -> None:
         raise RefusalError(Outcome.REFUSED, f"It was not allowed to {what}: the person asked said no.")
     # Left empty, the form stands as it was shown; anything else is not the answer to it, and so no consent.
     empty = content is None or (isinstance(content, dict) and not content)
-    if not empty and not (isinstance(content, dict) and content.get("allow") is True and len(content) == 1):
+    if not empty and not clear_yes(answer):
         raise RefusalError(Outcome.REFUSED, f"It was not allowed to {what}: the answer was no clear yes.")
+
+
+def clear_yes(answer: dict[str, Any]) -> bool:
+    """Tell whether the answer to a question with one tick, `allow`, is a yes and nothing else."""
+    content = answer.get("content")
+    if answer.get("action") != "accept":
+        return False
+    # Left empty, the form stands as it was shown.
+    empty = content is None or content == {}
+    return empty or (isinstance(content, dict) and content.get("allow") is True and len(content) == 1)

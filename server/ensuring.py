@@ -271,6 +271,10 @@ class Ensured:
             RefusalError: If it was asked for and is not given.
         """
         call, rights = self._call, self._call.caller.rights
+        if self._toolset.policy is not None:  # before anybody is asked about what is refused then
+            granted, _ask = await self._toolset.policy.judged(proposal.tool, proposal.given, call)
+            if granted.caller.rights != rights:
+                return granted
         if self._unasked:
             return call
         if MANAGE not in rights and CALL not in rights:

@@ -14,6 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic_core import to_json
 
+from ..tools.names import OWN_SERVER
+from ..tools.sight import Sight
+
 EVENTS_URI = "toolscore://events"
 
 KEPT = 10_000
@@ -54,7 +57,8 @@ class Events:
         """Note an event.
 
         Args:
-            kind: `tool_installed`, `tool_updated`, `tool_removed`, `server_state` or `configuration_changed`.
+            kind: `tool_installed`, `tool_updated`, `tool_removed`, `tool_quarantined`, `tool_approved`,
+                `server_state`, `configuration_changed`, `policy_changed`, `journal_stopped` or `journal_resumed`.
             server: The server it is about.
             **details: What else is to be said of it.
         """
@@ -67,8 +71,12 @@ class Events:
         """The cursor after the last event."""
         return f"{self._run}-{self._count}"
 
-    def read(self, uri: str) -> dict[str, Any]:
+    def read(self, uri: str, sight: Sight | None = None) -> dict[str, Any]:
         """Give the result of reading the resource (MCP `ReadResourceResult`).
+
+        Args:
+            uri: Its uri.
+            sight: What of the library the reader may know of; `None` is all.
 
         Its text is a JSON object: `events`, the `cursor` to go on from, `more` if there are further ones at once,
         and `missed` if some that came after the given cursor are not remembered any more.
@@ -80,6 +88,8 @@ class Events:
         oldest = self._count - len(self._events)
         missed = bool(given) and (run != self._run or after < oldest)
         rest = [event for event in self._events if event["number"] > after]
+        if sight is not None:
+            rest = [told for event in rest if (told := _told(event, sight)) is not None]
         page = rest[:PAGE]
         last = page[-1]["number"] if page else self._count
         body = {
@@ -89,6 +99,23 @@ class Events:
             "missed": missed,
         }
         return {"contents": [{"uri": uri, "mimeType": "application/json", "text": to_json(body).decode()}]}
+
+
+def _told(event: dict[str, Any], sight: Sight) -> dict[str, Any] | None:
+    """Give what of an event may be told, without the names that may not be known; `None` if nothing may."""
+    server = event["server"]
+    if server == OWN_SERVER:
+        hidden = {
+            key: [name for name in value if sight.server(name)]
+            for key in ("added", "changed", "removed", "refused")
+            if isinstance(value := event.get(key), list)
+        }
+        return {**event, **hidden}
+    tools = event.get("tools")
+    if isinstance(tools, list):
+        shown = [name for name in tools if sight.named(name, server)]
+        return {**event, "tools": shown} if shown else None
+    return event if sight.server(server) else None
 
 
 def is_events(uri: str) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..runners.errors import FaultError
 from ..runners.patron import ProgressSink
-from ..tools.caller import Caller
+from ..tools.caller import LONGEST_SESSION, SESSION_KEY, Caller
 from .peer import Peer, not_offered, offers, wanted
 
 if TYPE_CHECKING:
     from .parking import Parking
+    from .tape.recorder import RequestTape
 
 OWN_META = ("io.modelcontextprotocol/", "toolscore/")
 """Beginnings of the members of a request's `_meta` that are for this hop only."""
@@ -70,9 +73,12 @@ class Exchange:
     Attributes:
         reply: `None` while nobody waits for an answer: the client was asked for input and has not come back.
         work: The task that serves it.
+        tape: What is recorded of it; `None` where nothing is.
     """
 
-    __slots__ = ("_last", "meta", "method", "params", "parking", "peer", "reply", "stream", "token", "work")
+    __slots__ = (
+        *("_last", "meta", "method", "params", "parking", "peer", "reply", "stream", "tape", "token", "work"),
+    )
 
     def __init__(
         self,
@@ -93,12 +99,16 @@ class Exchange:
         self.meta: dict[str, Any] = meta if isinstance(meta, dict) else {}
         self.token = self.meta.get("progressToken")
         self.work: asyncio.Task[Any] | None = None
+        self.tape: RequestTape | None = None
         self._last = -1.0
 
     @property
     def caller(self) -> Caller:
-        """In whose name it is."""
-        return self.peer.caller
+        """In whose name it is, and in which episode, where the request names one."""
+        session = self.meta.get(SESSION_KEY)
+        if not session or not isinstance(session, str):
+            return self.peer.caller
+        return replace(self.peer.caller, session=session[:LONGEST_SESSION])
 
     @property
     def modern(self) -> bool:
@@ -152,6 +162,8 @@ class Exchange:
             params["total"] = total
         if text:
             params["message"] = text
+        if self.tape is not None:
+            self.tape.told("notifications/progress", params)
         self.peer.notify_within(self, "notifications/progress", params)
 
     async def report(self, done: float, total: float | None, text: str) -> None:
@@ -163,6 +175,8 @@ class Exchange:
         """Hand on a log message of a server, if the client wants to hear it."""
         if (self.peer.modern and self.log_level is None) or not wanted(params.get("level"), self.log_level):
             return
+        if self.tape is not None:
+            self.tape.told("notifications/message", params)
         self.peer.notify_within(self, "notifications/message", params)
 
     async def ask(
@@ -175,6 +189,20 @@ class Exchange:
         """
         if not offers(self.capabilities, method, params):
             raise not_offered(method)
+        if self.tape is None:
+            return await self._asked(method, params, on_progress)
+        replied = self.tape.question(method, params)
+        try:
+            answer = await self._asked(method, params, on_progress)
+        except FaultError as exc:
+            replied("error", exc.as_error())
+            raise
+        replied("result", answer)
+        return answer
+
+    async def _asked(
+        self, method: str, params: dict[str, Any], on_progress: ProgressSink | None
+    ) -> dict[str, Any]:
         if self.peer.modern:
             return await self.parking.ask(self, method, params)
         return await self.peer.ask(self, method, params, on_progress)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ..runners.errors import FaultError
@@ -19,6 +19,7 @@ from ..tools.exposure import Exposure
 from ..tools.leases import LEASE_KEY
 from ..tools.outcome import OUTCOME_KEY, RefusalError
 from ..tools.rows import Origin
+from ..tools.sight import Sight
 from .call import Call
 from .events import Events, is_events
 from .exchange import Exchange
@@ -31,6 +32,10 @@ from .subscriptions import Subscriptions
 from .tasks import TaskBook
 from .toolset import ToolSet
 from .views import View, Views
+from .visits import Visits
+
+if TYPE_CHECKING:
+    from .tape.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +86,9 @@ class Front:
         self.peers: set[Peer] = set()
         self.events = Events()
         self.tasks = TaskBook()
+        self.visits = Visits()
+        self.recorder: Recorder | None = None
+        """Records all clients; those that are recorded by themselves have a tape without it."""
         self._toolset = toolset
         self._open: _Open | None = None
         self._handlers: dict[str, Callable[[_Open, Exchange], Awaitable[dict[str, Any]]]] = {
@@ -161,10 +169,10 @@ class Front:
         view = opened.view(exchange.peer)
         if view.exposure.server is not None:
             transparent = view.shown.full_name(name)
-            if transparent is None and not opened.toolset.knows(name):
+            if transparent is None and not opened.toolset.knows(name, exchange.caller):
                 raise FaultError(INVALID_PARAMS, f"Unknown tool: {echoed(name)}")
         call = Call(
-            caller=exchange.peer.caller,
+            caller=exchange.caller,
             report=exchange.report,
             on_progress=exchange.on_progress,
             meta=exchange.passed_meta(),
@@ -197,7 +205,7 @@ class Front:
     async def _read(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         uri = exchange.params["uri"]
         if is_events(uri):
-            return self.events.read(uri)
+            return self.events.read(uri, opened.sight(exchange.peer))
         if is_result(uri) and opened.toolset.long_results is not None:
             caller, modern = exchange.peer.caller, exchange.modern
             return await opened.toolset.long_results.resource(uri, caller, modern=modern)
@@ -222,6 +230,8 @@ class Front:
         uri = exchange.params["uri"]
         own = own_place(uri, opened.toolset.logs, exchange.peer.caller)
         place = own or self._located(opened, exchange, uri)
+        if own is None and opened.toolset.policy is not None:
+            await opened.toolset.policy.subscribing(place[0], uri, exchange.caller)
         await opened.subscriptions.add(exchange.peer, uri, *place, client=exchange.peer.caller.client)
         return {}
 
@@ -328,7 +338,7 @@ class Front:
             server,
             method or exchange.method,
             params,
-            exchange.peer.caller,
+            exchange.caller,
             on_progress=exchange.on_progress,
             asker=exchange,
             lease=exchange.meta.get(LEASE_KEY),
@@ -342,11 +352,16 @@ class Front:
 
     async def joined(self, peer: Peer) -> None:
         """Take in a client."""
+        if peer.tape is None and self.recorder is not None:
+            peer.tape = self.recorder.session(peer)
         self.peers.add(peer)
 
     async def left(self, peer: Peer) -> None:
         """Let go of a client."""
         self.peers.discard(peer)
+        self.visits.left(peer)
+        if peer.tape is not None:
+            peer.tape.left()
         if self._open is not None:
             for told in self._open.asked_roots.values():
                 told.discard(peer)
@@ -363,6 +378,7 @@ class _Open:
         self.toolset = toolset
         self._views = Views(toolset.library)
         self.subscriptions = Subscriptions(toolset.supervisor)
+        self.subscriptions.sight = toolset.router.sight
         self.log_watch = LogWatch(toolset.logs, self.subscriptions)
         self.asked_roots: WeakKeyDictionary[ChildSession, set[Peer]] = WeakKeyDictionary()
         """Which clients' roots a server was told."""
@@ -372,7 +388,11 @@ class _Open:
 
     def view(self, peer: Peer | None = None) -> View:
         """Give what a client is shown; without one, what those are who have not said what they want."""
-        return self._views.of(self._front.exposure_of(peer))
+        return self._views.of(self._front.exposure_of(peer), self.sight(peer))
+
+    def sight(self, peer: Peer | None) -> Sight | None:
+        """Give what of the library a client may know of; `None` is all there is."""
+        return None if peer is None else self.toolset.router.sight(peer.caller)
 
     def spread_level(self) -> None:
         """Let servers log as much as the client that wants to hear most, where that is another level than before."""

@@ -48,15 +48,17 @@ def opened(functions: Functions, servers: Servers, grants: Grants) -> Opened:
 
 def serve_functions(functions: Functions, toolset: ToolSet, runner: ProcessRunner) -> None:
     """Let functions be registered and called."""
-    from .nested import ReadingTools
+    from .reading_tools import ReadingTools
 
     servers, router = toolset.servers, toolset.router
     toolset.take_functions(
         FunctionTools(
-            functions, servers, lambda caller: router.nested is not None and router.nested.lets(caller)
+            functions,
+            servers,
+            lambda caller: router.carrier.nested is not None and router.carrier.nested.lets(caller),
         )
     )
     # Anybody's, whose code may call tools or not: all that is called so is the executor.
     grants = Grants(toolset.library, router.call, ReadingTools(toolset), ("*",), step=0)
-    router.deputies[SERVER] = grants
+    router.carrier.deputies[SERVER] = grants
     runner.embedded[SERVER] = opened(functions, servers, grants)

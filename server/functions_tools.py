@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..tools.caller import Caller
 from ..tools.functions.functions import Functions
-from ..tools.functions.names import EXECUTOR, TOOLBOX
+from ..tools.functions.names import EXECUTOR, SERVER, TOOLBOX
 from ..tools.outcome import Outcome, RefusalError
 from ..tools.servers import Servers
+from ..tools.sight import CURRENT
 from . import models as m
 from . import models_functions as f
 from .call import Call
@@ -99,7 +100,13 @@ class FunctionTools:
         if args.name is None:
             if args.version is not None:
                 raise RefusalError(Outcome.INVALID_ARGUMENTS, "version goes with the name of a function.")
-            listed = sorted(self._functions.current.values(), key=lambda function: function.name)
+            sight = CURRENT.get()
+            current = (
+                one
+                for one in self._functions.current.values()
+                if sight is None or sight.named(one.tool, SERVER)
+            )
+            listed = sorted(current, key=lambda function: function.name)
             return f.ShowFunctionsResult(functions=[_shown(function) for function in listed])
         function = await self._functions.get(args.name, args.version)
         versions = [

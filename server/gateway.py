@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from asyncio import to_thread
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import mcp_types as types
@@ -25,7 +26,7 @@ from ..runners.errors import FaultError
 from ..tools.caller import Caller
 from ..tools.exposure import Exposure
 from ..tools.outcome import RefusalError
-from .announcer import Bus, only_of_stream
+from .announcer import Bus, only_of_stream, sight_of_stream
 from .connection import Connection
 from .exchange import Exchange
 from .folders import root
@@ -37,6 +38,9 @@ from .peer import Peer
 from .serving import WaitedReply
 from .shape import INTERNAL, modern_result
 from .visit import Visit
+
+if TYPE_CHECKING:
+    from .tape.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +108,8 @@ class Gateway:
         self.front = front
         self.on_hello: Callable[[frozenset[str]], None] = lambda _names: None
         """Called with the names of the environment variables that a new client may lend."""
+        self.on_record: Callable[[str], Recorder | None] = lambda _file: None
+        """Begins a recording of one client, to a file that its relay has made."""
         self.server: Server[Any] = _Server(
             "toolscore", version=__version__, title="ToolScore", instructions=INSTRUCTIONS
         )
@@ -128,6 +134,9 @@ class Gateway:
         peer = LinePeer(caller, connection)
         if hello is not None:
             _introduce(peer, hello)
+        recorder = self.on_record(hello.record) if hello is not None and hello.record else None
+        if recorder is not None:
+            peer.tape = recorder.session(peer)
         peer_of_line.set(peer)
         stamp = self.server.server_info_stamp
         connection.express = express = ExpressLane(self.front, peer, connection, stamp)
@@ -149,6 +158,8 @@ class Gateway:
             with anyio.CancelScope(shield=True), anyio.move_on_after(5):
                 await express.aclose()
                 await self.front.left(peer)
+                if recorder is not None:
+                    await to_thread(recorder.close)
             for stream in (to_sdk, from_client, to_client, from_sdk):
                 stream.close()
             connection.close()
@@ -179,6 +190,10 @@ class Gateway:
             result = await self._introduced(ctx, await call_next(ctx))
             if ctx.method == "initialize" and visit is not None:
                 await visit.initialized(ctx)
+            if visit is None or self.front.recorder is not None:
+                tape = (peer_of_line.get() if visit is None else visit.peer(ctx)).tape
+                if tape is not None and isinstance(result, dict):
+                    tape.introduced(ctx.method, result)
             return result
         if ctx.method not in _SHAPES:
             if ctx.request_id is None and visit is not None:
@@ -209,7 +224,9 @@ class Gateway:
         # Only here the introduction waits for the library: the words of the server are in there.
         opened = await self.front.opened() if only is not None else None
         row = opened.toolset.library.servers.get(only) if only is not None and opened is not None else None
-        if row is not None:
+        peer = peer_of_line.get(None)
+        sight = opened.sight(peer) if opened is not None else None
+        if row is not None and (sight is None or sight.server(row.name)):
             result = {key: value for key, value in result.items() if key != "instructions"}
             if row.instructions:
                 result["instructions"] = row.instructions
@@ -233,10 +250,14 @@ class Gateway:
         peer = peer_of_line.get() if visit is None else visit.peer(ctx)
         view = opened.view(peer)
         only_of_stream.set(view.exposure.server)
+        sight_of_stream.set(lambda: opened.sight(peer))
         try:
             for uri in params.notifications.resource_subscriptions or ():
                 try:
                     found = own_place(uri, opened.toolset.logs, peer.caller) or view.index.find_resource(uri)
+                    own = found is None or not found[0]
+                    if found is not None and not own and opened.toolset.policy is not None:
+                        await opened.toolset.policy.subscribing(found[0], uri, peer.caller)
                     if found is not None:
                         await subscriptions.add(stream, uri, *found, client=peer.caller.client)
                 except (FaultError, RefusalError) as exc:

@@ -59,6 +59,7 @@ class Hello:
         roots: Folders servers are told of where the client has no roots of its own.
         expose: Which tools the client is shown; the shared ToolScore's own setting when empty.
         names: Names of the environment variables that may be asked of it.
+        record: File that the client's traffic is recorded to, if it is; the relay has made it.
     """
 
     version: str
@@ -66,6 +67,7 @@ class Hello:
     roots: tuple[str, ...] = ()
     expose: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    record: str = ""
 
     @classmethod
     def of(cls, given: Mapping[str, str], environ: Mapping[str, str]) -> Hello:
@@ -121,7 +123,8 @@ class Hello:
         if not all(isinstance(each, list) and all(isinstance(one, str) for one in each) for each in lists):
             return None
         roots, expose, names = (tuple(each or ()) for each in lists)
-        return cls(version, cwd, roots, expose, names)
+        record = params.get("record")
+        return cls(version, cwd, roots, expose, names, record if isinstance(record, str) else "")
 
 
 def notification(method: str, params: Mapping[str, Any] | None = None) -> bytes:

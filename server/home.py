@@ -110,6 +110,11 @@ class Home:
         return self.path / "vectors"
 
     @property
+    def journal_dir(self) -> Path:
+        """What was done, in segment files of records."""
+        return self.path / "journal"
+
+    @property
     def packages_dir(self) -> Path:
         """Environments of packages for code in the sandbox."""
         return self.path / "packages"

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from ..runners.environment import ALWAYS
+from ..tools.passphrase import for_own_process
 from .hello import DRAIN, GOODBYE, Hello, encoded, is_newer
 from .home import JOIN_PATIENCE, Home, Owner, StartLock, current_owner, prepare
 
@@ -193,7 +194,7 @@ def spawn(home: Home, options: list[str]) -> int:
         A descriptor that is at its end once that process has ended.
     """
     program = [sys.executable, "-P", "-m", "toolscore", "serve", *options]
-    environment = scrubbed(dict(os.environ))
+    environment = scrubbed(dict(os.environ)) | for_own_process()
     ended, alive = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -57,6 +57,8 @@ class LinePeer(Peer):
 
     def notify(self, method: str, params: dict[str, Any] | None, *, droppable: bool = False) -> None:
         """Write a notification."""
+        if self.tape is not None:
+            self.tape.note(method, params)
         if droppable and not self._connection.writable:
             return
         if method.startswith(RESERVED):
@@ -196,8 +198,9 @@ class ExpressLane:
             capabilities = params.get("capabilities")
             self._peer.capabilities = capabilities if isinstance(capabilities, dict) else {}
         info = params.get("clientInfo") or (meta.get(_CLIENT_INFO) if isinstance(meta, dict) else None)
-        if isinstance(info, dict) and isinstance(info.get("name"), str):
-            self._peer.name = info["name"][:100]
+        self._peer.introduced(info)
+        self._peer.speaks(meta.get(_ENVELOPE) if isinstance(meta, dict) else None)
+        self._front.visits.began(self._peer)
 
     def answered(self, request: str, answer: Message) -> None:
         """Learn the era from the first request the SDK answered.
@@ -210,6 +213,7 @@ class ExpressLane:
             return
         if request == "initialize":
             self._open = True
+            self._peer.speaks((answer.get("result") or {}).get("protocolVersion"))
         elif (answer.get("result") or {}).get("resultType") is not None:
             self._open = self._peer.modern = True
 

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from .metrics import Metrics
 from .network import ListenError, Network, Visitor
-from .pages import Component, Pages, Status, server_component
+from .pages import Component, Pages, Status, journal_component, server_component
+from .revoking import REVOKED
 
 if TYPE_CHECKING:
     from ..tools.caller import Caller
+    from ..tools.journal.standing import Standing
     from ..tools.scores.scores import Figures
     from .connection import Connection
-    from .desk import Desk
     from .endpoint import Endpoint
+    from .front import Front
+    from .gateway import Gateway
     from .home import Home
     from .settings_model import NetworkSettings
     from .tokens import Identity
@@ -37,6 +40,20 @@ class Holder(Protocol):
 
     def hold(self, task: asyncio.Task[None]) -> None:
         """End a client's task when all is ended."""
+        ...
+
+
+class Reception(Protocol):
+    """What serves those who come in: a `Desk`, or what replays a recording."""
+
+    @property
+    def front(self) -> Front:
+        """Answers clients."""
+        ...
+
+    @property
+    def gateway(self) -> Gateway:
+        """Serves them."""
         ...
 
 
@@ -71,21 +88,23 @@ class Listeners:
     """
 
     def __init__(
-        self, desk: Desk, settings: NetworkSettings, home: Home, holder: Holder, *, no_token: bool
+        self, desk: Reception, settings: NetworkSettings, home: Home, holder: Holder, *, no_token: bool
     ) -> None:
         self._desk = desk
         self._home = home
         self._holder = holder
         self._began = time.monotonic()
         self._toolset: ToolSet | None = None
-        self._stopping = False
+        self._stopping = self.without_library = False
         self._listeners: list[Listener] = []
         self._metrics = Metrics(
             connections=self._connections,
             servers=self._servers,
             in_flight=self._in_flight,
             refused=lambda: self._network.refused,
+            quarantined=self._quarantined,
             tools=self._tools,
+            journal=self._journal,
         )
         pages = Pages(self._status, self._metrics.render)
         self._network = Network(settings, home, pages, no_token=no_token)
@@ -129,6 +148,10 @@ class Listeners:
         """The addresses that are really listened on."""
         return [listener.url for listener in self._listeners]
 
+    def _quarantined(self) -> int:
+        approvals = self._toolset.approvals if self._toolset is not None else None
+        return len(approvals.held()) if approvals is not None else 0
+
     def _made(self, endpoint: Endpoint) -> Listener:
         from .admission import OpenDoorError
 
@@ -156,7 +179,8 @@ class Listeners:
         caller = self._holder.caller("ws", visitor.identity)
         task = asyncio.get_running_loop().create_task(self._desk.gateway.serve(connection, caller))
         self._holder.hold(task)
-        await asyncio.wait([task])
+        with self._network.revoking.inside(visitor.identity, lambda: connection.close(REVOKED)):
+            await asyncio.wait([task])
 
     async def _register(self, wire: Any, name: str, visitor: Visitor) -> None:
         from ..runners.errors import RunnerError
@@ -174,7 +198,8 @@ class Listeners:
             logger.warning("server %s, which dialed in, is not taken: %s", name, exc.message)
             await wire.close(1008, exc.message.encode()[:120].decode(errors="ignore"))
             return
-        await channel.over.wait()  # it left, or ToolScore let go of it
+        with self._network.revoking.inside(visitor.identity, channel.over.set):
+            await channel.over.wait()  # it left, or ToolScore let go of it
         await wire.close(1000, "this server is not used any more")
 
     def ready(self, toolset: ToolSet) -> None:
@@ -191,17 +216,20 @@ class Listeners:
 
     async def close(self) -> None:
         """Close every listener."""
+        self._network.revoking.close()
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             await listener.close()
 
     def _status(self) -> Status:
-        phase: Literal["starting", "ok", "stopping"] = "starting" if self._toolset is None else "ok"
+        phase: Literal["starting", "ok", "stopping"] = "ok"
+        if self._toolset is None and not self.without_library:
+            phase = "starting"
         if self._stopping:
             phase = "stopping"
         connections = self._network.connections()
         parts = [
-            Component("store", "store", "ok" if self._toolset is not None else "starting"),
+            *([] if self.without_library else [self._store()]),
             *(
                 Component(
                     "listener", one.url, "ok", details={"clients": connections.get(one.endpoint.text, 0)}
@@ -209,6 +237,8 @@ class Listeners:
                 for one in self._listeners
             ),
         ]
+        if self._toolset is not None and self._toolset.journal is not None:
+            parts.append(journal_component(self._toolset.journal.standing))
         if self._toolset is not None:
             units, now = self._toolset.supervisor.units, time.time()
             for name, row in sorted(self._toolset.library.servers.items()):
@@ -226,6 +256,9 @@ class Listeners:
                     )
         return Status(phase, time.monotonic() - self._began, tuple(parts))
 
+    def _store(self) -> Component:
+        return Component("store", "store", "ok" if self._toolset is not None else "starting")
+
     def _connections(self) -> dict[str, int]:
         return self._network.connections()
 
@@ -239,6 +272,10 @@ class Listeners:
         if scores is not None:
             async for one in scores.figures():
                 yield one
+
+    def _journal(self) -> Standing | None:
+        journal = self._toolset.journal if self._toolset is not None else None
+        return journal.standing if journal is not None else None
 
     def _in_flight(self) -> int:
         if self._toolset is None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
+from ..runners.keeping import Keeping
 from ..runners.log_read import LogFolder
 from ..tools.caller import MANAGE, Caller
 from ..tools.groups import ALL, resolve_names
 from ..tools.outcome import Outcome, RefusalError
 from ..tools.servers import Servers
+from ..tools.sight import Sight
 from . import models as m
 from .events import EVENTS_URI, is_events
 from .own_tools import OWN_SERVER
@@ -62,11 +65,18 @@ class LogReader:
     Args:
         folder: Where they are.
         servers: Knows which servers there are, and their groups.
+        sight: Tells which of them a caller may know of; `None` is all.
     """
 
-    def __init__(self, folder: LogFolder, servers: Servers) -> None:
+    def __init__(
+        self,
+        folder: LogFolder,
+        servers: Servers,
+        sight: Callable[[Caller], Sight | None] = lambda _caller: None,
+    ) -> None:
         self.folder = folder
         self._servers = servers
+        self._sight = sight
 
     def names(self, name: str, caller: Caller) -> list[str]:
         """Give whose logs a name means: a server's, `toolscore`, `@GROUP`, or `*` for all.
@@ -84,8 +94,13 @@ class LogReader:
                     "with the right manage.",
                 )
             return [OWN_SERVER]
-        found = resolve_names(name, self._servers.keepings())
+        found = resolve_names(name, self._keepings(caller))
         return [*found, OWN_SERVER] if name == ALL and may else found
+
+    def _keepings(self, caller: Caller) -> dict[str, Keeping]:
+        """Give what is set for the servers that a caller may know of."""
+        keepings, sight = self._servers.keepings(), self._sight(caller)
+        return {name: one for name, one in keepings.items() if sight is None or sight.server(name)}
 
     async def answer(self, args: m.ServerLogsArguments, caller: Caller) -> m.ServerLogsResult:
         """Do what `server_logs` does."""
@@ -108,7 +123,7 @@ class LogReader:
 
     def completed(self, begin: str, caller: Caller) -> list[str]:
         """Give the names that begin like this."""
-        keepings = self._servers.keepings()
+        keepings = self._keepings(caller)
         groups = {f"@{group}" for keeping in keepings.values() for group in keeping.groups}
         own = {OWN_SERVER} if MANAGE in caller.rights else set()
         return sorted(name for name in {ALL, *own, *groups, *keepings} if name.startswith(begin))[:COMPLETED]

@@ -14,6 +14,7 @@ from .. import __version__
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
+    from ..tools.journal.standing import Standing
     from ..tools.scores.scores import Figures
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -52,6 +53,7 @@ class Metrics:
         refused: Gives the requests listeners have turned away so far.
         uptime: Gives the seconds since the start; otherwise they count from now.
         tools: Gives the tools that were called, of bounded number (`Scores.figures`).
+        journal: Gives how the journal is; `None` where there is none.
     """
 
     def __init__(
@@ -61,15 +63,19 @@ class Metrics:
         servers: Callable[[], Mapping[str, int]] = _none,
         in_flight: Callable[[], int] = _zero,
         refused: Callable[[], int] = _zero,
+        quarantined: Callable[[], int] = _zero,
         uptime: Callable[[], float] | None = None,
         tools: Callable[[], AsyncIterator[Figures]] = _nobody,
+        journal: Callable[[], Standing | None] = lambda: None,
     ) -> None:
         started = time.monotonic()
         self._connections = connections
         self._servers = servers
         self._in_flight = in_flight
         self._refused = refused
+        self._quarantined = quarantined
         self._tools = tools
+        self._journal = journal
         self._uptime = uptime or (lambda: time.monotonic() - started)
         # Calls by class of duration, one more for those above all bounds, and last the sum of the seconds.
         self._rows: dict[tuple[str, str], list[float]] = {}
@@ -152,6 +158,13 @@ class Metrics:
         yield CounterMetricFamily(
             "toolscore_requests_refused", "Requests that listeners turned away.", value=self._refused()
         )
+        if (journal := self._journal()) is not None:
+            yield from _journal_families(journal)
+        yield GaugeMetricFamily(
+            "toolscore_tools_quarantined",
+            "Tools that are not called until a person approves them.",
+            value=self._quarantined(),
+        )
         yield GaugeMetricFamily("toolscore_up_seconds", "Seconds since the start.", value=self._uptime())
 
         own = psutil.Process()
@@ -183,6 +196,30 @@ class Metrics:
                     line = f'toolscore_tool_seconds{{quantile="{share}",tool="{tool}"}}'
                     seconds.append(f"{line} {float(value)}")
         return "\n".join((*calls, *bounds, *seconds, ""))
+
+
+def _journal_families(journal: Standing) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    yield GaugeMetricFamily(
+        "toolscore_journal_writable",
+        "Whether the journal can be written: 1, or 0 where its disk is full.",
+        value=float(journal.trouble is None),
+    )
+    yield GaugeMetricFamily(
+        "toolscore_journal_bytes", "Bytes of the journal's segments.", value=journal.bytes
+    )
+    yield GaugeMetricFamily(
+        "toolscore_journal_waiting", "Records that wait to be written.", value=journal.waiting
+    )
+    for name, text, value in (
+        ("written", "Records of the journal that were written.", journal.written),
+        ("dropped", "Records of the journal that found no room.", journal.dropped),
+        ("segments_deleted", "Segments that were deleted to keep within size and age.", journal.deleted),
+        ("spans_sent", "Spans that the collector took.", journal.sent),
+        ("spans_unsent", "Spans that it did not.", journal.unsent),
+    ):
+        yield CounterMetricFamily(f"toolscore_journal_{name}", text, value=value)
 
 
 _CALLS = (

@@ -229,6 +229,7 @@ class ListedTool(Result):
     name: str
     description: str
     server: str
+    quarantined: str | None = None
 
 
 class ListToolsResult(Result):
@@ -251,6 +252,8 @@ class DescribeToolResult(Result):
     outputSchema: dict[str, Any] | None = None
     annotations: dict[str, Any] | None = None
     digest: str | None = None
+    quarantined: str | None = None
+    findings: list[str] | None = None
 
 
 ADDED_TOOLS = 30
@@ -293,6 +296,8 @@ class ListedServer(Result):
     restarts: int
     reason: str | None
     groups: list[str]
+    # Most have none, and models read this.
+    quarantined: int = Field(0, exclude_if=lambda count: count == 0)
     # Most are not, and models read this.
     confined: str | None = Field(None, exclude_if=lambda confined: confined is None)
 

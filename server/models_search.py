@@ -33,6 +33,7 @@ class FoundTool(Result):
     arguments: dict[str, Any] | None = None
     score: float | None = None
     why: str | None = None
+    quarantined: str | None = None
 
 
 class SearchToolsResult(Result):

@@ -13,6 +13,7 @@ from ..tools.caller import REGISTER
 from ..tools.names import valid_server_name
 from .admission import Door
 from .home import HomeError
+from .revoking import Revoking
 from .tokens import Identity, Tokens
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Network:
         self._rights = frozenset(settings.rights)
         self._tokens = None if no_token else Tokens(home, self._rights)
         self._connections: Counter[str] = Counter()
+        self.revoking = Revoking(self._tokens)
+        """Cuts off who is in by a token that is not good any more."""
         self.name_taken: Callable[[str, str], str | None] = lambda _name, _principal: None
         """Tells why a server cannot dial in under a name; `None` if it can."""
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from ..tools.names import OWN_SERVER
 from ..tools.state import ServerState
 from . import models as m
-from . import own_catalog, own_functions, own_gap, own_scores, own_search
+from . import (
+    own_approvals,
+    own_catalog,
+    own_functions,
+    own_gap,
+    own_journal,
+    own_pins,
+    own_policy,
+    own_scores,
+    own_search,
+)
 from .own_tool import READS, OwnTool
 
 __all__ = ["OWN_SERVER", "OWN_TOOLS", "OwnTool"]
@@ -157,5 +167,9 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
     *own_catalog.TOOLS,
     *own_gap.TOOLS,
     *own_scores.TOOLS,
+    *own_policy.TOOLS,
+    *own_approvals.TOOLS,
+    *own_journal.TOOLS,
+    *own_pins.TOOLS,
 )
 """In the order clients are shown them; at most ten are listed (decisions of the house)."""

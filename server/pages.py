@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import __version__
 from ..runners.lifecycle import State
 from .metrics import CONTENT_TYPE as METRICS_TYPE
 
-Kind = Literal["store", "listener", "server"]
+if TYPE_CHECKING:
+    from ..tools.journal.standing import Standing
+
+Kind = Literal["store", "listener", "journal", "server"]
 Condition = Literal["ok", "starting", "stopping", "stopped", "disabled", "failed"]
 Overall = Literal["starting", "ok", "degraded", "stopping"]
 
@@ -101,6 +104,13 @@ def server_component(
         reason="" if state is State.READY else reason,
         details={"state": state.value, "since": since, "restarts": restarts},
     )
+
+
+def journal_component(standing: Standing) -> Component:
+    """Describe the journal."""
+    details = {"written": standing.written, "dropped": standing.dropped, "bytes": standing.bytes}
+    status: Literal["ok", "failed"] = "ok" if standing.trouble is None else "failed"
+    return Component("journal", "journal", status, standing.trouble or "", details)
 
 
 @dataclass(frozen=True, slots=True)

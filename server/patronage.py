@@ -145,6 +145,10 @@ class Patronage:
                 exchange.log(self._named(session, params, exchange.peer))
             return
         for peer in self._front.peers:
+            opened = self._front.open_now
+            sight = opened.sight(peer) if opened is not None else None
+            if sight is not None and not sight.server(session.name):
+                continue
             if peer.log_level is not None and peer.ready and not peer.modern:
                 named = self._named(session, params, peer)
                 Exchange(peer, "", {}, None, self._front.parking).log(named)

@@ -13,6 +13,7 @@ from ..tools.exposure import Exposure
 
 if TYPE_CHECKING:
     from .exchange import Exchange
+    from .tape.recorder import SessionTape
 
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 """Levels of log messages (RFC 5424), the least important first."""
@@ -37,7 +38,10 @@ class Peer(ABC):
         roots: What servers are told of as roots where it has none itself (MCP `Root`); `None` where it did not say.
         lends: Names of the environment variables that can be asked of its relay.
         name: What it calls itself, for people only.
+        version: Its version, as it says.
+        protocol: Version of MCP that is spoken with it, once that is settled.
         relay: Version of its relay, where it has one.
+        tape: What is recorded of it; `None` where nothing is.
     """
 
     def __init__(self, caller: Caller) -> None:
@@ -50,8 +54,23 @@ class Peer(ABC):
         self.roots: list[dict[str, str]] | None = None
         self.lends: frozenset[str] = frozenset()
         self.name = ""
+        self.version = ""
+        self.protocol = ""
         self.relay = ""
+        self.tape: SessionTape | None = None
         self._since = time.time()
+
+    def introduced(self, info: Any) -> None:
+        """Learn what it calls itself (MCP `clientInfo`)."""
+        if isinstance(info, dict) and isinstance(info.get("name"), str):
+            self.name = info["name"][:100]
+            version = info.get("version")
+            self.version = version[:100] if isinstance(version, str) else ""
+
+    def speaks(self, protocol: Any) -> None:
+        """Learn which version of MCP is spoken with it."""
+        if isinstance(protocol, str):
+            self.protocol = protocol[:20]
 
     def described(self) -> dict[str, Any]:
         """Tell of it what the owner of the home wants to know."""

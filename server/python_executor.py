@@ -128,12 +128,13 @@ async def calling_tools(settings: Settings, home: Home, toolset: ToolSet) -> Asy
     if EXECUTOR not in toolset.servers.builtins or not settings.sandbox.tools:
         yield
         return
-    from .nested import ReadingTools, ToolSocket
+    from .nested import ToolSocket
+    from .reading_tools import ReadingTools
 
     router, own = toolset.router, ReadingTools(toolset)
     grants = Grants(toolset.library, router.call, own, settings.sandbox.tools)
     if settings.sandbox.mode == "embedded":
-        router.nested = grants
+        router.carrier.nested = grants
         yield
         return
     listening = ToolSocket(grants)
@@ -143,14 +144,14 @@ async def calling_tools(settings: Settings, home: Home, toolset: ToolSet) -> Asy
         path = home.tools_socket_path
         await listening.open(path)
         grants.place = str(path)
-        router.nested = grants
+        router.carrier.nested = grants
     except (OSError, HomeError) as exc:
         # Code runs all the same; `sandbox_status` says that it cannot call tools.
         logger.error("code in the sandbox cannot call tools, although sandbox.tools allows it: %s", exc)
     try:
         yield
     finally:
-        router.nested = None
+        router.carrier.nested = None
         await listening.close()
 
 
@@ -167,7 +168,7 @@ def embedded(settings: Settings, home: Home, router: Router) -> Opened:
         def tools(caller: Mapping[str, Any]) -> Tools | None:
             grant = caller.get("tools")
             token = grant.get("token") if isinstance(grant, Mapping) else None
-            return router.nested.find(token) if router.nested is not None else None
+            return router.carrier.nested.find(token) if router.carrier.nested is not None else None
 
         async with compose.composed(
             sandbox_settings(settings), home.sandbox_dir, home.packages_dir, "embedded"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ class Reloader:
         self._reconciler = reconciler
         self._setters = setters
         self._on_change = on_change
+        self.also: Callable[[bool], Iterable[str]] = lambda _check: ()
+        """Reads what has a file of its own too, or with `True` only looks at it; gives what is wrong with it."""
         self._alone = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._seen: _Stamp | str = "nothing yet"
@@ -99,6 +101,12 @@ class Reloader:
             return await self._reload(check=check)
 
     async def _reload(self, *, check: bool) -> m.ReloadResult:
+        said = self.also(check)
+        result = await self._reloaded(check=check)
+        result.remarks = [*result.remarks, *said]
+        return result
+
+    async def _reloaded(self, *, check: bool) -> m.ReloadResult:
         stamp = _stamp(self._loaded.config_file)
         loaded = await self._load()
         if isinstance(loaded, SettingsError):

@@ -10,6 +10,7 @@ from ..tools.meant import unknown_server
 from ..tools.names import OWN_SERVER
 from ..tools.outcome import Outcome, RefusalError
 from ..tools.scores.score import LastFailure, ToolScore, VersionScore, explained
+from ..tools.sight import CURRENT, visible
 from . import models_scores as m
 from .call import Call
 from .server_tools import Handler
@@ -45,14 +46,17 @@ class ScoresTools:
         await self._scores.ready()
         texts = MANAGE in call.caller.rights
         if args.tool is not None:
+            sight = CURRENT.get()
+            if sight is not None and not sight.named(args.tool, args.tool.partition("__")[0]):
+                raise self._router.lookup.unknown(args.tool)
             found = self._scores.of(args.tool)
             if found is None:
-                tool = self._router.find(args.tool)  # which refuses, if there is none
+                tool = self._router.lookup.find(args.tool)  # which refuses, if there is none
                 note = f"'{tool.name}' was not called yet, or not for half a year: nothing is known of it."
                 return m.ToolScoreResult(scores=[], total=0, note=note)
             return m.ToolScoreResult(scores=[_shown(found, texts=texts, versions=True)], total=1)
-        if args.server is not None and args.server not in self._library.servers:
-            raise unknown_server(args.server, self._library.servers)
+        if args.server is not None and args.server not in (known := visible(self._library.servers)):
+            raise unknown_server(args.server, known)
         scores, total = await self._scores.listed(args.server, order=args.order, limit=args.limit)
         return m.ToolScoreResult(
             scores=[_shown(one, texts=texts, versions=False) for one in scores], total=total

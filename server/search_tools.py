@@ -12,6 +12,7 @@ from ..tools.library import Library, Tool
 from ..tools.meant import unknown_server
 from ..tools.names import OWN_SERVER
 from ..tools.outcome import Outcome, RefusalError
+from ..tools.sight import CURRENT, visible
 from . import models_search as m
 from .call import Call
 from .own_tools import OWN_TOOLS
@@ -64,7 +65,8 @@ class SearchTools:
                 "'convert a time between zones'. list_tools lists all tools.",
             )
         found = await self._finder.search(args.query, min(args.limit + MORE, MOST), servers=servers)
-        encoding = self._finder.encoding()
+        # How many tools there are is not for those who do not see all of them.
+        encoding = self._finder.encoding() if CURRENT.get() is None else None
         note = ENCODING.format(*encoding) if encoding else None
         if not found:
             if foreign(args.query, self._library):
@@ -77,8 +79,9 @@ class SearchTools:
         if name == OWN_SERVER:
             return name
         row = self._library.servers.get(name)
-        if row is None:
-            raise unknown_server(name, self._library.servers)
+        known = visible(self._library.servers)
+        if row is None or name not in known:
+            raise unknown_server(name, known)
         if not row.enabled:
             raise RefusalError(
                 Outcome.UNAVAILABLE,
@@ -124,7 +127,7 @@ def fitted(found: Sequence[Found], limit: int, tokens: int, note: str | None = N
         note: What else is to be said, where there is room for it.
     """
     chosen = found[:limit]
-    tools = [m.FoundTool(name=one.tool.name) for one in chosen]
+    tools = [_named(one) for one in chosen]
     more = len(found) - len(tools)
     # Names first: that there is a tool matters more than what it takes.
     room = 4 * tokens - size(m.SearchToolsResult(tools=[], more=len(found)).model_dump(exclude_none=True))
@@ -154,16 +157,21 @@ def _fuller(one: Found, room: int, callable_next: bool) -> m.FoundTool:
         purpose=purpose(one.tool.description) or None,
         score=round(one.score, 2),
         why=plain(one.why)[:WHY],
+        quarantined=one.tool.held or None,
     )
     left = room - _size(said) - len(b'"arguments":,')
-    if left > 0 and callable_next:
+    if left > 0 and callable_next and not one.tool.held:
         arguments = compact(definition.get("inputSchema"), min(left, BYTES))
         whole = said.model_copy(update={"arguments": arguments})
         if _size(whole) <= room:
             return whole
     if _size(said) <= room:
         return said
-    return m.FoundTool(name=one.tool.name)
+    return _named(one)
+
+
+def _named(one: Found) -> m.FoundTool:
+    return m.FoundTool(name=one.tool.name, quarantined=one.tool.held or None)
 
 
 def _size(tool: m.FoundTool) -> int:

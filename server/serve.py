@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from .desk import Desk
     from .home_socket import HomeSocket
     from .listeners import Listeners
+    from .models import ReloadResult
     from .reload import Reloader
     from .settings import Loaded, Settings
     from .settings_hot import Setter
+    from .tape.recorder import Recorder
+    from .tape.recording import Record
     from .tokens import Identity
     from .toolset import ToolSet
 
@@ -63,6 +66,7 @@ def serve(
     no_token: bool = False,
     loaded: Loaded | None = None,
     options: Sequence[str] = (),
+    record: Record | None = None,
 ) -> int:
     """Serve until the client on standard input is gone, or a signal ends it.
 
@@ -74,6 +78,7 @@ def serve(
         no_token: Let whoever reaches a listener come in; on loopback only.
         loaded: Where the settings come from, so that they can be read again while it serves.
         options: What it was started with, for a newer version that takes its place.
+        record: Where the traffic of its clients is recorded, if it is.
 
     Returns:
         The exit status.
@@ -97,17 +102,21 @@ def serve(
         from ..tools.preflight import preflight
         from .allocator import keep_some
         from .own_log import keep_own_log
+        from .policy_path import check as check_policy
+        from .tape.event import TapeError
 
         keep_own_log(home, settings.log)
         raise_limit()
         keep_some()
         try:
             preflight(home.store_file)
+            check_policy(settings)
             serving = _Serving(settings, home, lock, mode, endpoints, no_token=no_token)
             serving.loaded = loaded
+            serving.record = record
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 return runner.run(serving.run())
-        except (StoreError, HomeError) as exc:
+        except (StoreError, HomeError, TapeError) as exc:
             print(f"toolscore: {exc}", file=sys.stderr)
             return UNUSABLE
 
@@ -167,6 +176,7 @@ class _Serving:
         self._no_token = no_token
         self._stays = mode == "background" or (mode == "stdio" and bool(endpoints))
         self.loaded: Loaded | None = None
+        self.record: Record | None = None
         self._reloader: Reloader | None = None
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -189,8 +199,14 @@ class _Serving:
 
         max_frame = self._settings.network.max_message << 20
         self._desk = desk = Desk(self._settings, self._toolset)
+        desk.gateway.on_record = partial(_recorder, desk, self._home)
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self._end_clients)  # those who came before something went wrong
+            if self.record is not None:
+                from .tape.recording import recording
+
+                closing.callback(recording(self.record, desk.front, self._home).close)
+                closing.push_async_callback(self._end_clients)  # before the recording is closed
             first: Connection | None = None
             socket_of_home: HomeSocket | None = None
             if self._mode == "stdio" and _stdio_is_meant(self._endpoints):
@@ -273,6 +289,7 @@ class _Serving:
     def _configured(self, loaded: Loaded, toolset: ToolSet, desk: Desk) -> Reloader:
         """Bring the servers in line with the configuration file, and follow it from now on."""
         from ..tools.reconcile import Reconciler
+        from .journal_home import note_reload
         from .reload import Reloader
 
         setters: dict[str, Setter] = {
@@ -280,7 +297,14 @@ class _Serving:
             "roots": desk.configure,
             "log": lambda settings: _log_from(settings.log.level),
         }
-        reloader = Reloader(loaded, Reconciler(toolset.servers), setters, desk.announcer.configured)
+
+        def configured(result: ReloadResult) -> None:
+            desk.announcer.configured(result)
+            note_reload(toolset, result)
+
+        reloader = Reloader(loaded, Reconciler(toolset.servers), setters, configured)
+        if (policy := toolset.policy) is not None:
+            reloader.also = lambda check: policy.file.check() if check else policy.file.again()
         toolset.reload = reloader.reload
         reloader.begin()
         return reloader
@@ -418,6 +442,18 @@ class _Library:
 
     async def __aexit__(self, *_exc: object) -> None:
         await self._stack.aclose()
+
+
+def _recorder(desk: Desk, home: Home, file: str) -> Recorder | None:
+    """Record one client, whose relay asks for it."""
+    from .tape.event import TapeError
+    from .tape.recording import Record, recorder
+
+    try:
+        return recorder(Record(Path(file), append=True), desk.front, home)
+    except (TapeError, ValueError) as error:  # which a path with a null byte is
+        logger.error("a client is not recorded: %s", error)
+        return None
 
 
 async def _within(event: asyncio.Event, seconds: float) -> None:

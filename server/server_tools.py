@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from ..runners.base import BaseRunner
 from ..runners.spec import EMBEDDED, ServerSpec
 from ..tools.addition import Added
+from ..tools.caller import Caller
 from ..tools.configure import configure
 from ..tools.dialed import DIALED
 from ..tools.errors import echoed
@@ -17,6 +18,7 @@ from ..tools.manage import manage
 from ..tools.outcome import Outcome, RefusalError
 from ..tools.rows import Origin, ServerRow
 from ..tools.servers import Servers
+from ..tools.sight import Sight, unseen, visible, visible_tools
 from ..tools.state import ServerState, confinement_of, state_of
 from ..tools.whereabouts import from_there
 from . import models as m
@@ -24,6 +26,7 @@ from .call import Call
 from .log_resource import LogReader
 
 if TYPE_CHECKING:
+    from .approvals_tools import ApprovalsTools
     from .functions_tools import FunctionTools
 
 Handler = Callable[[Any, Call], Awaitable[BaseModel | dict[str, Any]]]
@@ -46,13 +49,23 @@ class ServerTools:
         servers: What can be done with servers.
         runner: What keeps their logs.
         origin: Owner of the rows that are added: `agent` or `cli`.
+        sight: Tells what of the library a caller may know of; `None` is all.
     """
 
-    def __init__(self, servers: Servers, runner: BaseRunner, *, origin: Origin = "agent") -> None:
+    def __init__(
+        self,
+        servers: Servers,
+        runner: BaseRunner,
+        *,
+        origin: Origin = "agent",
+        sight: Callable[[Caller], Sight | None] = lambda _caller: None,
+    ) -> None:
         self._servers = servers
         self._runner = runner
-        self.logs = LogReader(runner.log_folder, servers)
+        self.logs = LogReader(runner.log_folder, servers, sight)
         self._origin: Origin = origin
+        self.approvals: ApprovalsTools | None = None
+        """Tells what of a server is in quarantine."""
         self.functions: FunctionTools | None = None
         """Takes what is registered by its source."""
         self.handlers: dict[str, Handler] = {
@@ -130,7 +143,9 @@ class ServerTools:
 
     async def _list_servers(self, args: m.ListServersArguments, call: Call) -> m.ListServersResult:
         listed = []
-        for name, row in sorted(self._servers.library.servers.items()):
+        library = self._servers.library
+        for name in sorted(visible(library.servers)):
+            row = library.servers[name]
             unit = self._servers.supervisor.units.get(name)
             child = self._runner.child(name)
             listed.append(
@@ -142,16 +157,16 @@ class ServerTools:
                     kind=str(row.installation.kind),
                     source=row.installation.source,
                     version=_version(row),
-                    tools=len(self._servers.library.of(name)),
+                    tools=len(visible_tools(library.of(name))),
                     pid=child.pid if child else None,
                     restarts=unit.life.restarts if unit else 0,
                     reason=unit.life.reason if unit else None,
                     groups=list(row.installation.keeping.groups),
+                    quarantined=sum(bool(tool.held) for tool in self._servers.library.of(name)),
                     confined=_layers(confinement_of(self._servers, name)),
                 )
             )
-        library = self._servers.library
-        absent = sorted((library.held.keys() | library.missing.keys()) - library.servers.keys())
+        absent = sorted(visible((library.held.keys() | library.missing.keys()) - library.servers.keys()))
         missing = [
             m.ManagedServer(name=name, state="INSTALLING", reason=None)
             if name in library.held
@@ -173,7 +188,15 @@ class ServerTools:
         )
 
     async def _server_state(self, args: m.ServerStateArguments, call: Call) -> ServerState:
-        return await state_of(self._servers, args.name)
+        if (hidden := unseen(self._servers.library, args.name)) is not None:
+            raise hidden
+        state = await state_of(self._servers, args.name)
+        if self.approvals is not None and args.name in self._servers.library.servers:
+            self.approvals.tell(state)
+        for related in (state.depends_on, state.dependents):
+            names = visible(one.name for one in related)
+            related[:] = [one for one in related if one.name in names]
+        return state
 
     async def _configure_server(
         self, args: m.ConfigureServerArguments, call: Call

@@ -18,17 +18,27 @@ INTERNAL_ERROR = -32603
 
 async def serve(front: Front, exchange: Exchange) -> None:
     """Serve a request, and hand its outcome to whoever waits for it by then. The one error boundary of both lanes."""
+    if exchange.peer.tape is not None:
+        exchange.peer.tape.asked(exchange)
     try:
         result = await front.answer(exchange)
     except asyncio.CancelledError:
+        if exchange.tape is not None:
+            exchange.tape.cancelled()
         front.parking.abandoned(exchange)  # a cancelled request is not answered (MCP)
     except FaultError as exc:
-        front.parking.finished(exchange, "error", exc.as_error())
+        _finished(front, exchange, "error", exc.as_error())
     except Exception:
         logger.exception("bug while serving %s", exchange.method)
-        front.parking.finished(exchange, "error", {"code": INTERNAL_ERROR, "message": INTERNAL})
+        _finished(front, exchange, "error", {"code": INTERNAL_ERROR, "message": INTERNAL})
     else:
-        front.parking.finished(exchange, "result", result)
+        _finished(front, exchange, "result", result)
+
+
+def _finished(front: Front, exchange: Exchange, member: str, value: dict[str, Any]) -> None:
+    if exchange.tape is not None:
+        exchange.tape.answered(member, value)
+    front.parking.finished(exchange, member, value)
 
 
 class WaitedReply:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from ..runners.environment import NEVER
 from . import settings_home
 from .settings_file import SERVERS, FileProblem
 from .settings_file import read as read_file
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Loaded", "Option", "Settings", "SettingsError", "load", "options", "template"]
 
 _PREFIX = "TOOLSCORE_"
-_RESERVED = (settings_home.VARIABLE, "TOOLSCORE_CONFIG")
+_RESERVED = (settings_home.VARIABLE, "TOOLSCORE_CONFIG", *NEVER)
 _RESERVED_PREFIXES = ("TOOLSCORE_TEST_", "TOOLSCORE_CHILD_")
 _COMMAND_LINE = "command line --set"
 _WITH_PATHS = ("catalog.sources",)

@@ -15,8 +15,11 @@ from pydantic_core import PydanticCustomError
 from ..tools.shorten import LEAST
 from .settings_base import Group, setting
 from .settings_catalog import CatalogSettings
+from .settings_journal import JournalSettings
+from .settings_policy import PolicySettings
 from .settings_process import ProcessSettings
 from .settings_sandbox import SandboxSettings
+from .settings_trust import TrustSettings
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Kind = Literal["integer", "number", "text", "list", "boolean"]
@@ -198,6 +201,9 @@ class Settings(Group):
     shared: SharedSettings = SharedSettings()
     sandbox: SandboxSettings = SandboxSettings()
     catalog: CatalogSettings = CatalogSettings()
+    policy: PolicySettings = PolicySettings()
+    trust: TrustSettings = TrustSettings()
+    journal: JournalSettings = JournalSettings()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from .admission import TurnedAwayError
 from .http_server import HttpConfig, HttpConnection, HttpServer, bound
+from .revoking import REVOKED
 from .tokens import Identity
 from .visit import SCOPE_KEY, Visit
 
 if TYPE_CHECKING:
     from ..tools.caller import Caller
-    from .desk import Desk
     from .endpoint import Endpoint
-    from .listeners import Holder
+    from .listeners import Holder, Reception
     from .network import Network
 
 IDLE = 1800.0
@@ -56,7 +56,7 @@ class HttpListener:
         holder: Who runs all of this.
     """
 
-    def __init__(self, endpoint: Endpoint, network: Network, desk: Desk, holder: Holder) -> None:
+    def __init__(self, endpoint: Endpoint, network: Network, desk: Reception, holder: Holder) -> None:
         self.endpoint = endpoint
         self.url = endpoint.url()
         self.front = desk.front
@@ -237,13 +237,24 @@ class HttpListener:
 
         task = asyncio.get_running_loop().create_task(self._whole(scope, receive, watched))
         self._holder.hold(task)
+        visit: Visit = scope[SCOPE_KEY]
+        revoked = False
+
+        def cut_off() -> None:
+            nonlocal revoked
+            revoked = True
+            task.cancel()
+
         try:
-            await asyncio.wait([task])
+            with self._network.revoking.inside(visit.identity, cut_off):
+                await asyncio.wait([task])
         except asyncio.CancelledError:
             task.cancel()
             raise
         if not began:
             status, text = (503, "ToolScore is ending.") if task.cancelled() else (500, "Internal error.")
+            if revoked:
+                status, text = 401, f"This request was cut off: {REVOKED}."
             await _text(status, text)(scope, receive, send)
         elif not finished:
             await send({"type": "http.response.body", "body": b"", "more_body": False})

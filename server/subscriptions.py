@@ -10,6 +10,8 @@ from collections.abc import Callable
 from ..runners.errors import FaultError, RunnerError
 from ..runners.instances import AllTakenError
 from ..runners.supervisor import NotReadyError, Supervisor, Unit
+from ..tools.caller import Caller
+from ..tools.sight import Sight
 from .peer import Peer
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ class Subscriptions:
         self._wanted: dict[Place, dict[object, str]] = {}
         self.on_update: Callable[[str], None] = lambda _uri: None
         """Called with the uri clients know, for those who listen in the modern era."""
+        self.sight: Callable[[Caller], Sight | None] = lambda _caller: None
+        """Tells what a caller may know of; `None` is all there is."""
         self.on_own: Callable[[str], None] = lambda _uri: None
         """Called with a resource of ToolScore's own that somebody wants from now on."""
         self._again: set[asyncio.Task[None]] = set()
@@ -191,6 +195,9 @@ class Subscriptions:
                 continue
             for who, uri in list(wanting.items()):
                 if isinstance(who, Peer):
+                    sight = self.sight(who.caller)
+                    if server and sight is not None and not sight.offers(server):
+                        continue  # the policy is another one by now
                     who.notify("notifications/resources/updated", {"uri": uri + part}, droppable=True)
                 else:
                     listeners.add(uri)  # a listen stream takes only what it was opened for

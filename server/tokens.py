@@ -13,7 +13,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,12 @@ class Identity:
         principal: Who it is, as far as that was proven: a token's name, `token` for the generated one, or
             `anyone`.
         rights: What it may do.
+        digest: That of the token it came in by; empty where none is needed.
     """
 
     principal: str
     rights: frozenset[str]
+    digest: bytes = field(default=b"", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +128,25 @@ class Tokens:
         """
         digest = _digest(presented)
         generated = self._generated.read()
-        known = [(entry.digest, Identity(entry.name, entry.rights)) for entry in self.named()]
+        known = [(entry.digest, Identity(entry.name, entry.rights, entry.digest)) for entry in self.named()]
         if generated is not None:
-            known.append((_digest(generated), self._identity))
+            expected = _digest(generated)
+            known.append((expected, replace(self._identity, digest=expected)))
         found = None
         for expected, identity in known:  # all of them, whichever fits
             if hmac.compare_digest(digest, expected):
                 found = identity
         return found
+
+    def good(self) -> set[tuple[bytes, frozenset[str]]]:
+        """Give the digests of all tokens that count now, each with what it allows.
+
+        Raises:
+            PrivateFileError: As in `default`.
+        """
+        found = {(entry.digest, entry.rights) for entry in self.named()}
+        generated = self._generated.read()
+        return found if generated is None else {*found, (_digest(generated), self._identity.rights)}
 
     def named(self) -> list[NamedToken]:
         """Give the named tokens, by name.

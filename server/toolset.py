@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ..runners.base import BaseRunner, Channel
 from ..runners.errors import FaultError, RunnerError
@@ -16,11 +17,13 @@ from ..runners.supervisor import Supervisor
 from ..tools.compact import compact, purpose
 from ..tools.dialed import dialed_in, name_taken
 from ..tools.errors import LibraryError
-from ..tools.library import Library
+from ..tools.library import Library, Tool
 from ..tools.outcome import Outcome, RefusalError
+from ..tools.passage import Passage
 from ..tools.router import Router
 from ..tools.rows import Origin
 from ..tools.servers import Servers
+from ..tools.sight import CURRENT, Sight, looking, visible_tools
 from . import models as m
 from .call import Call
 from .consent import consented
@@ -31,8 +34,13 @@ from .server_tools import Handler, ServerTools, problems, text
 from .settings_hot import Setter
 
 if TYPE_CHECKING:
+    from ..tools.approvals.approvals import Approvals
+    from ..tools.caller import Caller
+    from ..tools.journal.journal import Journal
     from ..tools.scores.scores import Scores
+    from .approvals_tools import ApprovalsTools
     from .functions_tools import FunctionTools
+    from .policy_home import PolicyHome
 
 SPARSE = frozenset(
     {
@@ -44,6 +52,7 @@ SPARSE = frozenset(
         "catalog_entry",
         "find_tool_gap",
         "ensure_tools",
+        "read_journal",
     }
 )
 """Tools whose results leave out what is not there, to cost the model less."""
@@ -82,14 +91,18 @@ class ToolSet:
         self._servers = servers
         self.router = router
         self.page_size = page_size
-        tools = ServerTools(servers, runner, origin=origin)
+
+        def sight(caller: Caller) -> Sight | None:  # what tells it comes later
+            return router.sight(caller)
+
+        tools = ServerTools(servers, runner, origin=origin, sight=sight)
         self.logs = tools.logs
         self._server_tools = tools
         self._handlers: dict[str, Handler] = {
             "list_tools": self._list_tools,
             "describe_tool": self._describe_tool,
             "execute_tool": self._execute_tool,
-            **LeaseTools(router.leases).handlers,
+            **LeaseTools(router.carrier.leases).handlers,
             **tools.handlers,
             "reload_configuration": self._reload_configuration,
         }
@@ -99,8 +112,16 @@ class ToolSet:
         """Cuts results that are too long; `None` where none are."""
         self.setters: dict[str, Setter] = {}
         """What takes changed settings over."""
+        self.approvals: Approvals | None = None
+        """What was approved of servers' tools."""
         self.scores: Scores | None = None
         """How tools have worked so far."""
+        self.policy: PolicyHome | None = None
+        """Who may do what; `None` where nobody asked for it."""
+        self.journal: Journal | None = None
+        """What is written down of all that is done; `None` where nothing is."""
+        self.masked: Callable[[str], str] = lambda text: text
+        """Takes the secrets of servers out of a text."""
         self.tools = {tool.name: tool for tool in OWN_TOOLS}
 
     def extend(self, handlers: Mapping[str, Handler]) -> None:
@@ -115,6 +136,12 @@ class ToolSet:
         """Cut results that are too long from now on."""
         self.long_results = long_results
         self.extend(long_results.handlers)
+
+    def take_approvals(self, approvals: ApprovalsTools) -> None:
+        """Let what is in quarantine be told of and approved from now on."""
+        self.approvals = approvals.approvals
+        self._server_tools.approvals = approvals
+        self.extend(approvals.handlers)
 
     def take_functions(self, functions: FunctionTools) -> None:
         """Let functions be registered from now on."""
@@ -136,9 +163,12 @@ class ToolSet:
         """What is live."""
         return self._servers.supervisor
 
-    def knows(self, name: str) -> bool:
-        """Tell whether a name is that of an own tool, or the full name of a server's."""
-        return name.removeprefix(f"{OWN_SERVER}__") in self.tools or name in self.library.tools
+    def knows(self, name: str, caller: Caller) -> bool:
+        """Tell whether a name is that of an own tool, or the full name of a server's that a caller may know of."""
+        if name.removeprefix(f"{OWN_SERVER}__") in self.tools:
+            return True
+        tool, sight = self.library.tools.get(name), self.router.sight(caller)
+        return tool is not None and (sight is None or sight.tool(tool))
 
     def name_taken(self, name: str, principal: str) -> str | None:
         """Tell why a server cannot dial in under a name; see `dialed.name_taken`."""
@@ -195,8 +225,7 @@ class ToolSet:
                     return passed
                 return await self.long_results.limited(passed, call)
             validated = _validated(own, arguments)
-            call = await consented(own.name, validated.model_dump(), call, self._servers)
-            result = await self._handlers[own.name](validated, call)
+            return await self._own(own, validated, arguments, call)
         except RefusalError as exc:
             return exc.result()
         except FaultError:
@@ -205,20 +234,55 @@ class ToolSet:
             return RefusalError(Outcome.UNAVAILABLE, str(exc)).result()
         except RunnerError as exc:
             return RefusalError(Outcome.REFUSED, str(exc)).result()
+
+    async def _own(
+        self, own: OwnTool, validated: m.Arguments, arguments: dict[str, Any], call: Call
+    ) -> dict[str, Any]:
+        passage = Passage(
+            "tools/call",
+            OWN_SERVER,
+            f"{OWN_SERVER}__{own.name}",
+            arguments,
+            call.caller,
+            call.meta,
+            call.exchange,
+            time.perf_counter(),
+            own_hints=own.hints,
+        )
+        return await self.router.own(passage, lambda: self._done(own, validated, call))
+
+    async def _done(self, own: OwnTool, validated: m.Arguments, call: Call) -> dict[str, Any]:
+        with looking(self.router.sight(call.caller)):
+            if isinstance(validated, m.InstallServerArguments):
+                from .settings_asked import asking_for_settings
+
+                return await asking_for_settings(validated, call, lambda given: self._work(own, given, call))
+            return await self._work(own, validated, call)
+
+    async def _work(self, own: OwnTool, validated: m.Arguments, call: Call) -> dict[str, Any]:
+        result = await self._handled(own, validated, call)
         if isinstance(result, dict):
             return result
         structured = result.model_dump(mode="json", exclude_none=own.name in SPARSE)
         text = result.model_dump_json(exclude_none=True)
         return {"content": [{"type": "text", "text": text}], "structuredContent": structured}
 
+    async def _handled(self, own: OwnTool, validated: m.Arguments, call: Call) -> BaseModel | dict[str, Any]:
+        arguments, ask = validated.model_dump(), False
+        if self.policy is not None:
+            call, ask = await self.policy.judged(own.name, arguments, call)
+        call = await consented(own.name, arguments, call, self._servers, ask=ask)
+        return await self._handlers[own.name](validated, call)
+
     async def _list_tools(self, args: m.ListToolsArguments, call: Call) -> m.ListToolsResult:
-        library = self._servers.library
+        library, sight = self._servers.library, CURRENT.get()
         if args.server == OWN_SERVER:
             own = [
                 m.ListedTool(
                     name=f"{OWN_SERVER}__{tool.name}", description=tool.description, server=OWN_SERVER
                 )
                 for tool in self.tools.values()
+                if sight is None or sight.named(f"{OWN_SERVER}__{tool.name}", OWN_SERVER)
             ]
             return m.ListToolsResult(tools=own, total=len(own))
         if args.server is not None:
@@ -227,12 +291,18 @@ class ToolSet:
         else:
             tools = [library.tools[name] for name in sorted(library.tools)]
             tools = [tool for tool in tools if library.servers[tool.server].enabled]
+        tools = visible_tools(tools)
         after = _cursor_name(args.cursor) if args.cursor else ""
         rest = [tool for tool in tools if tool.name > after]
         page = rest[: self.page_size]
         return m.ListToolsResult(
             tools=[
-                m.ListedTool(name=tool.name, description=_summary(tool.description), server=tool.server)
+                m.ListedTool(
+                    name=tool.name,
+                    description=_summary(tool.description),
+                    server=tool.server,
+                    quarantined=tool.held or None,
+                )
                 for tool in page
             ],
             total=len(tools),
@@ -240,20 +310,31 @@ class ToolSet:
         )
 
     async def _describe_tool(self, args: m.DescribeToolArguments, call: Call) -> m.DescribeToolResult:
-        own = self.tools.get(args.tool.removeprefix(f"{OWN_SERVER}__"))
+        own, sight = self.tools.get(args.tool.removeprefix(f"{OWN_SERVER}__")), CURRENT.get()
+        if own is not None and sight is not None and not sight.named(f"{OWN_SERVER}__{own.name}", OWN_SERVER):
+            raise self.router.lookup.unknown(args.tool)
+        held: str | None = None
+        findings: list[str] | None = None
         if own is not None:
             from ..tools.digest import tool_digest
 
             definition, server, digest = own.definition, OWN_SERVER, tool_digest(own.definition)
         else:
-            tool = await self.router.found(args.tool)
+            tool = await self.router.lookup.found(args.tool)
             definition, server, digest = tool.definition, tool.server, tool.digest
+            findings = found_in(self.approvals, tool)
+            if tool.held:
+                from ..tools.approvals.refusal import refused
+
+                held = refused(tool.name, tool.server, tool.original, tool.held).message
         if args.form == "compact":
             return m.DescribeToolResult(
                 name=args.tool,
                 server=server,
                 description=purpose(text(definition.get("description")) or "", COMPACT),
                 arguments=await asyncio.to_thread(compact, definition.get("inputSchema")),
+                quarantined=held,
+                findings=findings,
             )
         return m.DescribeToolResult(
             name=args.tool,
@@ -264,6 +345,8 @@ class ToolSet:
             outputSchema=_object(definition.get("outputSchema")),
             annotations=_object(definition.get("annotations")),
             digest=digest,
+            quarantined=held,
+            findings=findings,
         )
 
     async def _execute_tool(self, args: m.ExecuteToolArguments, call: Call) -> dict[str, Any]:
@@ -300,7 +383,8 @@ class ToolSet:
             raise RefusalError(
                 Outcome.UNAVAILABLE, "Only a running ToolScore has a configuration to read again."
             )
-        return await self.reload(args.check)
+        with looking(None):  # what the file says is done, whatever of it the caller may know of
+            return await self.reload(args.check)
 
 
 def _validated(tool: OwnTool, arguments: dict[str, Any]) -> m.Arguments:
@@ -312,6 +396,16 @@ def _validated(tool: OwnTool, arguments: dict[str, Any]) -> m.Arguments:
 
 def _object(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
+
+
+def found_in(approvals: Approvals | None, tool: Tool) -> list[str] | None:
+    """Say what was found in a tool that was approved all the same; `None` where nothing was."""
+    from ..tools.approvals.notes import brief
+
+    record = approvals.record(tool.server, tool.original) if approvals is not None else None
+    if record is None or not record.findings or tool.held:
+        return None
+    return [brief(one) for one in record.findings]
 
 
 def _summary(text: str) -> str:

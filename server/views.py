@@ -7,7 +7,8 @@ from typing import Any
 from ..tools.exposure import Exposure, Shown
 from ..tools.library import Library
 from ..tools.offers import OfferIndex
-from .own_tools import OWN_TOOLS
+from ..tools.sight import Sight
+from .own_tools import OWN_SERVER, OWN_TOOLS
 
 LIMIT = 64
 """Exposures whose lists are kept at the same time."""
@@ -19,16 +20,20 @@ class View:
     Args:
         library: Where they come from.
         exposure: Which of them.
+        sight: What of them its clients may know of; `None` is all.
 
     Attributes:
         shown: The tools.
         index: The resources and prompts.
     """
 
-    def __init__(self, library: Library, exposure: Exposure) -> None:
+    def __init__(self, library: Library, exposure: Exposure, sight: Sight | None = None) -> None:
         self.exposure = exposure
-        self.shown = Shown(library, exposure, [tool.shown for tool in OWN_TOOLS if tool.listed])
-        self.index = OfferIndex(library, exposure.server)
+        own = [tool for tool in OWN_TOOLS if tool.listed]
+        if sight is not None:
+            own = [tool for tool in own if sight.named(f"{OWN_SERVER}__{tool.name}", OWN_SERVER)]
+        self.shown = Shown(library, exposure, [tool.shown for tool in own], sight)
+        self.index = OfferIndex(library, exposure.server, sight)
 
 
 class Views:
@@ -40,15 +45,15 @@ class Views:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._views: dict[Exposure, View] = {}
+        self._views: dict[tuple[Exposure, Sight | None], View] = {}
 
-    def of(self, exposure: Exposure) -> View:
-        """Give the view of an exposure."""
-        view = self._views.get(exposure)
+    def of(self, exposure: Exposure, sight: Sight | None = None) -> View:
+        """Give the view of an exposure, of what may be known."""
+        view = self._views.get((exposure, sight))
         if view is None:
             if len(self._views) >= LIMIT:
                 del self._views[next(iter(self._views))]
-            view = self._views[exposure] = View(self._library, exposure)
+            view = self._views[exposure, sight] = View(self._library, exposure, sight)
         return view
 
     def saw(self, server: str, result: dict[str, Any]) -> None:

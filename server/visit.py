@@ -50,6 +50,7 @@ INVALID_REQUEST = -32600
 INTERNAL_ERROR = -32603
 
 _PEER = "toolscore.peer"
+_CLIENT_INFO = "io.modelcontextprotocol/clientInfo"
 
 
 class _Message(BaseModel):
@@ -189,6 +190,8 @@ class HttpPeer(Peer):
 
     def notify(self, method: str, params: dict[str, Any] | None, *, droppable: bool = False) -> None:
         """Send a notification on the session's own stream, if the client has opened it."""
+        if self.tape is not None:
+            self.tape.note(method, params)
         if self._outbox is not None:
             self._outbox.put(method, params)
 
@@ -237,7 +240,7 @@ class Visit:
 
     def __init__(self, host: Host, identity: Identity) -> None:
         self._host = host
-        self._identity = identity
+        self._identity = self.identity = identity
         self.place = ExitStack()
         """Counts a client that belongs to no session yet, while its request lasts."""
 
@@ -254,7 +257,13 @@ class Visit:
         """
         if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
             # No two requests of this era belong together, but for whose they are.
-            return HttpPeer(replace(self._host.caller(self._identity), connection=0), None)
+            alone = HttpPeer(replace(self._host.caller(self._identity), connection=0), None)
+            meta = (ctx.params or {}).get("_meta")
+            alone.introduced(meta.get(_CLIENT_INFO) if isinstance(meta, dict) else None)
+            alone.speaks(ctx.protocol_version)
+            recorder = self._host.front.recorder
+            alone.tape = recorder.visiting(alone) if recorder is not None else None
+            return alone
         peer = _connection(ctx).state.get(_PEER)
         if not isinstance(peer, HttpPeer):
             raise MCPError(INVALID_REQUEST, "A session begins with initialize")
@@ -287,6 +296,9 @@ class Visit:
             await self._host.front.joined(peer)
         capabilities = (ctx.params or {}).get("capabilities")
         peer.capabilities = capabilities if isinstance(capabilities, dict) else {}
+        peer.introduced((ctx.params or {}).get("clientInfo"))
+        peer.speaks(ctx.protocol_version)
+        self._host.front.visits.began(peer)
 
     async def _left(self, peer: HttpPeer) -> None:
         peer.close()

@@ -23,9 +23,13 @@ def run(argv: list[str]) -> int:
     Returns:
         The exit status; the end of `toolscore --help` says what each means.
     """
+    _open_stderr()
+    if "TOOLSCORE_PASSPHRASE" in os.environ:
+        from ...tools import passphrase
+
+        passphrase.take()  # before anything is started that could see it
     from .parser import parse
 
-    _open_stderr()
     try:
         try:
             status = _run(parse(argv))
@@ -64,6 +68,10 @@ def _run(options: Namespace) -> int:
     alone = options.command == "serve" and (
         options.standalone or options.background or options.shared or options.listen
     )
+    if options.command == "serve" and options.replay:
+        from .replay import replay
+
+        return replay(options)
     if options.command == "serve" and not alone:
         from .join import join
 
@@ -85,8 +93,19 @@ def _run(options: Namespace) -> int:
         for problem in error.problems:
             print(f"toolscore: {problem}", file=sys.stderr)
         return 3
+    if options.command in ("serve", "start", "restart"):
+        from ...tools.errors import SecretsError
+        from ..home import Home
+        from .passphrase import unlock
+
+        try:
+            unlock(Home.at(loaded.settings.home))
+        except SecretsError as error:
+            print(f"toolscore: {error}", file=sys.stderr)
+            return 3
     if options.command == "serve":
         from ..serve import serve
+        from . import tape_options
         from .passed import passed
 
         return serve(
@@ -96,6 +115,7 @@ def _run(options: Namespace) -> int:
             no_token=options.no_token,
             loaded=loaded,
             options=passed(options, loaded),
+            record=tape_options.record(options),
         )
 
     from .commands import run_command

@@ -10,6 +10,7 @@ from ..home import HomeError
 from ..settings import Loaded
 from .backend import BackendError
 from .output import Output
+from .passphrase import ask_when_needed
 from .results import ToolFailedError
 
 
@@ -20,6 +21,7 @@ def run_without_settings(options: Namespace) -> int | None:
         The exit status; `None` if the command is another one.
     """
     out = Output(json_wanted=getattr(options, "json", False), quiet=options.quiet)
+    ask_when_needed()
     try:
         match options.command:
             case "reload":
@@ -51,6 +53,7 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
         The exit status.
     """
     out = Output(json_wanted=getattr(options, "json", False), quiet=options.quiet)
+    ask_when_needed()
     try:
         match options.command:
             case "start" | "stop" | "restart":
@@ -69,6 +72,10 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
                 from . import token
 
                 return token.run(options, loaded, out)
+            case "secret":
+                from . import secret
+
+                return secret.run(options, loaded.settings, out)
             case "authorize":
                 from . import authorize
 
@@ -81,6 +88,22 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
                 from . import scores
 
                 return asyncio.run(scores.run(options, loaded.settings, out))
+            case "policy":
+                from . import policy
+
+                return asyncio.run(policy.run(options, loaded.settings, out))
+            case "approvals" | "approve" | "reject":
+                from . import approvals
+
+                return asyncio.run(approvals.run(options, loaded.settings, out))
+            case "journal":
+                from . import journal
+
+                return asyncio.run(journal.run(options, loaded.settings, out))
+            case "lock" | "verify" | "sync" | "upgrade":
+                from . import pins
+
+                return asyncio.run(pins.run(options, loaded.settings, out))
             case "functions":
                 from . import functions
 

@@ -12,7 +12,10 @@ import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
+from ...runners.environment import NEVER
 from .. import settings_home
 from ..hello import PER_CLIENT, Hello, HelloError
 from ..home import Home, HomeError
@@ -22,7 +25,7 @@ from ..relay import Relay
 UNUSABLE = 3
 """Exit status when the settings or the home cannot be used."""
 
-_NO_SETTINGS = ("TOOLSCORE_HOME", "TOOLSCORE_CONFIG", *PER_CLIENT.values())
+_NO_SETTINGS = ("TOOLSCORE_HOME", "TOOLSCORE_CONFIG", *NEVER, *PER_CLIENT.values())
 _NO_SETTINGS_PREFIXES = ("TOOLSCORE_TEST_", "TOOLSCORE_CHILD_")
 
 
@@ -57,6 +60,18 @@ def join(options: Namespace) -> int | None:
             )
     if problems or hello is None:
         return _told(problems)
+    if options.record:
+        from .recorded import recorded
+
+        return recorded(
+            options, lambda file: _relayed(options, environ, path, config, replace(hello, record=file))
+        )
+    return _relayed(options, environ, path, config, hello)
+
+
+def _relayed(
+    options: Namespace, environ: Mapping[str, str], path: Path, config: str | None, hello: Hello
+) -> int:
     if not options.quiet:
         _remark(options, environ)
     try:

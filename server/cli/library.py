@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ...runners.spec import silent
+from ...tools.approvals.notes import QUARANTINED
+from ..home import Home
 from ..settings import Settings
 from .backend import Backend, open_backend
+from .missing import ROUNDS, asked
 from .output import Output
 from .results import ToolFailedError, content_lines, outcome, shown, structured
 from .status import show_servers
@@ -34,6 +37,7 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
     try:
         # Before the library is opened: a slip must not cost the start of one.
         arguments = _PREPARED[options.command](options)
+        options.home = settings.home  # as it turned out, whoever said so
         async with open_backend(settings, out.remark) as backend:
             return await _COMMANDS[options.command](options, arguments, backend, out)
     except _UsageError as error:
@@ -167,8 +171,23 @@ async def _add(options: Namespace, arguments: dict[str, Any], backend: Backend, 
     for argument in options.rest[1 if tool == "register_tool" else 0 :]:
         if not argument.startswith(("-", os.sep)) and Path(argument).is_file():
             out.remark(f"note: {argument} is relative to this directory, where the server may not run")
-    async with out.progress() as report:
-        added = structured(await backend.call(tool, arguments, report))
+    added: dict[str, Any] | None = None
+    for left in reversed(range(ROUNDS)):
+        try:
+            async with out.progress() as report:
+                added = structured(await backend.call(tool, arguments, report))
+            break
+        except ToolFailedError as failure:
+            given = asked(failure, arguments, Home.at(options.home), out) if left else None
+            if given is None:
+                raise
+            arguments = given
+    assert added is not None  # the last round raises
+    if options.accept_findings:
+        from .approvals import accept
+
+        accepted = await accept(backend, added["name"], out)
+        added["notes"] = [note for note in added["notes"] if not (accepted and note.startswith(QUARANTINED))]
     if out.json_wanted:
         out.document(added)
         return 0
@@ -191,21 +210,22 @@ def _for_people(options: Namespace, failure: ToolFailedError) -> str:
     missing = (failure.result.get("_meta") or {}).get("toolscore/missing")
     if not missing:
         return str(failure)
+    from ...runners.secret_look import looks_secret, variable_for
     from ...tools.catalog.values import Wanted
 
     wanted = [Wanted(**one) for one in missing]
     words = ["toolscore", "install", options.source]
-    words += [word for one in wanted for word in ("--give", f"{one.name}=...")]
+    secret = {one.name: variable_for(one.name) for one in wanted if one.secret or looks_secret(one.name)}
+    for one in wanted:
+        words += [
+            "--give",
+            f"{one.name}=${{{secret[one.name]}}}" if one.name in secret else f"{one.name}=...",
+        ]
     lines = "".join(f"\n- {one.line()}" for one in wanted)
-    secret = (
-        f"\nFor a secret, --give {wanted_secret.name}='${{NAME}}' stands for an environment variable of ToolScore, "
-        "looked up at each start."
-        if (wanted_secret := next((one for one in wanted if one.secret), None))
-        else ""
-    )
+    first = "".join(f"\nSet the secret first: toolscore secret set {name}" for name in secret.values())
     return (
-        f"{options.source} needs what was not given:{lines}\nRun it again with it beside all else you gave: "
-        f"{shlex.join(words)}{secret}"
+        f"{options.source} needs what was not given:{lines}{first}\nRun it again with it beside all else you gave: "
+        f"{shlex.join(words)}"
     )
 
 

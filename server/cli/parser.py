@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import NoReturn
 
 from ... import __version__
+from . import journal_options, secret_words, tape_options
 
 EXIT_CODES = """\
 exit status:
@@ -52,6 +54,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
         commands[command].error(problem)
     if command == "token" and (problem := _token_problem(options)):
         commands[command].error(problem)
+    if command == "policy" and (problem := _policy_problem(options)):
+        commands[command].error(problem)
+    if command == "journal" and (problem := journal_options.problem(options)):
+        commands[command].error(problem)
+    if command == "serve" and (problem := tape_options.problem(options)):
+        commands[command].error(problem)
+    if command == "secret" and (problem := secret_words.problem(options)):
+        commands[command].error(problem)
     if command == "functions" and (problem := _functions_problem(options)):
         commands[command].error(problem)
     options.rest = rest
@@ -65,7 +75,8 @@ def _command_at(words: list[str]) -> int:
     """Find the first word that is neither a global option nor the value of one."""
     at = 0
     while at < len(words) and words[at].startswith("-"):
-        at += 2 if words[at] in {"--home", "--config", "--set", "--listen", "--expose"} else 1
+        valued = {"--home", "--config", "--set", "--listen", "--expose", *tape_options.VALUED}
+        at += 2 if words[at] in valued else 1
     return min(at, len(words))
 
 
@@ -168,6 +179,20 @@ def _catalog_problem(options: argparse.Namespace) -> str | None:
     return None
 
 
+def _policy_problem(options: argparse.Namespace) -> str | None:
+    count = len(options.words)
+    match options.what:
+        case "check" if count > 1:
+            return "`policy check` takes one FILE at the most"
+        case "explain" if count != 2:
+            return "`policy explain` needs a CLIENT, and a TOOL, a SERVER or a SOURCE"
+        case "show" | "template" if count:
+            return f"`policy {options.what}` takes nothing more"
+    if options.what != "explain" and (options.listener or options.action):
+        return f"`policy {options.what}` takes neither --listener nor --action"
+    return None
+
+
 def _globals(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("global options")
     group.add_argument("--home", metavar="DIR", help="the home (TOOLSCORE_HOME)")
@@ -186,6 +211,67 @@ def _globals(parser: argparse.ArgumentParser) -> None:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"toolscore: {message}\n{self.format_usage()}")
+
+
+def _pins(command: Callable[..., argparse.ArgumentParser]) -> None:
+    lock = command("lock", "Write what exactly is installed into a file, without secrets.")
+    lock.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        default="toolscore.lock",
+        help="(default: toolscore.lock; - : standard output)",
+    )
+    verify = command("verify", "Compare what is installed with its pins, or with a lock.", json=True)
+    verify.add_argument("file", metavar="FILE", nargs="?", help="a lock; without one the home's own pins")
+    verify.add_argument(
+        "--accept",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="first take the tools of this server as they are (repeatable)",
+    )
+    sync = command("sync", "Install exactly what a lock names, by its hashes.", json=True)
+    sync.add_argument("file", metavar="FILE", help="the lock; - : standard input")
+    sync.add_argument("--dry-run", action="store_true", help="change nothing, only show what would be done")
+    sync.add_argument("--prune", action="store_true", help="remove servers that the lock does not name")
+    sync.add_argument(
+        "--other-tools", action="store_true", help="also servers whose tools are others than locked"
+    )
+    sync.add_argument(
+        "--from",
+        dest="places",
+        metavar="NAME=PATH",
+        type=_pair,
+        action="append",
+        default=[],
+        help="where the folder or bundle of a server is here (repeatable)",
+    )
+    sync.add_argument(
+        "--secret",
+        dest="secrets",
+        metavar="KEY=VALUE",
+        type=_pair,
+        action="append",
+        default=[],
+        help="the value of a secret that is missing, such as weather/env/API_KEY=... (repeatable)",
+    )
+    sync.add_argument("--yes", action="store_true", help="do not ask")
+    upgrade = command(
+        "upgrade", "Put another version of a server in its place, once it has started.", json=True
+    )
+    upgrade.add_argument("name", metavar="NAME")
+    which = upgrade.add_mutually_exclusive_group()
+    which.add_argument(
+        "--to",
+        metavar="VERSION",
+        help="the version, branch, tag or commit, or the new file of a bundle (default: the newest)",
+    )
+    which.add_argument(
+        "--rollback", action="store_true", help="return to the version before the last upgrade"
+    )
+    upgrade.add_argument("--diff", action="store_true", help="change nothing, only show what is different")
+    upgrade.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -213,6 +299,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     serve.add_argument("--background", action="store_true", help=argparse.SUPPRESS)
     serve.add_argument("--shared", action="store_true", help=argparse.SUPPRESS)
     _listening(serve)
+    tape_options.add(serve)
     _listening(command("start", "Start the background ToolScore of this home."))
     for name, text in (
         ("stop", "Stop the ToolScore that runs for this home."),
@@ -247,6 +334,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         help="what a registry: entry or a bundle asks for by name (repeatable)",
     )
     _confine(install)
+    _accept(install)
     register = command("register", "Register a server that is already there.", json=True)
     register.usage = (
         "toolscore register NAME [--url URL] [--header K=V]... [--env K=V]... [--confine] [--json] "
@@ -257,6 +345,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     register.add_argument("--header", metavar="KEY=VALUE", type=_pair, action="append", default=[])
     _env(register)
     _confine(register)
+    _accept(register)
     uninstall = command("uninstall", "Remove a server and everything installed for it.", json=True)
     uninstall.add_argument("name", metavar="NAME")
     uninstall.add_argument("--force", action="store_true", help=_FORCE)
@@ -298,6 +387,11 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     scores.add_argument(
         "--limit", metavar="N", type=_count, default=20, help="how many tools, up to 100 (default: 20)"
     )
+    _approvals(command)
+    journal_options.add_options(
+        command("journal", "Show what was done: calls, installs, failures.", json=True)
+    )
+    _pins(command)
     functions = command(
         "functions", "Show, add, remove, export or import functions that are tools.", json=True
     )
@@ -343,6 +437,31 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     )
     catalog.add_argument("--full", action="store_true", help="sync: read all again, not only what changed")
     catalog.add_argument("--forget", action="store_true", help="sync: drop SOURCE and what it gave instead")
+    policy = command("policy", "Check the policy, show it, or explain what it decides.", json=True)
+    policy.usage = (
+        "toolscore policy check [FILE] | show | explain CLIENT TOOL|SERVER|SOURCE [--listener KIND] "
+        "[--action WHAT] | template"
+    )
+    policy.add_argument(
+        "what", metavar="check|show|explain|template", choices=["check", "show", "explain", "template"]
+    )
+    policy.add_argument(
+        "words",
+        metavar="WORDS",
+        nargs="*",
+        help="check: another file than the one in use; explain: the name of a token (or owner, token, anyone), and a "
+        "tool, a server, or what is to be installed",
+    )
+    policy.add_argument(
+        "--listener",
+        choices=["stdio", "unix", "websocket", "http", "command"],
+        help="explain: where the client comes in",
+    )
+    policy.add_argument(
+        "--action",
+        choices=["see", "call", "install", "manage", "approve"],
+        help="explain: what is to be done (default: call, or install for a source)",
+    )
     manage = command("manage", "Start, stop, restart, enable or disable servers.", json=True)
     manage.add_argument("name", metavar="NAME", help="a server, @GROUP, or * for all")
     manage.add_argument("action", metavar="ACTION", choices=["start", "stop", "restart", "enable", "disable"])
@@ -384,6 +503,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         help="what a new one allows: call, manage, register (default: call)",
     )
 
+    secret_words.add_to(command)
     command("doctor", "Show what this machine offers.", json=True)
     config = command(
         "config",
@@ -407,6 +527,37 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     restore.add_argument("--force", action="store_true", help="move a home aside that is there already")
     command("version", "Show the version.")
     return parser, dict(commands.choices)
+
+
+def _approvals(command: Callable[..., argparse.ArgumentParser]) -> None:
+    shown = command(
+        "approvals", "Show the tools in quarantine: what changed, and what was found in them.", json=True
+    )
+    shown.add_argument("server", metavar="SERVER", nargs="?", help="only this server")
+    for name, text in (
+        ("approve", "Approve tools in quarantine, after a look at what changed."),
+        ("reject", "Note that tools in quarantine are not wanted; they stay there."),
+    ):
+        decide = command(name, text, json=True)
+        decide.add_argument("server", metavar="SERVER")
+        decide.add_argument(
+            "tool", metavar="TOOL", nargs="?", help="only this tool; otherwise one after the other"
+        )
+        decide.add_argument(
+            "--digest",
+            metavar="D",
+            help="exactly this definition (12 characters or more), without being asked",
+        )
+        if name == "approve":
+            decide.add_argument("--yes", action="store_true", help="without being asked")
+        else:
+            decide.set_defaults(yes=True)
+
+
+def _accept(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--accept-findings", action="store_true", help="approve its tools whatever is found in them"
+    )
 
 
 def _listening(parser: argparse.ArgumentParser) -> None:

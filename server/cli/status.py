@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +27,7 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
     servers: list[dict[str, Any]] | None = []
     missing: list[dict[str, Any]] = []
     clients: list[dict[str, Any]] = []
+    policy: dict[str, Any] = {}
     if owner is not None and owner.mode == "command":
         servers = None  # the one that could be asked is busy with something else
     elif owner is not None or home.store_file.exists():
@@ -38,6 +40,8 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
             except ToolFailedError as failure:
                 out.error(str(failure))
                 return failure.status
+            with suppress(ToolFailedError):  # one of an older version knows of no policy
+                policy = structured(await backend.call("explain_policy", {}, silent))
     serving = owner is not None and owner.mode != "command"
     if out.json_wanted:
         told = asdict(owner) if owner is not None else None
@@ -47,6 +51,7 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
             "clients": clients,
             "servers": servers,
             "missing": missing,
+            "policy": {key: policy.get(key) for key in ("file", "since", "problems")} if policy else None,
         }
         out.document({"home": str(home.path), **found})
         return 0
@@ -59,6 +64,10 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
     else:
         out.line(f"not running; a command (process {owner.pid}) is at work")
     out.line(f"home: {home.path}")
+    if policy.get("since"):
+        out.line(f"policy: {policy['file']}, as it was read at {policy['since']}")
+    for problem in policy.get("problems") or ():
+        out.error(f"the policy file cannot be used, and changes nothing: {problem}")
     for client in clients:
         out.line(f"client: {_described(client)}")
     if servers:

@@ -38,7 +38,7 @@ def run(options: Namespace, loaded: Loaded, out: Output) -> int:
                     out.document({"revoked": options.name})
                 else:
                     out.line(f"revoked: {options.name}")
-                    out.remark("Nobody comes in with it any more; who is in stays until the connection ends.")
+                    out.remark("Nobody comes in with it any more, and who is in is cut off within seconds.")
             case _:
                 _list(tokens, rights, out)
     except UnknownTokenError as error:
