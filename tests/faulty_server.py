@@ -274,7 +274,7 @@ class FaultyServer:
         return {"resultType": "input_required", "inputRequests": {}}
 
     def tool_cancelled(self, _arguments: Params, _id: Any, _meta: Params) -> Message:
-        return {"content": [], "structuredContent": {"ids": self.cancelled}}
+        return {"content": [], "structuredContent": {"ids": self.cancelled, "begun": list(self.stops)}}
 
     def tool_change_tools(self, arguments: Params, _id: Any, _meta: Params) -> Any:
         self.added.append(arguments["name"])

@@ -46,6 +46,7 @@ from toolscore.tools.functions import bounds, function, functions, reader, runni
 from toolscore.tools.functions.deriving import derive
 from toolscore.tools.gap import gap, needs
 from toolscore.tools.outcome import Outcome
+from toolscore.tools.policy.reading import parse
 from toolscore.tools.scores import judge, record, score, scores
 from toolscore.tools.search import query, vectors
 
@@ -138,6 +139,9 @@ def test_examples_are_well_formed_and_commands_are_there(path: Path) -> None:
 @pytest.mark.parametrize("path", [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))], ids=name)
 def test_every_file_of_settings_that_is_shown_is_a_valid_one(path: Path, tmp_path: Path) -> None:
     for text in blocks(path, "toml"):
+        if "[[rule]]" in text:
+            assert parse(path, text.encode()).rules
+            continue
         (tmp_path / "config.toml").write_text(text, "utf-8")
         load({}, home=str(tmp_path), environ={})
 

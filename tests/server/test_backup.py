@@ -165,6 +165,17 @@ def test_a_catalog_that_was_filled_is_left_out_and_told(home: Home, tmp_path: Pa
     assert "catalog.db" not in names(tmp_path / "b.tar.gz")
 
 
+@pytest.mark.parametrize("secrets", [True, False])
+def test_the_policy_of_a_home_is_restored_with_it(home: Home, tmp_path: Path, secrets: bool) -> None:
+    policy = '[[rule]]\nwho = "ci"\nanswer = "deny"\n'
+    (home.path / "policy.toml").write_text(policy)
+    back_up(home, tmp_path / "b.tar.gz", secrets=secrets)
+    restore(tmp_path / "b.tar.gz", Home.at(tmp_path / "elsewhere"))
+    restored = tmp_path / "elsewhere" / "policy.toml"
+    assert restored.read_text() == policy
+    assert stat.S_IMODE(restored.stat().st_mode) == 0o600
+
+
 def test_secrets_can_be_left_out_and_it_is_told_whose(shell: Shell, home: Home, tmp_path: Path) -> None:
     (home.path / "config.toml").write_text('[mcpServers.x]\ncommand = "x"\nenv = { KEY = "in-the-file" }\n')
     archive = tmp_path / "b.tar.gz"

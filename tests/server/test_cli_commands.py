@@ -68,8 +68,8 @@ def test_values_that_are_missing_are_asked_for_as_they_are_given_here(shell: She
     done = shell("install", "registry:io.x/thing")
     assert done.returncode == 1
     assert "- X-Key (secret; Yours.)" in done.stderr
-    assert "toolscore install registry:io.x/thing --give X-Key=... --give X-Mode=..." in done.stderr
-    assert "--give X-Key='${NAME}'" in done.stderr
+    assert "toolscore secret set X_Key\n" in done.stderr
+    assert "toolscore install registry:io.x/thing --give 'X-Key=${X_Key}' --give X-Mode=..." in done.stderr
     assert "install_server(" not in done.stderr
 
 

@@ -12,6 +12,8 @@ import pytest
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ElicitResult
 
+from helpers import until
+from journaled import read
 from several import MODES, RICH, Callbacks, Message, Serving, serving, structured
 from toolscore.server.home import Home
 from toolscore.server.tokens import Tokens
@@ -212,3 +214,15 @@ async def test_a_server_that_lists_its_resources_is_told_of_no_caller(toolscore:
         assert not [one for one in listed if str(one.uri).startswith("sandbox:")]
         templates = (await client.list_resource_templates()).resource_templates
         assert "sandbox://executions/{execution}/{+path}" in [one.uri_template for one in templates]
+
+
+async def test_the_journal_has_a_called_tool_under_the_code_that_called_it(toolscore: Serving) -> None:
+    ann = answering("ann")
+    async with toolscore.client(token=token(toolscore, "noted"), **ann.options) as client:
+        assert await value(client, QUESTIONS["old"]) == {"who": "ann"}
+    folder = toolscore.home / "journal"
+    await until(lambda: len(read(folder, clients=("noted",), kinds=("call",))) == 2, 60)
+    called, ran = read(folder, clients=("noted",), kinds=("call",))
+    assert (called["tool"], ran["tool"]) == ("old__question", PYTHON)
+    assert (called["trace"], called["parent"], called["depth"]) == (ran["trace"], ran["span"], 1)
+    assert called["session"] == ran["session"]

@@ -59,7 +59,7 @@ async def following(one: Serving) -> AsyncIterator[Line]:
 
 
 async def test_what_happens_to_tools_and_servers_is_told_and_can_be_read(tmp_path: Path) -> None:
-    with serving(tmp_path, *MANAGE, r=["-S", RICH]) as one:
+    with serving(tmp_path, *MANAGE, "--set", "trust.changed_tools=allow", r=["-S", RICH]) as one:
         async with following(one) as line:
             begun = await read(line)
             assert [event["number"] for event in begun["events"]] == list(range(1, len(begun["events"]) + 1))

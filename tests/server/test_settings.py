@@ -103,6 +103,8 @@ FITTING = {
     "network.allowed_origins": "https://app.example",
     "catalog.headers": "https://registry.example Authorization: Bearer ${REGISTRY_TOKEN}",
     "process.roots": "/srv",
+    "journal.otlp_endpoint": "http://127.0.0.1:4318",
+    "journal.otlp_headers": "Authorization: Bearer ${COLLECTOR_TOKEN}",
 }
 """A value for each setting that is empty by default and does not take any text."""
 

@@ -232,16 +232,16 @@ def test_relative_folders_are_those_of_the_client_that_names_them(shared: Sharin
 
 def test_a_variable_is_lent_by_a_client_that_has_it_and_kept_nowhere(shared: Sharing) -> None:
     poor = shared.client()
-    refused = poor.register("f", env={"KEY": "${SOME_KEY}"})
-    assert "SOME_KEY" in refused["content"][0]["text"]
-    rich = shared.client(SOME_KEY="lent-value-123", ANOTHER="not-asked-for-456")
-    added = rich.register("f", env={"KEY": "${SOME_KEY}"})
+    refused = poor.register("f", env={"PLACE": "${SOME_PLACE}"})
+    assert "SOME_PLACE" in refused["content"][0]["text"]
+    rich = shared.client(SOME_PLACE="lent-value-123", ANOTHER="not-asked-for-456")
+    added = rich.register("f", env={"PLACE": "${SOME_PLACE}"})
     assert not added.get("isError"), added
-    assert poor.call("f__env")["structuredContent"]["KEY"] == "lent-value-123"
+    assert poor.call("f__env")["structuredContent"]["PLACE"] == "lent-value-123"
     assert rich.close() == 0
     # The server comes up again also when nobody is there any more who could lend it.
     assert not poor.call("manage_server", name="f", action="restart").get("isError")
-    assert poor.call("f__env")["structuredContent"]["KEY"] == "lent-value-123"
+    assert poor.call("f__env")["structuredContent"]["PLACE"] == "lent-value-123"
     for path in shared.home.rglob("*"):
         if path.is_file():
             assert b"lent-value" not in path.read_bytes(), path

@@ -174,7 +174,7 @@ def test_every_outcome_code_is_either_a_failure_or_excused_on_purpose() -> None:
     excused = {str(outcome) for outcome in Outcome} - FAILURES
     assert excused == {
         *("unknown_tool", "unknown_server", "invalid_arguments", "name_taken", "installing"),
-        *("install_failed", "queue_full", "limit", "refused", "needs_approval"),
+        *("install_failed", "queue_full", "limit", "refused", "needs_approval", "changed"),
     }
 
 
