@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from pydantic import BaseModel, ValidationError
 
 from ..runners.base import BaseRunner, Channel
@@ -63,6 +64,9 @@ SUMMARY = 160
 _ITSELF = (
     "execute_tool cannot call itself: give the name of the tool that is to be called as its argument tool."
 )
+
+ARRIVAL = 1.0
+"""Seconds a list waits at the most for what servers have just listed to be looked through and stored."""
 
 COMPACT = 400
 """Characters of a tool's description in the compact form of `describe_tool`."""
@@ -276,6 +280,10 @@ class ToolSet:
 
     async def _list_tools(self, args: m.ListToolsArguments, call: Call) -> m.ListToolsResult:
         library, sight = self._servers.library, CURRENT.get()
+        with anyio.move_on_after(
+            ARRIVAL
+        ):  # of a server that is up, the tools may be on their way into the library
+            await library.arrived(args.server)
         if args.server == OWN_SERVER:
             own = [
                 m.ListedTool(
