@@ -105,7 +105,7 @@ def _run(options: Namespace) -> int:
             return 3
     if options.command == "serve":
         from ..serve import serve
-        from . import tape_options
+        from .grammar import tape
         from .passed import passed
 
         return serve(
@@ -115,7 +115,7 @@ def _run(options: Namespace) -> int:
             no_token=options.no_token,
             loaded=loaded,
             options=passed(options, loaded),
-            record=tape_options.record(options),
+            record=tape.record(options),
         )
 
     from .commands import run_command

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import time
 
+from .values import Command, count
+
 ACTIONS = ("list", "show", "sessions", "stats", "export", "schema")
 FORMATS = ("jsonl", "otlp", "trajectory")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `journal` takes."""
+def add_to(command: Command) -> None:
+    """Add the grammar to the command line."""
+    parser = command("journal", "Show what was done: calls, installs, failures.", json=True)
     parser.usage = (
         "toolscore journal [list | show ID | sessions | stats | export | schema] [--since T] [--until T] [--kind K] "
         "[--server S] [--tool T] [--client C] [--session ID] [--outcome O] [--trace ID] [--limit N] [--follow] "
@@ -37,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option, metavar=name, action="append", default=[], help=f"{text} (repeatable)")
     parser.add_argument("--trace", metavar="ID", help="one trace")
     parser.add_argument(
-        "--limit", metavar="N", type=_count, help="so many of the newest (default: 50; of export, all)"
+        "--limit", metavar="N", type=count, help="so many of the newest (default: 50; of export, all)"
     )
     parser.add_argument("-f", "--follow", action="store_true", help="show records as they come, until Ctrl-C")
     parser.add_argument(
@@ -60,7 +63,7 @@ def problem(options: argparse.Namespace) -> str | None:
 
 
 def _moment(text: str) -> float:
-    from ...tools.journal.wanted import moment
+    from ....tools.journal.wanted import moment
 
     try:
         return moment(text, time.time())
@@ -68,9 +71,3 @@ def _moment(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no time: write how long ago, as 10m, 2h or 3d, or a time such as 2026-01-31T12:00"
         ) from error
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..tape.recording import Record
+    from ...tape.recording import Record
 
 VALUED = ("--record", "--replay", "--replay-mode", "--replay-delay", "--report")
 """Those that are followed by a value."""
@@ -60,7 +60,7 @@ def record(options: argparse.Namespace) -> Record | None:
     """Give what is to be recorded to."""
     if not options.record:
         return None
-    from ..tape.recording import Record
+    from ...tape.recording import Record
 
     return Record(Path(options.record), overwrite=options.overwrite)
 

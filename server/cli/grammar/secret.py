@@ -1,16 +1,17 @@
-"""The grammar of `secret`, apart from what it does: every command line is parsed with all grammars there are."""
+"""The grammar of `secret`."""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+import argparse
+
+from .values import Command
 
 _WHAT = {"set": 1, "list": 0, "delete": 1, "rename": 2, "seal": 0, "unseal": 0}
 """What can be done, and how many names it takes."""
 
 
-def add_to(command: Callable[..., ArgumentParser]) -> None:
-    """Add the command's grammar."""
+def add_to(command: Command) -> None:
+    """Add the grammar to the command line."""
     parser = command("secret", "Set, list or delete secrets that servers are given by name.", json=True)
     parser.usage = "toolscore secret set|list|delete|rename|seal|unseal [NAME [NEW]] [--keep PLACE] [--json]"
     parser.add_argument("what", metavar="|".join(_WHAT), choices=[*_WHAT])
@@ -23,8 +24,8 @@ def add_to(command: Callable[..., ArgumentParser]) -> None:
     )
 
 
-def problem(options: Namespace) -> str | None:
-    """Say what is wrong with a command line, whose words are right one by one."""
+def problem(options: argparse.Namespace) -> str | None:
+    """Tell what is wrong with a command line; `None` if nothing is."""
     wanted, given = _WHAT[options.what], len(options.names)
     if given > wanted == 1 and options.what == "set":
         return "`secret set` takes a NAME only: the value is asked for, or read from standard input"

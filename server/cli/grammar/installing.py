@@ -1,0 +1,81 @@
+"""The grammar of `install`, `register` and `uninstall`."""
+
+from __future__ import annotations
+
+import argparse
+
+from .values import FORCE, Command, pair
+
+
+def add_to(command: Command) -> None:
+    """Add the grammar to the command line."""
+    install = command("install", "Install a server; what follows `--` are its arguments.", json=True)
+    install.usage = (
+        "toolscore install SOURCE [--name NAME] [--env K=V]... [--give K=V]... [--confine] [--json] "
+        "[-- ARGS...]"
+    )
+    install.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="pypi:NAME[@VERSION], npm:NAME[@VERSION], git+URL[@REF], a folder, an .mcpb file or its "
+        "https://...#sha256=CHECKSUM, registry:NAME[@VERSION][#KIND] of the catalog, 'command: ...', or builtin:NAME "
+        "for a part of ToolScore that was uninstalled",
+    )
+    install.add_argument("--name", help="the server's name; otherwise made from the source")
+    _env(install)
+    install.add_argument(
+        "--give",
+        dest="settings",
+        metavar="KEY=VALUE",
+        type=pair,
+        action="append",
+        default=[],
+        help="what a registry: entry or a bundle asks for by name (repeatable)",
+    )
+    _confine(install)
+    _accept(install)
+    register = command("register", "Register a server that is already there.", json=True)
+    register.usage = (
+        "toolscore register NAME [--url URL] [--header K=V]... [--env K=V]... [--confine] [--json] "
+        "[-- COMMAND ARGS...]"
+    )
+    register.add_argument("name", metavar="NAME")
+    register.add_argument("--url", help="a ws://, wss://, http:// or https:// endpoint")
+    register.add_argument("--header", metavar="KEY=VALUE", type=pair, action="append", default=[])
+    _env(register)
+    _confine(register)
+    _accept(register)
+    uninstall = command("uninstall", "Remove a server and everything installed for it.", json=True)
+    uninstall.add_argument("name", metavar="NAME")
+    uninstall.add_argument("--force", action="store_true", help=FORCE)
+
+
+def _accept(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--accept-findings", action="store_true", help="approve its tools whatever is found in them"
+    )
+
+
+def _confine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "confinement (docs/servers.md)", "Any of these confines it: read-only files, no network."
+    )
+    group.add_argument("--confine", action="store_true", help="with nothing else opened")
+    for option, text in (
+        ("--allow-write", "a folder it can write besides its own (repeatable)"),
+        ("--allow-read", "a place it can read although it is hidden (repeatable)"),
+        ("--hide", "a place it does not see (repeatable)"),
+    ):
+        group.add_argument(option, metavar="PATH", action="append", default=[], help=text)
+    group.add_argument("--allow-network", action="store_true", help="leave it the network")
+
+
+def _env(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--env",
+        metavar="KEY=VALUE",
+        type=pair,
+        action="append",
+        default=[],
+        help="for the server (repeatable)",
+    )

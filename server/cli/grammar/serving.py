@@ -1,0 +1,50 @@
+"""The grammar of what serves: `serve`, `start`, `stop` and `restart`."""
+
+from __future__ import annotations
+
+import argparse
+
+from . import tape
+from .values import Command, endpoint
+
+
+def add_to(command: Command) -> None:
+    """Add the grammar to the command line."""
+    serve = command("serve", "Speak MCP on standard input and output (the default).")
+    serve.add_argument("--standalone", action="store_true", help="one process for this client alone")
+    serve.add_argument("--background", action="store_true", help=argparse.SUPPRESS)
+    serve.add_argument("--shared", action="store_true", help=argparse.SUPPRESS)
+    _listening(serve)
+    tape.add(serve)
+    _listening(command("start", "Start the background ToolScore of this home."))
+    for name, text in (
+        ("stop", "Stop the ToolScore that runs for this home."),
+        ("restart", "Stop and start the background ToolScore of this home."),
+    ):
+        stop = command(name, text)
+        stop.add_argument("--force", action="store_true", help="kill it if it does not end by itself")
+        if name == "restart":
+            _listening(stop)
+
+
+def _listening(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--expose",
+        metavar="WHAT",
+        action="append",
+        default=[],
+        help="what clients are shown: own, all, server:NAME or a pattern such as time__* (tools.expose; repeatable)",
+    )
+    parser.add_argument(
+        "--listen",
+        metavar="ADDRESS",
+        type=endpoint,
+        action="append",
+        default=[],
+        help="serve on this address too, such as ws://127.0.0.1:8765/mcp (repeatable)",
+    )
+    parser.add_argument(
+        "--no-token",
+        action="store_true",
+        help="let every program and user of this machine in (loopback only)",
+    )
