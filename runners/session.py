@@ -14,7 +14,7 @@ from typing import Any
 from . import handshake
 from .base import LOST, UNHEARD, Channel, Message
 from .codec import FrameError
-from .deadline import Deadline
+from .deadline import Deadline, Deadlines
 from .errors import ChildFaultError, ChildGoneError, ChildTimeoutError, FaultError
 from .handshake import MODERN_VERSION
 from .listing import list_all, list_tools
@@ -85,6 +85,9 @@ class ChildSession:
         self._epitaph = epitaph
         self._ended = ended
         self._board: Switchboard[_Waiter] = Switchboard()
+        self._deadlines = Deadlines(
+            asyncio.get_running_loop(), lambda: [entry.waiter.deadline for entry in self._board.outgoing]
+        )
         self._running: asyncio.Task[None] | None = None
         self.closed = asyncio.Event()
         self.ending = False
@@ -126,6 +129,7 @@ class ChildSession:
                 await self._ended(LAST_WORDS)
         finally:
             self.closed.set()
+            self._deadlines.close()
             outgoing, incoming = self._board.close()
             # With several in flight it cannot be told which of them it was.
             written = not (len(outgoing) == 1 and getattr(self._channel, "unheard", False))
@@ -198,9 +202,8 @@ class ChildSession:
         board = self._board
         identity = board.next_id()
         params = self._enveloped(params, identity if on_progress else None, envelope)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Message] = loop.create_future()
-        deadline = Deadline(loop, method, timeout, future)
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        deadline = Deadline(self._deadlines, method, timeout, future)
 
         def progressed(progress: float, total: float | None, message: str) -> None:
             deadline.extend()
@@ -226,7 +229,6 @@ class ChildSession:
             self._cancel(identity, method, "the caller cancelled")
             raise
         finally:
-            deadline.close()
             board.withdraw(identity)
         return self._result(message)
 

@@ -227,11 +227,17 @@ class ExpressLane:
             self._refuse(message["id"], INVALID_REQUEST, text)
             return True
         exchange = Exchange(self._peer, method, params, _LineReply(self, entry), self._front.parking)
-        task = self._loop.create_task(serve(self._front, exchange))
+        task = self._loop.create_task(self._serve(exchange))
         entry.work = exchange.work = task
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         return True
+
+    async def _serve(self, exchange: Exchange) -> None:
+        try:
+            await serve(self._front, exchange)
+        finally:
+            # A callback of the task would cost the event loop a turn of its own for each request.
+            self._tasks.discard(asyncio.current_task())
 
     def _certain(self, identity: Any, method: str, params: Any) -> bool:
         """Tell whether a request is beyond doubt in order; the SDK has the words for all others."""
@@ -270,6 +276,7 @@ class ExpressLane:
         if entry is None:
             return False
         entry.work.cancel()
+        entry.work.add_done_callback(self._tasks.discard)  # it may end before it began
         return True
 
     def answer(self, entry: Incoming, member: str, value: dict[str, Any]) -> None:

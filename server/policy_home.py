@@ -66,8 +66,7 @@ class PolicyHome:
             if (waiting := self.gate.admit(passage)) is not None:
                 await waiting
         finally:
-            for undo in reversed(passage.undo or ()):
-                undo()
+            passage.end()
 
     def approving(self, caller: Caller, server: str, tool: str = "") -> tuple[Answer | None, Rule | None]:
         """Tell what it says of a caller who is about to approve a tool, or all of a server.

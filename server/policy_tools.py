@@ -230,8 +230,7 @@ class PolicyTools:
             finally:
                 if isinstance(waiting, Coroutine):
                     waiting.close()
-                for undo in reversed(passage.undo or ()):
-                    undo()
+                passage.end()
         return None
 
     def _whole(self, policy: Policy | None) -> str:

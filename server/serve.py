@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .endpoint import Endpoint, EndpointError, parse_endpoint
 from .hello import Hello, version
 from .home import JOIN_PATIENCE, Home, HomeBusyError, HomeError, HomeLock, Mode, prepare
+from .settling import settle_later
 from .stderr import StderrHandler
 
 if TYPE_CHECKING:
@@ -251,6 +252,7 @@ class _Serving:
                 closing.push_async_callback(self._reloader.close)
             if listeners is not None:
                 listeners.ready(toolset)
+            closing.callback(settle_later())
             logger.info("toolscore %s serves %s", version(), self._home.path)
             await self._stop.wait()
             if socket_of_home is not None:

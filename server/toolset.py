@@ -256,6 +256,10 @@ class ToolSet:
         return await self.router.own(passage, lambda: self._done(own, validated, call))
 
     async def _done(self, own: OwnTool, validated: m.Arguments, call: Call) -> dict[str, Any]:
+        if isinstance(validated, m.ExecuteToolArguments):
+            return await self._execute_tool(
+                validated, call
+            )  # what it calls is looked at, and judged, by itself
         with looking(self.router.sight(call.caller)):
             if isinstance(validated, m.InstallServerArguments):
                 from .settings_asked import asking_for_settings

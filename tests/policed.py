@@ -97,5 +97,4 @@ class Gated:
 
 def end(passage: Passage, result: dict[str, Any] | None = None) -> None:
     passage.result = result
-    for undo in reversed(passage.undo or ()):
-        undo()
+    passage.end()

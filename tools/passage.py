@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .written import written
+
 if TYPE_CHECKING:
     from .asker import Asker
     from .caller import Caller
@@ -29,7 +31,7 @@ class Passage:
         tool: The tool that is called; `None` for all else, and for ToolScore's own.
         own_hints: Annotations of one of ToolScore's own tools.
         timeout: Seconds it may take at the most; `None` where the server's own time-out holds.
-        undo: What gives back what was taken up for it; called once it is over.
+        undo: What gives back what was taken up for it; called with it once it is over.
         span: What those call it who keep traces; empty where nobody does.
         late: What it is refused with if it was cancelled for taking longer than it may.
         outcome: What came of it: `ok`, `error`, an outcome code, `server_error` or `cancelled`.
@@ -49,13 +51,15 @@ class Passage:
     tool: Tool | None = None
     own_hints: Mapping[str, Any] | None = None
     timeout: float | None = None
-    undo: list[Callable[[], None]] | None = None
+    undo: list[Callable[[Passage], None]] | None = None
     span: str = ""
     late: RefusalError | None = None
     outcome: str = ""
     said: str | None = None
     result: dict[str, Any] | None = None
     seconds: float = 0.0
+    _asked: bytes | None = None
+    _answered: bytes | None = None
 
     @property
     def hints(self) -> Mapping[str, Any]:
@@ -65,11 +69,33 @@ class Passage:
         hints = self.tool.definition.get("annotations")
         return hints if isinstance(hints, dict) else {}
 
-    def at_end(self, undo: Callable[[], None]) -> None:
-        """Have something called once it is over, whatever came of it."""
+    def at_end(self, undo: Callable[[Passage], None]) -> None:
+        """Have something called once it is over, whatever came of it.
+
+        What is called is given the passage: kept by it and keeping it, it would be left to the garbage collector.
+        """
         if self.undo is None:
-            self.undo = []
-        self.undo.append(undo)
+            self.undo = [undo]
+        else:
+            self.undo.append(undo)
+
+    def end(self) -> None:
+        """Give back what was taken up for it."""
+        undos, self.undo = self.undo, None
+        for undo in reversed(undos or ()):
+            undo(self)
+
+    def asked(self) -> bytes:
+        """Give its arguments as compact JSON, which is written once for all who want that."""
+        if self._asked is None:
+            self._asked = written(self.arguments)
+        return self._asked
+
+    def answered(self) -> bytes:
+        """Give the answer as compact JSON, `null` where there is none; to be asked for once it is over."""
+        if self._answered is None:
+            self._answered = written(self.result)
+        return self._answered
 
 
 class Guard(Protocol):

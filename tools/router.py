@@ -270,8 +270,7 @@ class Router:
         passage.seconds = time.perf_counter() - passage.began
         passage.outcome = passage.outcome or "cancelled"
         if passage.undo is not None:
-            for undo in reversed(passage.undo):
-                undo()
+            passage.end()
         if self.watch is not None:
             self.watch(passage)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from toolscore.tools.caller import Caller
 from toolscore.tools.outcome import Outcome, RefusalError
 from toolscore.tools.passage import Passage
 from toolscore.tools.policy.gate import Gate
-from toolscore.tools.policy.meter import Bucket, Meter, take_all
+from toolscore.tools.policy.meter import AllUses, Bucket, Meter
 from toolscore.tools.policy.rule import Limit, Rule, Selector
 
 
@@ -37,7 +38,7 @@ def used(clock: Clock, **figures: int) -> tuple[Meter, Limit]:
 def allowed(meter: Meter, limit: Limit, by: Caller, **arguments: object) -> Passage | RefusalError:
     one, refused = passage(by, **arguments), None
     try:
-        take_all((meter.uses(limit),), one)
+        AllUses((meter.uses(limit),)).take(one)
     except RefusalError as refusal:
         refused = refusal
     if refused is None:
@@ -56,11 +57,11 @@ def test_a_bucket_gives_what_it_holds_at_once_and_then_as_time_goes_by() -> None
     bucket = Bucket(60, 60.0, 0.0)
     for _ in range(60):
         assert bucket.wait(1, 0.0) == 0
-        bucket.take(1)
+        bucket.left -= 1
     assert bucket.wait(1, 0.0) == pytest.approx(1.0)
     assert bucket.wait(1, 0.5) == pytest.approx(0.5)
     assert bucket.wait(1, 1.0) == 0
-    bucket.take(31)
+    bucket.left -= 31
     assert bucket.wait(1, 1.0) == pytest.approx(31.0)
     assert bucket.wait(1000, 10_000.0) == 0, "what is more than it ever holds is taken from a full one"
 
@@ -257,3 +258,22 @@ async def test_resources_are_judged_as_their_server(tmp_path: Path) -> None:
         refusal = await one.refused("add", a=1, b=2)
         assert refusal.outcome is Outcome.UNKNOWN_TOOL
         assert (await one.call("sleep_safely", seconds=0))["content"][0]["text"] == "slept"
+
+
+async def test_calls_under_limits_leave_nothing_for_the_garbage_collector() -> None:
+    gated = Gated("[[limit]]\nparallel = 9\nbytes_per_hour = 1000000\ncalls_per_session = 1000\nseconds = 30")
+    assert await gated.outcome("time__now") == "ok"
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            assert await gated.outcome("time__now", text="x") == "ok"
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
+
+
+async def test_bytes_are_counted_of_what_json_cannot_hold_as_well() -> None:
+    gated = Gated("[[limit]]\nbytes_per_session = 100")
+    assert await gated.outcome("time__now", text="\ud800" * 5, ratio=float("inf")) == "ok"
+    assert await gated.outcome("time__now", text="x" * 90) == "limit"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
-from ...runners.secret_look import looks_secret
+from ...runners.secret_look import looks_secret, may_look_secret
+from ..written import written
 
 Mask = Callable[[str], str]
 """Gives a text without secrets."""
@@ -41,18 +41,6 @@ _PARAMETER = re.compile(r"([?&;])([\w.-]{1,64})=([^&;#\s\"'<>]+)")
 _known: dict[bytes, bool] = {}
 
 
-def written(value: Any) -> bytes:
-    """Write a value as compact JSON; of what JSON has not, such as lone surrogates and infinity, the nearest."""
-    try:
-        return to_json(value, inf_nan_mode="strings")
-    except Exception:  # what a tool gives must not keep its call out of the journal
-        try:
-            text = json.dumps(_finite(value), ensure_ascii=False, default=str)
-        except (ValueError, RecursionError, TypeError):
-            text = json.dumps(f"[{type(value).__name__}, which cannot be written as JSON]")
-        return text.encode("utf-8", "replace")
-
-
 def as_text(value: Any) -> str:
     """Do what `written` does, as a text."""
     return written(value).decode()
@@ -63,14 +51,6 @@ def members(told: Mapping[str, Any]) -> str:
     return as_text({name: value for name, value in told.items() if value is not None})[1:-1]
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
-
-
 def is_secret(name: str) -> bool:
     """Tell from the name of a member whether it holds a secret."""
     return name not in _PROTOCOL and looks_secret(name)
@@ -78,6 +58,8 @@ def is_secret(name: str) -> bool:
 
 def suspicious(lines: bytes) -> bool:
     """Tell whether a text of JSON may have members that look secret by their names."""
+    if b"\\" not in lines and not may_look_secret(lines):
+        return False
     names = (_ESCAPED_NAMES if b"\\" in lines else _NAMES).findall(lines)
     if b"=" in lines:
         names += _PARAMETERS.findall(lines)

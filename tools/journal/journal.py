@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..names import OWN_SERVER
 from ..outcome import Outcome, RefusalError
-from .content import Mask, as_text, members, without, written
+from ..written import written
+from .content import Mask, as_text, members, without
 from .line import Entry, Lines, entry
 from .options import Options
 from .segments import Segments
@@ -199,8 +200,8 @@ class Journal:
         if caller.session:
             session = as_text(caller.session)
         span = passage.span or self._spans.begin(caller.span, None)
-        asked = written(arguments)
-        answered = written(passage.result) if passage.result is not None else None
+        asked = passage.asked() if arguments is passage.arguments else written(arguments)
+        answered = passage.answered() if passage.result is not None else None
         sizes = f'"arguments":{len(asked)}' + (f',"result":{len(answered)}' if answered is not None else "")
         outcome = passage.outcome
         head = (

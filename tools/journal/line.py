@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from .content import Mask, cleaned, cut, suspicious, without, written
+from ..written import written
+from .content import Mask, cleaned, cut, suspicious, without
 
 Entry = tuple[bytes, str | None, bytes | None, bytes | None, bytes | None, int]
 """One record on its way to the writer: its members but for the following, as JSON without braces; what was said of a

@@ -12,7 +12,7 @@ from ..functions.names import SERVER as FUNCTIONS
 from ..names import OWN_SERVER
 from ..outcome import Outcome, RefusalError
 from ..sight import Sight, looking
-from .meter import Meter, take_all
+from .meter import Meter
 from .policy import Policy, Profile, Profiles, Verdict
 from .rule import Rule, said
 
@@ -115,8 +115,8 @@ class Gate:
                     with looking(profile):
                         raise self._unknown(passage.subject)
             raise _denied(passage, verdict.rule)
-        if verdict.uses:
-            take_all(verdict.uses, passage)
+        if verdict.uses is not None:
+            verdict.uses.take(passage)
         if verdict.answer == "ask":
             assert verdict.rule is not None
             if passage.method in _UNASKED:
@@ -204,4 +204,5 @@ def _end_after(seconds: float, passage: Passage) -> None:
         )
         task.cancel()
 
-    passage.at_end(asyncio.get_running_loop().call_later(seconds, late).cancel)
+    timer = asyncio.get_running_loop().call_later(seconds, late)
+    passage.at_end(lambda _passage: timer.cancel())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from ..outcome import Outcome, RefusalError
 from .rule import Limit
@@ -30,35 +30,36 @@ class Bucket:
         now: The time, in seconds.
     """
 
-    __slots__ = ("_at", "_left", "_most", "_speed")
+    __slots__ = ("_at", "_speed", "left", "most")
 
     def __init__(self, most: float, seconds: float, now: float) -> None:
-        self._most = most
+        self.most = most
+        """What it holds at the most."""
+        self.left = most
+        """What it holds; less than nothing is a debt: an answer is given whole, and paid for afterwards."""
         self._speed = most / seconds
-        self._left = most
         self._at = now
 
     def wait(self, amount: float, now: float) -> float:
         """Give the seconds until an amount can be taken; 0 if it can be now."""
-        self._left = min(self._most, self._left + (now - self._at) * self._speed)
+        most = self.most
+        left = self.left + (now - self._at) * self._speed
+        self.left = left = left if left < most else most
         self._at = now
         # What is more than it ever holds is taken from a full one.
-        lacking = min(amount, self._most) - self._left
+        lacking = (amount if amount < most else most) - left
         return lacking / self._speed if lacking > 1e-9 else 0.0
-
-    def take(self, amount: float) -> None:
-        """Take an amount, which may leave a debt: an answer is given whole, and paid for afterwards."""
-        self._left -= amount
 
 
 class _Client:
     """What one client uses."""
 
-    __slots__ = ("hour", "minute", "running", "volume")
+    __slots__ = ("calls", "running", "volume")
 
     def __init__(self, limit: Limit, now: float) -> None:
-        self.minute = Bucket(limit.calls_per_minute, 60.0, now) if limit.calls_per_minute else None
-        self.hour = Bucket(limit.calls_per_hour, 3600.0, now) if limit.calls_per_hour else None
+        calls = ((limit.calls_per_minute, 60.0, "a minute"), (limit.calls_per_hour, 3600.0, "an hour"))
+        self.calls = tuple((Bucket(most, seconds, now), unit) for most, seconds, unit in calls if most)
+        """What each call takes one of, with what it is refilled in."""
         self.volume = Bucket(limit.bytes_per_hour, 3600.0, now) if limit.bytes_per_hour else None
         self.running: dict[int, int] = {}
         """Calls under way, by how deep they are: one that is made inside of another must not wait for that."""
@@ -84,7 +85,7 @@ class Uses:
 
     def __init__(self, limit: Limit, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit = limit
-        self._clock = clock
+        self.clock = clock
         self._clients: OrderedDict[str, _Client] = OrderedDict()
         self._sessions: OrderedDict[tuple[str, str | int], _Session] = OrderedDict()
         self._by_session = limit.calls_per_session is not None or limit.bytes_per_session is not None
@@ -99,12 +100,14 @@ class Uses:
         )
         self.weighs = limit.bytes_per_hour is not None or limit.bytes_per_session is not None
         """Whether bytes count."""
+        self.ends = self.weighs or limit.parallel is not None
+        """Whether the end of a call counts."""
 
     def client(self, caller: Caller) -> _Client:
         """Give what the client of a caller uses."""
         found = self._clients.get(caller.principal)
         if found is None:
-            found = self._clients[caller.principal] = _Client(self.limit, self._clock())
+            found = self._clients[caller.principal] = _Client(self.limit, self.clock())
             if len(self._clients) > KEPT:
                 _forget(self._clients, lambda one: not one.running)
         else:
@@ -123,19 +126,20 @@ class Uses:
             self._sessions.move_to_end(key)
         return found
 
-    def check(self, caller: Caller, size: int) -> None:
+    def check(self, caller: Caller, size: int, now: float) -> None:
         """Make sure that one more call can be made.
 
         Args:
             caller: In whose name.
             size: Bytes of its arguments, where bytes count.
+            now: The time, in seconds.
 
         Raises:
             RefusalError: `limit`, with the seconds after which to try again where there is such a time.
         """
         limit = self.limit
         if self._by_client:
-            client, now = self.client(caller), self._clock()
+            client = self.client(caller)
             if limit.parallel is not None and client.running.get(caller.depth, 0) >= limit.parallel:
                 raise self._refusal(
                     caller,
@@ -143,13 +147,11 @@ class Uses:
                     _BUSY,
                     "Wait for one of them",
                 )
-            for bucket, amount, allowed in (
-                (client.minute, 1, f"{limit.calls_per_minute} calls a minute"),
-                (client.hour, 1, f"{limit.calls_per_hour} calls an hour"),
-                (client.volume, max(size, 1), f"{limit.bytes_per_hour} bytes an hour"),
-            ):
-                if bucket is not None and (seconds := bucket.wait(amount, now)):
-                    raise self._refusal(caller, allowed, seconds, f"Try again in {max(seconds, 0.1):.1f} s")
+            for bucket, unit in client.calls:
+                if seconds := bucket.wait(1, now):
+                    raise self._spent(caller, f"{bucket.most:.0f} calls {unit}", seconds)
+            if client.volume is not None and (seconds := client.volume.wait(size or 1, now)):
+                raise self._spent(caller, f"{limit.bytes_per_hour} bytes an hour", seconds)
         if self._by_session:
             session = self.session(caller)
             if limit.calls_per_session is not None and session.calls >= limit.calls_per_session:
@@ -167,13 +169,11 @@ class Uses:
     def take(self, caller: Caller, size: int) -> None:
         """Count one call that begins."""
         if self._by_client:
-            client = self.client(caller)
-            if client.minute is not None:
-                client.minute.take(1)
-            if client.hour is not None:
-                client.hour.take(1)
+            client = self._clients[caller.principal]
+            for bucket, _unit in client.calls:
+                bucket.left -= 1
             if client.volume is not None:
-                client.volume.take(size)
+                client.volume.left -= size
             if self.limit.parallel is not None:
                 client.running[caller.depth] = client.running.get(caller.depth, 0) + 1
         if self._by_session:
@@ -188,20 +188,21 @@ class Uses:
             caller: In whose name it was made.
             size: Bytes of its result, where bytes count.
         """
-        if self.limit.parallel is not None:
-            running = self.client(caller).running
-            if (left := running.get(caller.depth, 0) - 1) > 0:
-                running[caller.depth] = left
-            else:
-                running.pop(caller.depth, None)
-        if (
-            size
-            and self.limit.bytes_per_hour is not None
-            and (volume := self.client(caller).volume) is not None
-        ):
-            volume.take(size)
-        if size and self.limit.bytes_per_session is not None:
+        limit = self.limit
+        if self._by_client:
+            client = self.client(caller)
+            if limit.parallel is not None:
+                if (left := client.running.get(caller.depth, 0) - 1) > 0:
+                    client.running[caller.depth] = left
+                else:
+                    client.running.pop(caller.depth, None)
+            if client.volume is not None:
+                client.volume.left -= size
+        if size and limit.bytes_per_session is not None:
             self.session(caller).volume += size
+
+    def _spent(self, caller: Caller, allowed: str, seconds: float) -> RefusalError:
+        return self._refusal(caller, allowed, seconds, f"Try again in {max(seconds, 0.1):.1f} s")
 
     def _refusal(self, caller: Caller, allowed: str, seconds: float | None, next_step: str) -> RefusalError:
         return RefusalError(
@@ -235,33 +236,40 @@ class Meter:
         self._uses = {limit: uses for limit, uses in self._uses.items() if limit in limits}
 
 
-def take_all(uses: tuple[Uses, ...], passage: Passage) -> None:
-    """Let a request use what it needs of every limit, or of none.
+class AllUses:
+    """What a request uses of every limit that holds for it, or of none.
 
-    Raises:
-        RefusalError: `limit`, from the first that does not allow it.
+    Args:
+        uses: What is used of each.
     """
-    caller = passage.caller
-    weighs = any(one.weighs for one in uses)
-    size = weight(passage.arguments) if weighs else 0
-    for one in uses:
-        one.check(caller, size)
-    for one in uses:
-        one.take(caller, size)
 
-    def over() -> None:
-        size = weight(passage.result) if weighs and passage.result is not None else 0
+    __slots__ = ("_ends", "_uses", "_weighs")
+
+    def __init__(self, uses: Sequence[Uses]) -> None:
+        self._uses = tuple(uses)
+        self._weighs = any(one.weighs for one in uses)
+        self._ends = tuple(one for one in uses if one.ends)
+
+    def take(self, passage: Passage) -> None:
+        """Let a request use what it needs.
+
+        Raises:
+            RefusalError: `limit`, from the first that does not allow it.
+        """
+        caller, uses = passage.caller, self._uses
+        size, now = len(passage.asked()) if self._weighs else 0, uses[0].clock()
         for one in uses:
+            one.check(caller, size, now)
+        for one in uses:
+            one.take(caller, size)
+        if self._ends:
+            passage.at_end(self._over)
+
+    def _over(self, passage: Passage) -> None:
+        caller = passage.caller
+        size = len(passage.answered()) if self._weighs and passage.result is not None else 0
+        for one in self._ends:
             one.over(caller, size)
-
-    passage.at_end(over)
-
-
-def weight(value: dict[str, Any]) -> int:
-    """Give the bytes of a value as compact JSON."""
-    from pydantic_core import to_json
-
-    return len(to_json(value))
 
 
 def _forget(kept: OrderedDict[str, _Client], idle: Callable[[_Client], bool]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..names import OWN_SERVER
+from .meter import AllUses
 from .rule import READS, Action, Answer, Limit, Rule, Subject, said
 
 if TYPE_CHECKING:
@@ -29,12 +30,13 @@ class Verdict:
 
     Args:
         rule: The rule that decides; `None` where none does, so that it is as it is without a policy.
-        uses: The limits that hold for it, with what was used of them.
+        uses: What was used of the limits that hold for it, one by one.
         of: The tool it was made for; another one of the same name is judged anew.
 
     Attributes:
         answer: What it comes to.
         free: Whether there is nothing to do for it.
+        uses: The same of all of them; `None` where there are none.
         seconds: Seconds a call may take at the most; `None` where there is no such limit.
     """
 
@@ -42,7 +44,7 @@ class Verdict:
 
     def __init__(self, rule: Rule | None, uses: tuple[Uses, ...] = (), of: Tool | None = None) -> None:
         self.rule = rule
-        self.uses = uses
+        self.uses = AllUses(uses) if uses else None
         self.of = of
         self.answer: Answer = "allow" if rule is None else rule.answer
         self.free = self.answer == "allow" and not uses
@@ -108,6 +110,7 @@ class Profile:
         self._meter = meter
         self.calls: dict[str, Verdict] = {}
         """What was decided of calls, by the tools' names."""
+        self._own: dict[tuple[str, frozenset[str]], Verdict] = {}
         self._seen: dict[str, tuple[Tool, bool]] = {}
         self._servers: dict[str, bool] = {}
         self._version = -1
@@ -151,8 +154,11 @@ class Profile:
 
     def own(self, name: str, hints: frozenset[str]) -> Verdict:
         """Decide whether one of ToolScore's own tools may be called, and under which limits."""
-        subject = Subject(OWN_SERVER, name, hints)
-        return Verdict(self.first("call", subject), self._uses(subject))
+        verdict = self._own.get((name, hints))
+        if verdict is None:
+            subject = Subject(OWN_SERVER, name, hints)
+            verdict = self._own[name, hints] = Verdict(self.first("call", subject), self._uses(subject))
+        return verdict
 
     def _uses(self, subject: Subject) -> tuple[Uses, ...]:
         covering = (self._meter.uses(limit) for limit in self._limits if limit.selector.covers(subject))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 LEAP = 60.0
 """Seconds by which the time of day may stray from the seconds that really passed."""
@@ -17,7 +18,7 @@ def _ticking() -> Callable[[], float]:
             time.clock_gettime(identity)
         except (AttributeError, OSError):
             continue
-        return lambda: time.clock_gettime(identity)
+        return partial(time.clock_gettime, identity)
     return time.monotonic
 
 
@@ -39,19 +40,18 @@ class Clock:
     def __init__(self, now: Callable[[], float], steady: Callable[[], float] | None) -> None:
         self._now = now
         self._steady = steady
-        self._seen = 0.0
-        self._seen = self._sane(now())
+        first = now()
+        self._seen = first if 0 <= first < _LAST else 0.0
         self._ahead = self._seen - steady() if steady is not None else 0.0
 
     def read(self) -> tuple[float, float]:
         """Give the seconds since 1970, and how far the clock has leapt since it was read last."""
-        now = self._sane(self._now())
+        now = self._now()
+        if not 0 <= now < _LAST:
+            now = self._seen
         leap = now - self._steady() - self._ahead if self._steady is not None else min(now - self._seen, 0.0)
         self._seen = now
         if -LEAP <= leap <= LEAP:
             return now, 0.0
         self._ahead += leap
         return now, leap
-
-    def _sane(self, now: float) -> float:
-        return now if 0 <= now < _LAST else self._seen
