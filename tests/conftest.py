@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from toolscore_client import BARE, WORDS_ONLY
-from turns import Turns
+from turns import TURNS, Turns
 
 # Most tests count servers and tools, so the homes they make are empty: without the servers that are part of
 # ToolScore. Those that are about these take it out again.
@@ -24,7 +24,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A script that runs the tests in the background has it ignored, and what they start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-FOLDER, TURNS = pytest.StashKey[Path](), pytest.StashKey[Turns]()
+FOLDER = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,6 +43,8 @@ def pytest_configure_node(node: Any) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing."""
+    if TURNS in config.stash:
+        config.stash[TURNS].close()
     if FOLDER in config.stash:
         shutil.rmtree(config.stash[FOLDER], ignore_errors=True)
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 
 class Turns:
     """What the processes agree by; files, so that one that ends holds up no other.
@@ -16,8 +18,13 @@ class Turns:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._queue = (folder / "queue").open("w")
         self._floor = (folder / "floor").open("w")
+
+    def close(self) -> None:
+        self._queue.close()
+        self._floor.close()
 
     @contextmanager
     def turn(self, alone: bool) -> Iterator[None]:
@@ -40,3 +47,7 @@ class Turns:
             yield
         finally:
             fcntl.flock(self._floor, fcntl.LOCK_UN)
+
+
+TURNS = pytest.StashKey[Turns]()
+"""Where a process that runs tests beside others has its turns."""
