@@ -385,6 +385,36 @@ async def test_records_are_followed_as_they_come_from_one_file_to_the_next(tmp_p
     journal.close()
 
 
+async def test_what_is_deleted_while_it_is_followed_is_shown_or_missed_aloud(tmp_path: Path) -> None:
+    journal = in_folder(tmp_path, max_bytes=2000, segment_bytes=1000)
+    journal.append(line(0, 500))
+    reader, seen = Reader(tmp_path), list[str]()
+    follow = reader.follow(Wanted())
+
+    async def more() -> None:
+        found = await anext(follow)
+        seen.extend(record["id"] for record in found)
+
+    first = asyncio.create_task(more())
+    await asyncio.sleep(0)  # it has begun behind the first record
+    journal.append(line(1, 490))
+    await first
+    assert seen == ["a-1"]
+    for number in range(2, 5):
+        journal.append(line(number, 900))
+    # That file is gone with a record nobody has seen, and the next one as well.
+    assert [int(path.stem) for path in sorted(tmp_path.iterdir())] == [3, 4]
+    while reader.missed == 0:
+        await more()
+    assert (seen, reader.missed) == (["a-1", "a-3", "a-4"], 1)
+    (tmp_path / "00000004.jsonl").unlink()
+    journal.append(line(5, 50))
+    await more()
+    assert (seen[-1], reader.missed) == ("a-5", 1)
+    await follow.aclose()
+    journal.close()
+
+
 async def test_the_newest_are_found_across_files(tmp_path: Path) -> None:
     journal = in_folder(tmp_path, segment_bytes=1000)
     for number in range(30):

@@ -101,7 +101,7 @@ class Journal:
             self._segments,
             flush=options.flush,
             dropped=lambda: self._dropped,
-            note=self._noted,
+            lost=self._lost,
             on_trouble=self._troubled,
         )
 
@@ -300,45 +300,33 @@ class Journal:
         with self._lock:
             if self._closed:
                 return
-            self._put(
-                self._noted(
-                    kind,
-                    server=server,
-                    tool=tool,
-                    outcome=outcome,
-                    said=said,
-                    caller=caller,
-                    peer=peer,
-                    at=at,
-                    **detail,
-                )
-            )
+            told: dict[str, Any] = {"kind": kind}
+            if server:
+                told |= {"server": server, "version": self._version(server)}
+            told |= {"tool": tool or None, "outcome": outcome}
+            self._put(self._noted(told, detail, at=at, said=said, caller=caller, peer=peer))
 
     def _noted(
         self,
-        kind: str,
-        *,
-        server: str = "",
-        tool: str = "",
-        outcome: str = "ok",
+        told: dict[str, Any],
+        detail: dict[str, Any],
+        at: float | None = None,
         said: str | None = None,
         caller: Caller | None = None,
         peer: Any = None,
-        at: float | None = None,
-        **detail: Any,
     ) -> Entry:
         moment = time.time() if at is None else at
         whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
-        told: dict[str, Any] = {"time": f"{whole}.{int(moment % 1 * 1_000_000):06d}Z", "kind": kind}
-        if server:
-            told |= {"server": server, "version": self._version(server)}
         span = self._spans.begin(caller.span if caller is not None else "", None)
-        told |= {"tool": tool or None, "outcome": outcome, "trace": span[:32], "span": span[33:49]}
-        head = members(told)
+        when = {"time": f"{whole}.{int(moment % 1 * 1_000_000):06d}Z"}
+        head = members(when | told | {"trace": span[:32], "span": span[33:49]})
         if caller is not None:
             client, session = self._client(caller, peer)
             head += f',"client":{client},"session":{as_text(caller.session) if caller.session else session}'
         return entry(head.encode(), said, None, None, written(detail) if detail else None)
+
+    def _lost(self, records: int) -> Entry:
+        return self._noted({"kind": "dropped", "outcome": "dropped"}, {"records": records})
 
     def _is_full(self) -> bool:
         return (
