@@ -314,7 +314,17 @@ async def test_where_calls_are_to_be_refused_none_is_dropped(tmp_path: Path) -> 
         with pytest.raises(RefusalError):
             one.journal.admit(passage())
         assert one.journal.standing.dropped == 0
-    assert [record["arguments"]["number"] for record in read(one.folder)] == [0, 1, 2, 3, 4]
+        # Whoever tries again and again is not kept in memory each time.
+        for _ in range(100):
+            refused = passage()
+            with pytest.raises(RefusalError) as refusal:
+                one.journal.admit(refused)
+            refused.outcome, refused.said = "unavailable", refusal.value.message
+            one.journal.watch(refused)
+        await asyncio.sleep(0)
+        assert (one.journal.standing.dropped, one.journal.standing.waiting) == (100, 5)
+    calls = [record for record in read(one.folder) if record["kind"] == "call"]
+    assert [record["arguments"]["number"] for record in calls] == [0, 1, 2, 3, 4]
 
 
 WRITING = """

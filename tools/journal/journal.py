@@ -143,19 +143,10 @@ class Journal:
         meta = passage.meta if passage.method == "tools/call" else passage.arguments.get("_meta")
         parent = meta.get("traceparent") if meta else None
         passage.span = self._spans.begin(passage.caller.span, parent)
-        if self._options.on_full == "refuse" and (self.writer.trouble or self._is_full()):
-            # ToolScore's own tools that only look must go on to answer, or nobody could say what is wrong.
-            if passage.server == OWN_SERVER and (
-                passage.hints.get("readOnlyHint") or passage.subject == EXECUTE
-            ):
-                return
-            raise RefusalError(
-                Outcome.UNAVAILABLE,
-                "This ToolScore does not let anything be done that its journal cannot keep, and nothing can be "
-                "written to it just now. Make room on its disk, and try again.",
-                excused=True,
-                retryAfter=5.0,
-            )
+        stopped = self._options.on_full == "refuse" and (self.writer.trouble or self._is_full())
+        # ToolScore's own tools that only look must go on to answer, or nobody could say what is wrong.
+        if stopped and not _looks(passage):
+            raise RefusalError(Outcome.UNAVAILABLE, _FULL, excused=True, retryAfter=5.0)
 
     def watch(self, passage: Passage) -> None:
         """Take a request that is over."""
@@ -176,7 +167,7 @@ class Journal:
             if passage.result is None and passage.said is not None:
                 self._refused.append((id(passage.asker or passage.caller), passage.said))
             try:
-                self._put(self._entry(passage, since))
+                self._put(self._entry(passage, since), passage)
             except Exception:
                 self._dropped += 1
                 logger.exception("bug in the journal: a record is lost")
@@ -334,18 +325,25 @@ class Journal:
             or self._put_bytes - self.writer.done_bytes >= self._options.queue_bytes
         )
 
-    def _put(self, made: Entry) -> None:
+    def _put(self, made: Entry, passage: Passage | None = None) -> None:
         waiting = self._put_bytes - self.writer.done_bytes
         size = made[5]
         full = len(self._queue) >= self._options.queue_records or waiting + size > self._options.queue_bytes
-        # Where nothing may be done that is not written down, no more is let in, and what is in finds room.
-        if full and self._options.on_full == "go_on":
+        if full and self._is_spare(passage):
             self._dropped += 1
             return
         self._put_bytes += size
         self._queue.append(made)
         if waiting > self._options.queue_bytes // 4:
             self.writer.hurry()
+
+    def _is_spare(self, passage: Passage | None) -> bool:
+        """Tell whether what finds no room is dropped."""
+        # Where nothing may be done that is not written down, what was let in finds room: no more of it can come.
+        if self._options.on_full == "go_on" or len(self._queue) >= 2 * self._options.queue_records:
+            return True
+        # What was refused, or only looked, can come without end.
+        return passage is not None and (not passage.span or passage.said == _FULL or _looks(passage))
 
     def _troubled(self, why: str | None) -> None:
         if why is not None:
@@ -381,4 +379,15 @@ class Journal:
         await asyncio.to_thread(self.after)
 
 
+def _looks(passage: Passage) -> bool:
+    """Tell whether this is an own tool that changes nothing."""
+    return passage.server == OWN_SERVER and bool(
+        passage.hints.get("readOnlyHint") or passage.subject == EXECUTE
+    )
+
+
+_FULL = (
+    "This ToolScore does not let anything be done that its journal cannot keep, and nothing can be written to it "
+    "just now. Make room on its disk, and try again."
+)
 _OUTCOMES = {outcome: f'"{outcome}"' for outcome in ("ok", "error", "server_error", "cancelled", *Outcome)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -56,7 +56,9 @@ class Reader:
                 break
         return found
 
-    async def follow(self, wanted: Wanted, seen: dict[int, int] | None = None) -> AsyncIterator[list[Record]]:
+    async def follow(
+        self, wanted: Wanted, seen: dict[int, int] | None = None
+    ) -> AsyncGenerator[list[Record], None]:
         """Give the records that are wanted as they are written, for ever; none where only `missed` has changed.
 
         Args:
