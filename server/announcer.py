@@ -120,21 +120,15 @@ class Announcer:
     def changed(self, change: Change) -> None:
         """Take note of a change of one server's tools, resources or prompts."""
         events = self._front.events
-        for kind, names in (
-            ("tool_installed", change.installed),
-            ("tool_updated", change.updated),
-            ("tool_removed", change.removed),
-            ("tool_quarantined", change.quarantined),
-            ("tool_approved", change.approved),
-        ):
-            if names:
-                events.append(kind, change.server, tools=list(names))
-                if self.journal is not None:
-                    self.journal.note(kind, server=change.server, tools=list(names))
+        for kind, names in change.kinds.items():
+            events.append(kind, change.server, tools=list(names))
+        if self.journal is not None:
+            from .journal_home import note_change  # it is loaded where there is a journal
+
+            note_change(self.journal, change)
         for kind in change.lists:
             self._pending.setdefault(kind, set()).add(change.server)
-        noted = (change.installed, change.updated, change.removed, change.quarantined, change.approved)
-        self._later(events=any(noted))
+        self._later(events=bool(change.kinds))
 
     def state(self, unit: Unit) -> None:
         """Take note of a server's new state."""

@@ -11,12 +11,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from .. import __version__
 from ..runners.errors import SpecError
 from ..runners.filling import Lend
 from ..runners.keeping import Kept
-from ..runners.lifecycle import RestartPolicy
+from ..runners.lifecycle import RestartPolicy, State
 from ..runners.patron import Patron
 from ..runners.process import ProcessOptions, ProcessRunner
 from ..runners.spec import Report, silent
@@ -49,7 +50,7 @@ from .ensuring import Ensuring
 from .functions import serve_functions
 from .gap_tools import GapTools
 from .home import Home, HomeLock, prepare
-from .journal_home import journal_of, note_state, take_journal
+from .journal_home import journal_of, note_change, note_state, take_journal
 from .long_results import LongResults
 from .own_log import mask_own_log
 from .pins_tools import PinsTools
@@ -127,12 +128,19 @@ async def open_library(
         ):
             if journal is not None:
                 afterwards.push_async_callback(journal.aclose)
+                library.on_change = partial(note_change, journal)  # until clients are told as well
             secrets = Secrets(home.secrets_file)
             servers = Servers(library, supervisor, runner, secrets, home.servers_dir)
             servers.named = NamedSecrets(secrets, home.path).get
 
+            states: WeakKeyDictionary[Unit, tuple[State, float]] = WeakKeyDictionary()
+
             def changed(unit: Unit) -> None:
                 servers.changed(unit)
+                now = unit.life.state, unit.life.since
+                if states.get(unit) == now:
+                    return  # it listed something else, and is as it was
+                states[unit] = now
                 note_state(journal, unit)
                 on_state(unit)
 

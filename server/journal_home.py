@@ -16,7 +16,7 @@ from .own_tools import OWN_SERVER
 if TYPE_CHECKING:
     from ..runners.process import ProcessRunner
     from ..runners.supervisor import Unit
-    from ..tools.library import Library
+    from ..tools.library import Change, Library
     from .front import Front
     from .home import Home
     from .settings import Settings
@@ -107,6 +107,12 @@ def note_state(journal: Journal | None, unit: Unit) -> None:
         detail["restarts"] = unit.life.restarts
     said = unit.life.reason if kind == "server_failed" else None
     journal.note(kind, server=unit.name, outcome=outcome, said=said, **detail)
+
+
+def note_change(journal: Journal, change: Change) -> None:
+    """Write down what became different with the tools of a server."""
+    for kind, names in change.kinds.items():
+        journal.note(kind, server=change.server, tools=list(names))
 
 
 def attach(toolset: ToolSet, front: Front, later: Callable[[], None]) -> None:

@@ -228,8 +228,7 @@ class ToolSet:
                 if tool is None or "outputSchema" in tool.definition:
                     return passed
                 return await self.long_results.limited(passed, call)
-            validated = _validated(own, arguments)
-            return await self._own(own, validated, arguments, call)
+            return await self._own(own, arguments, call)
         except RefusalError as exc:
             return exc.result()
         except FaultError:
@@ -239,9 +238,7 @@ class ToolSet:
         except RunnerError as exc:
             return RefusalError(Outcome.REFUSED, str(exc)).result()
 
-    async def _own(
-        self, own: OwnTool, validated: m.Arguments, arguments: dict[str, Any], call: Call
-    ) -> dict[str, Any]:
+    async def _own(self, own: OwnTool, arguments: dict[str, Any], call: Call) -> dict[str, Any]:
         passage = Passage(
             "tools/call",
             OWN_SERVER,
@@ -253,6 +250,11 @@ class ToolSet:
             time.perf_counter(),
             own_hints=own.hints,
         )
+        try:
+            validated = _validated(own, arguments)
+        except RefusalError as exc:  # before anybody is asked about it
+            self.router.refused(passage, exc)
+            raise
         return await self.router.own(passage, lambda: self._done(own, validated, call))
 
     async def _done(self, own: OwnTool, validated: m.Arguments, call: Call) -> dict[str, Any]:

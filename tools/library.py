@@ -88,6 +88,18 @@ class Change:
     quarantined: tuple[str, ...] = ()
     approved: tuple[str, ...] = ()
 
+    @property
+    def kinds(self) -> dict[str, tuple[str, ...]]:
+        """The kinds of events and records that this is, each with the tools it is about."""
+        kinds = {
+            "tool_installed": self.installed,
+            "tool_updated": self.updated,
+            "tool_removed": self.removed,
+            "tool_quarantined": self.quarantined,
+            "tool_approved": self.approved,
+        }
+        return {kind: names for kind, names in kinds.items() if names}
+
 
 class Library:
     """Servers and tools by name. What is in here is in the store; nothing is visible before it is committed.
@@ -165,7 +177,12 @@ class Library:
         offers = self.offers[server.name] = Offers.from_json(server.offers)
         tools = self._publish(server.name, rows)
         self.on_change(
-            Change(server.name, installed=tuple(tool.name for tool in tools), lists=_lists(tools, offers))
+            Change(
+                server.name,
+                installed=tuple(tool.name for tool in tools if not tool.held),
+                lists=_lists(tools, offers),
+                quarantined=tuple(tool.name for tool in tools if tool.held),
+            )
         )
         self.on_listed(server, tools)
         return tools

@@ -266,6 +266,11 @@ class Router:
         finally:
             self._over(passage)
 
+    def refused(self, passage: Passage, why: RefusalError) -> None:
+        """Take note of a call of an own tool that was refused before it came here."""
+        passage.outcome, passage.said = str(why.outcome), why.message
+        self._over(passage)
+
     def _over(self, passage: Passage) -> None:
         passage.seconds = time.perf_counter() - passage.began
         passage.outcome = passage.outcome or "cancelled"

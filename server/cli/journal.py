@@ -84,7 +84,12 @@ async def _list(options: Namespace, reader: Reader, wanted: Wanted, out: Output)
             out.remark("there are no such records")
         return 0
     shown = {record.get("id") for record in records}
+    missed = 0
     async for more in reader.follow(wanted, ends):
+        if reader.missed > missed:
+            files = "1 file" if reader.missed == missed + 1 else f"{reader.missed - missed} files"
+            out.error(f"{files} of records went before they could be shown, to keep within size and age")
+            missed = reader.missed
         # What was written between the two looks is in both.
         _print((record for record in more if record.get("id") not in shown), out)
     return 0

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ...tools.journal.subject import safe_words
+from ...tools.journal.subject import safe_words, written_out
 
 HIDDEN = "***"
 """What stands in the place of a hidden value; in a recorded request it fits anything."""
@@ -100,7 +100,7 @@ def without_given(method: str, params: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(name, str) or not isinstance(arguments, dict):
         return params
     own = name.removeprefix("toolscore__")
-    inner = arguments.get("arguments")
+    inner = written_out(arguments.get("arguments"))
     if own == "execute_tool" and isinstance(arguments.get("tool"), str) and isinstance(inner, dict):
         covered = without_given(method, {"name": arguments["tool"], "arguments": inner})
         return {**params, "arguments": {**arguments, "arguments": covered["arguments"]}}

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from ...tools.journal.subject import written_out
 from .cover import HIDDEN
 
 Difference = dict[str, Any]
@@ -41,10 +42,10 @@ def likeness(method: str, params: dict[str, Any]) -> dict[str, Any]:
     name = name.removeprefix(_OWN) if isinstance(name, str) else name
     if name == "execute_tool" and isinstance(arguments.get("tool"), str):
         name = arguments["tool"].removeprefix(_OWN)
-        inner = arguments.get("arguments")
+        inner = written_out(arguments.get("arguments"))
         if arguments.get("max_tokens") is not None:  # which makes another answer
             kept["max_tokens"] = arguments["max_tokens"]
-        arguments = inner if isinstance(inner, dict) else {}
+        arguments = {} if inner in (None, "") else inner
     if "task" in kept:
         kept["task"] = True  # how long it is kept does not matter
     return {**kept, "name": name, "arguments": arguments}

@@ -88,8 +88,8 @@ class Part:
 class StrictPart(Part):
     """Answers the requests of one recorded session in their order.
 
-    Those that were under way at the same time may come in any order. Lists are not of the order: clients ask for them
-    by themselves.
+    Those that were under way at the same time may come in any order. Lists are not of the order, because clients ask for
+    them by themselves: they are answered as they were at that point.
 
     Args:
         tape: The recording.
@@ -102,6 +102,10 @@ class StrictPart(Part):
         self._session = session
         entries = tape.of(session) if session is not None else []
         self._left = account.left = [entry for entry in entries if entry.method not in LISTS]
+        self._at = 0
+        """Line of the last request that was answered, lists left aside."""
+        self._listed: set[int] = set()
+        """Lines of the lists that were given."""
 
     def choose(self, exchange: Exchange) -> Entry | dict[str, Any]:
         """Choose the one that is next.
@@ -110,9 +114,9 @@ class StrictPart(Part):
             MissError: If it is another one.
         """
         method = exchange.method
-        if method in LISTS:
-            return super().choose(exchange)
         alike = likeness(method, exchange.params)
+        if method in LISTS:
+            return self._list(key_of(method, alike)) or super().choose(exchange)
         if self._session is None:
             raise self._diverged(
                 method, alike, f"all {len(self.tape.sessions)} recorded sessions are taken by clients before"
@@ -126,6 +130,7 @@ class StrictPart(Part):
                 and not differences(likeness(method, self.tape.params(entry)), alike)
             ):
                 self._left.remove(entry)
+                self._at = max(self._at, entry.line)
                 return entry
         if not expected:
             raise self._diverged(method, alike, "the recorded session is over: nothing more was asked in it")
@@ -136,6 +141,17 @@ class StrictPart(Part):
             near.append(Near(entry, differ))
         names = " or ".join(f"{one.entry.subject} (line {one.entry.line})" for one in near)
         raise self._diverged(method, alike, f"the recording goes on with {names}", near)
+
+    def _list(self, key: bytes) -> Entry | None:
+        """Give the list that was asked for here, or else the last one before; `None` if there is neither."""
+        end = self._left[0].line if self._left else 1 << 60
+        entries = self.tape.by_key.get(key, ())
+        mine = [one for one in entries if one.session == self._session and one.answered and one.line < end]
+        here = [one for one in mine if one.line > self._at and one.line not in self._listed]
+        chosen = here[0] if here else mine[-1] if mine else None
+        if chosen is not None:
+            self._listed.add(chosen.line)
+        return chosen
 
     def _expected(self) -> list[Entry]:
         """Give the request that is next, and those that were made before it was over."""

@@ -43,6 +43,17 @@ async def test_everything_that_is_done_has_one_record(tmp_path: Path) -> None:
         assert (
             outcome(await client.call_tool("execute_tool", {"tool": "execute_tool"})) == "invalid_arguments"
         )
+        # What is wrong with the arguments of an own tool is found before anything is done, and written down too.
+        for name, arguments in (
+            ("install_server", {"env": {"PLACE": "PRIVATE"}}),
+            ("execute_tool", {"tool": "tool_score", "arguments": '{"x": 1}'}),
+        ):
+            assert outcome(await client.call_tool(name, arguments)) == "invalid_arguments"
+        # A server that lists its tools anew was not started again.
+        await execute(client, "faulty__change_tools", name="new")
+        async with asyncio.timeout(60):
+            while "faulty__new" not in json.dumps(await call(client, "list_tools", server="faulty")):
+                await asyncio.sleep(0.02)
         await execute(client, "faulty__exit")
         await call(client, "manage_server", name="faulty", action="stop")
         await call(client, "unregister_tool", name="faulty")
@@ -54,12 +65,16 @@ async def test_everything_that_is_done_has_one_record(tmp_path: Path) -> None:
     records = lines(home / "journal")
     assert len({record["id"] for record in records}) == len(records)
     calls = [(record["kind"], record["tool"], record["outcome"]) for record in records if "method" in record]
+    calls = [one for one in calls if one[1] != "toolscore__list_tools"]
     assert calls == [
         ("register", "toolscore__register_tool", "ok"),
         ("call", "faulty__echo", "ok"),
         ("call", "faulty__echo", "ok"),
         ("call", "faulty__nothing", "unknown_tool"),
         ("call", "toolscore__execute_tool", "invalid_arguments"),
+        ("install", "toolscore__install_server", "invalid_arguments"),
+        ("call", "toolscore__tool_score", "invalid_arguments"),
+        ("call", "faulty__change_tools", "ok"),
         ("call", "faulty__exit", "outcome_unknown"),
         ("manage", "toolscore__manage_server", "ok"),
         ("unregister", "toolscore__unregister_tool", "ok"),
@@ -70,6 +85,8 @@ async def test_everything_that_is_done_has_one_record(tmp_path: Path) -> None:
     }
     [failed] = [record for record in records if record["kind"] == "server_failed"]
     assert (failed["server"], failed["outcome"]) == ("faulty", "error")
+    starts = [record for record in records[: records.index(failed)] if record["kind"] == "server_started"]
+    assert len(starts) == 1
     assert "exit" in failed["error"]
     begun = next(record for record in records if record["kind"] == "session_begun")
     assert begun["client"]["name"] == "mcp"

@@ -188,3 +188,11 @@ def test_the_command_line_adds_shows_rejects_and_approves(tmp_path: Path, listed
     assert "accepted: t__add: high" in accepted.stderr
     assert "in quarantine" not in accepted.stderr
     assert shell("call", "t__add", "{}").stdout == "add\n"
+    listed(tool("add", "Adds something else."))
+    assert shell("call", "t__add", "{}").returncode == 1
+    # Nobody else ran meanwhile: the commands themselves have written down what they found.
+    found = shell.document("journal", "--kind", "tool_quarantined", "--kind", "tool_approved")["records"]
+    told = [(one["kind"], one["server"], one["detail"]["tools"]) for one in found]
+    assert ("tool_quarantined", "s", ["s__add"]) in told
+    assert ("tool_approved", "s", ["s__add"]) in told
+    assert told[-1] == ("tool_quarantined", "t", ["t__add"])

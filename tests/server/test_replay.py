@@ -288,6 +288,35 @@ async def test_strict_does_not_count_lists(writing: Writing) -> None:
         assert not replay.report["diverged"]
 
 
+async def test_strict_answers_lists_as_they_were_at_that_point_of_that_session(writing: Writing) -> None:
+    def listing(name: str, session: int) -> None:
+        answer = {"tools": [{"name": name, "inputSchema": {"type": "object"}}]}
+        writing.put("answer", session, writing.ask("tools/list", {}, session), result=answer)
+
+    for session in (1, 2):
+        listing(f"early{session}", session)
+    writing.call("f__change", {}, "1").call("f__change", {}, "2", session=2)
+    for session in (1, 2):
+        listing(f"late{session}", session)
+    writing.call("f__late", {}, "1").call("f__late", {}, "2", session=2)
+    async with replaying(writing.done(), strict=True) as replay:
+        async with replay.client() as one, replay.client() as other:
+
+            async def shown(client: Any) -> str:
+                found: str = (await client.request("tools/list"))["result"]["tools"][0]["name"]
+                return found
+
+            assert [await shown(one), await shown(one)] == ["early1", "early1"]
+            await one.text("f__change")
+            assert [await shown(one), await shown(one)] == ["late1", "late1"]
+            await one.text("f__late")
+            # Not asked for before: it is not behind what was done since.
+            await other.text("f__change")
+            assert [await shown(other), await shown(one)] == ["late2", "late1"]
+            await other.text("f__late")
+        assert replay.report["diverged"] is False
+
+
 async def test_strict_gives_each_client_the_next_session(writing: Writing) -> None:
     recording = writing.call("f__a", {}, "one").call("f__a", {}, "two", session=2).done()
     async with replaying(recording, strict=True) as replay:

@@ -173,6 +173,10 @@ def test_what_makes_two_requests_the_same() -> None:
     assert not same({"name": "a", "arguments": {"n": 1}}, {"name": "a", "arguments": {"n": "1"}})
     assert not same({"name": "a", "arguments": {"n": [1, 2]}}, {"name": "a", "arguments": {"n": [2, 1]}})
     assert not same({"name": "a", "arguments": {"n": None}}, {"name": "a", "arguments": {}})
+    through = {"name": "execute_tool", "arguments": {"tool": "a", "arguments": '{"n": 1}'}}
+    assert same(through, {"name": "a", "arguments": {"n": 1}})  # some models write them out
+    assert not same(through, {"name": "a", "arguments": {"n": 2}})
+    assert not same(through, {"name": "execute_tool", "arguments": {"tool": "a", "arguments": "{"}})
     cut = {"name": "execute_tool", "arguments": {"tool": "a", "arguments": {}, "max_tokens": 100}}
     assert not same(cut, {"name": "a"})  # another answer: it is cut
     assert same({"uri": "a", "_meta": {"x": 1}}, {"uri": "a"}, "resources/read")
@@ -241,6 +245,11 @@ def test_what_a_server_is_given_is_hidden_before_it_is_known_as_a_secret() -> No
         "tools/call", {"name": "execute_tool", "arguments": through}
     )  # and what is asked in its course
     assert not gives("tools/call", {"name": "f__install_server", "arguments": {}})
+    words["env"] = '{"KEY": "tok"}'
+    as_text = {"tool": "register_tool", "arguments": json.dumps(words | {"args": json.dumps(words["args"])})}
+    covered = without_given("tools/call", {"name": "execute_tool", "arguments": as_text})
+    assert covered["arguments"]["arguments"]["args"] == ["--token", "***", "here"]
+    assert covered["arguments"]["arguments"]["env"] == "***"
     other = {"name": "f__x", "arguments": given}
     assert without_given("tools/call", other) is other  # a server's own tool may mean anything by it
 

@@ -30,6 +30,12 @@ def test_values_that_a_server_is_given_are_not_kept(tool: str, arguments: dict[s
     assert PIN in json.dumps(arguments)
     assert PIN not in json.dumps(kept)
     assert kept.keys() == arguments.keys()
+    # Nor where it came as a text, which some models make of it.
+    texts = {
+        key: json.dumps(value) if isinstance(value, dict | list) else value
+        for key, value in arguments.items()
+    }
+    assert PIN not in json.dumps(safe_arguments(f"toolscore__{tool}", texts)[1])
     # Nor where the tool that would have passed them on was refused, and has a record itself.
     for name in (tool, f"toolscore__{tool}"):
         passed = {"tool": name, "arguments": arguments, "nonsense": True}
@@ -37,6 +43,8 @@ def test_values_that_a_server_is_given_are_not_kept(tool: str, arguments: dict[s
         assert kind == "call"
         assert PIN not in json.dumps(kept)
         assert kept["tool"] == name
+        written = {"tool": name, "arguments": json.dumps(arguments)}
+        assert PIN not in json.dumps(safe_arguments("toolscore__execute_tool", written)[1])
 
 
 def test_settings_of_how_a_server_runs_are_kept() -> None:

@@ -314,7 +314,17 @@ async def test_where_calls_are_to_be_refused_none_is_dropped(tmp_path: Path) -> 
         with pytest.raises(RefusalError):
             one.journal.admit(passage())
         assert one.journal.standing.dropped == 0
-    assert [record["arguments"]["number"] for record in read(one.folder)] == [0, 1, 2, 3, 4]
+        # Whoever tries again and again is not kept in memory each time.
+        for _ in range(100):
+            refused = passage()
+            with pytest.raises(RefusalError) as refusal:
+                one.journal.admit(refused)
+            refused.outcome, refused.said = "unavailable", refusal.value.message
+            one.journal.watch(refused)
+        await asyncio.sleep(0)
+        assert (one.journal.standing.dropped, one.journal.standing.waiting) == (100, 5)
+    calls = [record for record in read(one.folder) if record["kind"] == "call"]
+    assert [record["arguments"]["number"] for record in calls] == [0, 1, 2, 3, 4]
 
 
 WRITING = """
@@ -382,6 +392,36 @@ async def test_records_are_followed_as_they_come_from_one_file_to_the_next(tmp_p
     assert seen == [f"a-{number}" for number in range(1, 31)]
     following.cancel()
     await asyncio.wait([following])
+    journal.close()
+
+
+async def test_what_is_deleted_while_it_is_followed_is_shown_or_missed_aloud(tmp_path: Path) -> None:
+    journal = in_folder(tmp_path, max_bytes=2000, segment_bytes=1000)
+    journal.append(line(0, 500))
+    reader, seen = Reader(tmp_path), list[str]()
+    follow = reader.follow(Wanted())
+
+    async def more() -> None:
+        found = await anext(follow)
+        seen.extend(record["id"] for record in found)
+
+    first = asyncio.create_task(more())
+    await asyncio.sleep(0)  # it has begun behind the first record
+    journal.append(line(1, 490))
+    await first
+    assert seen == ["a-1"]
+    for number in range(2, 5):
+        journal.append(line(number, 900))
+    # That file is gone with a record nobody has seen, and the next one as well.
+    assert [int(path.stem) for path in sorted(tmp_path.iterdir())] == [3, 4]
+    while reader.missed == 0:
+        await more()
+    assert (seen, reader.missed) == (["a-1", "a-3", "a-4"], 1)
+    (tmp_path / "00000004.jsonl").unlink()
+    journal.append(line(5, 50))
+    await more()
+    assert (seen[-1], reader.missed) == ("a-5", 1)
+    await follow.aclose()
     journal.close()
 
 

@@ -102,7 +102,7 @@ class Journal:
             self._segments,
             flush=options.flush,
             dropped=lambda: self._dropped,
-            note=self._noted,
+            lost=self._lost,
             on_trouble=self._troubled,
         )
 
@@ -144,19 +144,10 @@ class Journal:
         meta = passage.meta if passage.method == "tools/call" else passage.arguments.get("_meta")
         parent = meta.get("traceparent") if meta else None
         passage.span = self._spans.begin(passage.caller.span, parent)
-        if self._options.on_full == "refuse" and (self.writer.trouble or self._is_full()):
-            # ToolScore's own tools that only look must go on to answer, or nobody could say what is wrong.
-            if passage.server == OWN_SERVER and (
-                passage.hints.get("readOnlyHint") or passage.subject == EXECUTE
-            ):
-                return
-            raise RefusalError(
-                Outcome.UNAVAILABLE,
-                "This ToolScore does not let anything be done that its journal cannot keep, and nothing can be "
-                "written to it just now. Make room on its disk, and try again.",
-                excused=True,
-                retryAfter=5.0,
-            )
+        stopped = self._options.on_full == "refuse" and (self.writer.trouble or self._is_full())
+        # ToolScore's own tools that only look must go on to answer, or nobody could say what is wrong.
+        if stopped and not _looks(passage):
+            raise RefusalError(Outcome.UNAVAILABLE, _FULL, excused=True, retryAfter=5.0)
 
     def watch(self, passage: Passage) -> None:
         """Take a request that is over."""
@@ -177,7 +168,7 @@ class Journal:
             if passage.result is None and passage.said is not None:
                 self._refused.append((id(passage.asker or passage.caller), passage.said))
             try:
-                self._put(self._entry(passage, since))
+                self._put(self._entry(passage, since), passage)
             except Exception:
                 self._dropped += 1
                 logger.exception("bug in the journal: a record is lost")
@@ -301,45 +292,33 @@ class Journal:
         with self._lock:
             if self._closed:
                 return
-            self._put(
-                self._noted(
-                    kind,
-                    server=server,
-                    tool=tool,
-                    outcome=outcome,
-                    said=said,
-                    caller=caller,
-                    peer=peer,
-                    at=at,
-                    **detail,
-                )
-            )
+            told: dict[str, Any] = {"kind": kind}
+            if server:
+                told |= {"server": server, "version": self._version(server)}
+            told |= {"tool": tool or None, "outcome": outcome}
+            self._put(self._noted(told, detail, at=at, said=said, caller=caller, peer=peer))
 
     def _noted(
         self,
-        kind: str,
-        *,
-        server: str = "",
-        tool: str = "",
-        outcome: str = "ok",
+        told: dict[str, Any],
+        detail: dict[str, Any],
+        at: float | None = None,
         said: str | None = None,
         caller: Caller | None = None,
         peer: Any = None,
-        at: float | None = None,
-        **detail: Any,
     ) -> Entry:
         moment = time.time() if at is None else at
         whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
-        told: dict[str, Any] = {"time": f"{whole}.{int(moment % 1 * 1_000_000):06d}Z", "kind": kind}
-        if server:
-            told |= {"server": server, "version": self._version(server)}
         span = self._spans.begin(caller.span if caller is not None else "", None)
-        told |= {"tool": tool or None, "outcome": outcome, "trace": span[:32], "span": span[33:49]}
-        head = members(told)
+        when = {"time": f"{whole}.{int(moment % 1 * 1_000_000):06d}Z"}
+        head = members(when | told | {"trace": span[:32], "span": span[33:49]})
         if caller is not None:
             client, session = self._client(caller, peer)
             head += f',"client":{client},"session":{as_text(caller.session) if caller.session else session}'
         return entry(head.encode(), said, None, None, written(detail) if detail else None)
+
+    def _lost(self, records: int) -> Entry:
+        return self._noted({"kind": "dropped", "outcome": "dropped"}, {"records": records})
 
     def _is_full(self) -> bool:
         return (
@@ -347,18 +326,25 @@ class Journal:
             or self._put_bytes - self.writer.done_bytes >= self._options.queue_bytes
         )
 
-    def _put(self, made: Entry) -> None:
+    def _put(self, made: Entry, passage: Passage | None = None) -> None:
         waiting = self._put_bytes - self.writer.done_bytes
         size = made[5]
         full = len(self._queue) >= self._options.queue_records or waiting + size > self._options.queue_bytes
-        # Where nothing may be done that is not written down, no more is let in, and what is in finds room.
-        if full and self._options.on_full == "go_on":
+        if full and self._is_spare(passage):
             self._dropped += 1
             return
         self._put_bytes += size
         self._queue.append(made)
         if waiting > self._options.queue_bytes // 4:
             self.writer.hurry()
+
+    def _is_spare(self, passage: Passage | None) -> bool:
+        """Tell whether what finds no room is dropped."""
+        # Where nothing may be done that is not written down, what was let in finds room: no more of it can come.
+        if self._options.on_full == "go_on" or len(self._queue) >= 2 * self._options.queue_records:
+            return True
+        # What was refused, or only looked, can come without end.
+        return passage is not None and (not passage.span or passage.said == _FULL or _looks(passage))
 
     def _troubled(self, why: str | None) -> None:
         if why is not None:
@@ -394,4 +380,15 @@ class Journal:
         await asyncio.to_thread(self.after)
 
 
+def _looks(passage: Passage) -> bool:
+    """Tell whether this is an own tool that changes nothing."""
+    return passage.server == OWN_SERVER and bool(
+        passage.hints.get("readOnlyHint") or passage.subject == EXECUTE
+    )
+
+
+_FULL = (
+    "This ToolScore does not let anything be done that its journal cannot keep, and nothing can be written to it "
+    "just now. Make room on its disk, and try again."
+)
 _OUTCOMES = {outcome: f'"{outcome}"' for outcome in ("ok", "error", "server_error", "cancelled", *Outcome)}

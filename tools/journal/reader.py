@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from pydantic_core import from_json
 
 from .segments import segment_number, segments_in
+from .trail import Trail
 from .wanted import Wanted
 
 Record = dict[str, Any]
@@ -31,12 +32,14 @@ class Reader:
     Attributes:
         skipped: Lines that were no records.
         unreadable: Segments that could not be read, and why.
+        missed: Segments that were deleted before `follow` had read them.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.skipped = 0
         self.unreadable: dict[str, str] = {}
+        self.missed = 0
 
     def records(self, wanted: Wanted) -> Iterator[Record]:
         """Give the records that are wanted, in the order they were written in."""
@@ -53,38 +56,28 @@ class Reader:
                 break
         return found
 
-    async def follow(self, wanted: Wanted, seen: dict[int, int] | None = None) -> AsyncIterator[list[Record]]:
-        """Give the records that are wanted as they are written, for ever.
+    async def follow(
+        self, wanted: Wanted, seen: dict[int, int] | None = None
+    ) -> AsyncGenerator[list[Record], None]:
+        """Give the records that are wanted as they are written, for ever; none where only `missed` has changed.
 
         Args:
             wanted: Which ones.
             seen: Where to go on in which segment (see `ends`); at the end of all where it is not given.
         """
-        places = self.ends() if seen is None else dict(seen)
-        torn: dict[int, bytes] = {}
-        while True:
-            found: list[Record] = []
-            for path in self._segments(None):
-                number = segment_number(path) or 0
-                at = places.get(number, 0)
-                try:
-                    size = path.stat().st_size
-                    if size < at:  # the next owner took a torn line away
-                        places[number] = at = size
-                        torn.pop(number, None)
-                    if size == at:
-                        continue
-                    with path.open("rb") as file:
-                        file.seek(at)
-                        data = file.read(size - at)
-                except OSError:
-                    continue  # deleted meanwhile
-                places[number] = at + len(data)
-                *lines, torn[number] = (torn.get(number, b"") + data).split(b"\n")
-                found += [record for line in lines if (record := self._record(line, wanted)) is not None]
-            if found:
-                yield found
-            await asyncio.sleep(TURN)
+        trail = Trail(lambda: self._segments(None), self.ends() if seen is None else seen)
+        try:
+            while True:
+                for lines in trail.lines():
+                    found = [record for line in lines if (record := self._record(line, wanted)) is not None]
+                    if found:
+                        yield found
+                if trail.missed > self.missed:
+                    self.missed = trail.missed
+                    yield []
+                await asyncio.sleep(TURN)
+        finally:
+            trail.close()
 
     def ends(self) -> dict[int, int]:
         """Give where each segment ends now."""

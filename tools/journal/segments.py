@@ -138,7 +138,7 @@ class Segments:
         except OSError:
             return False
         try:
-            whole = _whole(file, size)
+            whole = last_line_end(file, size)
             if whole < size:
                 os.ftruncate(file, whole)
         except OSError:
@@ -179,7 +179,7 @@ class Segments:
         return self.folder / f"{number:08d}{ENDING}"
 
 
-def _whole(file: int, size: int) -> int:
+def last_line_end(file: int, size: int) -> int:
     """Give where the last whole line of a file ends: the last one of a killed ToolScore may be torn."""
     at = size
     while at > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from ...runners.spec import ServerSpec
@@ -53,6 +54,7 @@ def safe_arguments(tool: str, arguments: dict[str, Any]) -> tuple[str, dict[str,
     own = tool.removeprefix(f"{OWN_SERVER}__")
     kind = _KINDS.get(own, "call")
     inner, passed = arguments.get("tool"), arguments.get("arguments")
+    passed = written_out(passed)
     if own == "execute_tool" and isinstance(inner, str) and isinstance(passed, dict):
         # It has a record of its own only where it did not get as far as that tool.
         return kind, {**arguments, "arguments": safe_arguments(inner, passed)[1]}
@@ -68,7 +70,7 @@ def safe_arguments(tool: str, arguments: dict[str, Any]) -> tuple[str, dict[str,
 def safe_words(arguments: dict[str, Any]) -> dict[str, Any]:
     """Give those of the words that a server is started or reached with, without the secrets that are seen in them."""
     safe: dict[str, Any] = {}
-    words = arguments.get("args")
+    words = written_out(arguments.get("args"))
     if isinstance(words, list) and all(isinstance(word, str) for word in words):
         safe["args"] = _without_secrets(tuple(words))
     if isinstance(url := arguments.get("url"), str):
@@ -78,6 +80,16 @@ def safe_words(arguments: dict[str, Any]) -> dict[str, Any]:
     ):
         safe["source"] = " ".join(_without_secrets(tuple(source.split(" "))))
     return safe
+
+
+def written_out(value: Any) -> Any:
+    """Read an object or a list that came as a text of JSON, as some models write them; give all else as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
 
 
 def _blank(value: Any) -> Any:

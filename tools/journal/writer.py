@@ -38,7 +38,7 @@ class Writer:
         segments: Takes the lines.
         flush: Seconds between two looks at the queue.
         dropped: Gives how many records did not find room so far; called in the thread.
-        note: Makes the entry of a record of its own: a kind, and what there is to say.
+        lost: Makes the entry that tells of so many of them.
         on_trouble: Told in the thread why nothing can be written, and `None` once it can be again.
     """
 
@@ -50,7 +50,7 @@ class Writer:
         *,
         flush: float,
         dropped: Callable[[], int],
-        note: Callable[..., Entry],
+        lost: Callable[[int], Entry],
         on_trouble: Callable[[str | None], None],
     ) -> None:
         self.flush = flush
@@ -66,7 +66,7 @@ class Writer:
         self._lines = lines
         self._segments = segments
         self._dropped = dropped
-        self._note = note
+        self._lost = lost
         self._on_trouble = on_trouble
         self._told_dropped = 0
         self._pending: list[bytes] = []
@@ -133,7 +133,7 @@ class Writer:
             # Bytes are free again only once they are on the disk, or known to be too many.
             self.done_bytes += size
             if (dropped := self._dropped()) > self._told_dropped:
-                entries.append(self._note("dropped", outcome="dropped", records=dropped - self._told_dropped))
+                entries.append(self._lost(dropped - self._told_dropped))
                 self._told_dropped = dropped
             if not entries:
                 return
