@@ -263,7 +263,7 @@ async def test_a_lock_that_says_one_thing_and_installs_another_is_refused(
         await house.servers.remove("it", OWNER)
         for change, told in (
             ({"version": "2.0"}, "and 2.0 was locked"),
-            ({"entry": ("<server>/venv/bin/other",)}, "another entry point"),
+            ({"entry": ("<server>/venv/bin/other",)}, "not <server>/venv/bin/other"),
             ({"tools": {"say": "0" * 64}}, "other tools here than those that were locked"),
             ({"locks": {}}, "no lock of Python packages"),
         ):
@@ -448,7 +448,7 @@ async def test_a_registered_program_that_is_replaced_is_told(tmp_path: Path) -> 
         script.write_text(server_code("mine") + "# evil\n")
         assert whats(await house.verify()) == [f"the program {script} is another one"]
         await house.servers.remove("it", OWNER)
-        assert "another program" in await refused(house.sync(lock["it"]))
+        assert f"the program {script} is" in await refused(house.sync(lock["it"]))
         script.write_text(server_code("mine"))
         assert (await house.sync(lock["it"])).action == "installed"
         assert await house.verify(lock) == []
