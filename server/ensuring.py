@@ -291,8 +291,8 @@ class Ensured:
             return None
         proposal = await self._settled(proposal)
         await agreed(f"{proposal.doing(call.caller.cwd)}, for the need '{need[:200]}'", call)
-        granted = replace(call.caller, rights=rights | {MANAGE})
-        return replace(call, caller=granted, agreed=proposal.plan), proposal
+        caller = replace(call.caller, rights=rights | {MANAGE})
+        return replace(call, caller=caller, agreed=proposal.plan), proposal
 
     async def _settled(self, proposal: Proposal) -> Proposal:
         """Ask for the settings a server cannot do without, if any are missing."""

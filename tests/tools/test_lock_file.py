@@ -93,6 +93,13 @@ def test_a_lock_that_was_edited_by_hand_is_refused(changes: dict[str, Any]) -> N
         (server(locks={NPM_LOCK: LockText(sha256=HASH, lines=("x",))}), "is not what its hash says"),
         (server(kind=SourceKind.COMMAND, fetched="", locks={}), "in a way that cannot be"),
         (server(url="file:///etc/passwd"), "in a way that cannot be"),
+        (server(kind=SourceKind.NPM), "which would be fetched for it, is of kind pypi"),
+        (server(fetched="command: /bin/sh -c id"), "which would be fetched for it, is of kind command"),
+        (server(fetched="pypi:evil"), "would be fetched for it, which is something else"),
+        (server(fetched="nothing:at-all"), "names a source of server 'it' that is none"),
+        (server(source="registry:x\x1b[2J"), "the source .* which none can have"),
+        (server(source=""), "the source '', which none can have"),
+        (server(version="1.0\n"), "the version .* which none can have"),
     ],
 )
 def test_a_lock_that_cannot_be_true_is_refused_although_its_digest_is(one: LockedServer, told: str) -> None:
