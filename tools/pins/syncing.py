@@ -26,7 +26,7 @@ from .verifying import compared, differs
 if TYPE_CHECKING:
     from ..servers import Servers
 
-_SECRET = re.compile(r"\$\{secret:([^}]+)\}")
+_SECRET = re.compile(r"\$\{secret:([^{}]+)\}")
 _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
