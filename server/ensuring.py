@@ -14,6 +14,7 @@ from ..tools.outcome import OUTCOME_KEY, Outcome, RefusalError
 from . import models_gap as m
 from .call import Call
 from .consent import agreed
+from .settings_asked import asked, can_be_asked
 
 if TYPE_CHECKING:
     from ..tools.gap.gap import Gaps, Judged
@@ -150,14 +151,14 @@ class Ensured:
                     "the best"
                 )
                 continue
-            if proposal.missing:
+            if proposal.missing and not self._can_ask(proposal):
                 names = ", ".join(line.partition(" ")[0] for line in proposal.missing)
-                self._note(f"{proposal.name} was not installed: it requires {names}; give {_where(proposal)}")
+                self._note(f"{proposal.name} was not installed: it requires {names}; give {proposal.where}")
                 continue
             if proposal.lacking and self._unasked:
                 self._note(
                     f"{proposal.name} was not installed: it asks for {', '.join(proposal.lacking)}, which was given "
-                    f"for no server by name; if it is to have it, give {_where(proposal)}"
+                    f"for no server by name; if it is to have it, give {proposal.where}"
                 )
                 continue
             if tries == TRIES:
@@ -172,11 +173,10 @@ class Ensured:
             if proposal.name in self._given_up:
                 continue
             try:
-                call = await self._allowed(proposal, one.need)
+                allowed = await self._allowed(proposal, one.need)
             except RefusalError as exc:
-                if (
-                    exc.outcome is Outcome.INVALID_ARGUMENTS
-                ):  # nobody was asked: it could not be done, or not read
+                # Nobody was asked: it could not be done, or not read.
+                if exc.outcome is Outcome.INVALID_ARGUMENTS:
                     self._say(proposal, one.need, "failed", reason=exc.message)
                     self._given_up.add(proposal.name)
                     continue
@@ -188,8 +188,9 @@ class Ensured:
                     self._say(proposal, one.need, "declined", reason=exc.message)
                     self._given_up.add(proposal.name)
                 break
-            if call is None:
+            if allowed is None:
                 break
+            call, settled = allowed
             # Asking a person takes a while.
             if (served := await self._meanwhile(proposal, one.need, place, steps)) is not None:
                 return served
@@ -198,7 +199,7 @@ class Ensured:
             tries += 1
             trial = self._ensuring.trials[proposal.name] = Trial(one.need)
             try:
-                served = await self._tried(proposal, one.need, call, place, steps)
+                served = await self._tried(settled, one.need, call, place, steps)
                 trial.served = served is not None
             finally:
                 del self._ensuring.trials[proposal.name]
@@ -264,8 +265,15 @@ class Ensured:
         """Whether no person agrees to what is done."""
         return self._args.install == "allowed" and self._may
 
-    async def _allowed(self, proposal: Proposal, need: str) -> Call | None:
-        """Give the call with the right to do this one thing; `None` where there is no use in asking for it.
+    def _can_ask(self, proposal: Proposal) -> bool:
+        """Tell whether a person can be asked for what a server cannot do without."""
+        may_ask = self._unasked or (self._asks and {MANAGE, CALL} & self._call.caller.rights)
+        return bool(may_ask) and can_be_asked(proposal.lacks, self._call)
+
+    async def _allowed(self, proposal: Proposal, need: str) -> tuple[Call, Proposal] | None:
+        """Give the call with the right to do this one thing, and that with the settings a person gave for it.
+
+        `None` where there is no use in asking for it.
 
         Raises:
             RefusalError: If it was asked for and is not given.
@@ -274,15 +282,22 @@ class Ensured:
         if self._toolset.policy is not None:  # before anybody is asked about what is refused then
             granted, _ask = await self._toolset.policy.judged(proposal.tool, proposal.given, call)
             if granted.caller.rights != rights:
-                return granted
+                return granted, await self._settled(proposal)
         if self._unasked:
-            return call
+            return call, await self._settled(proposal)
         if MANAGE not in rights and CALL not in rights:
             raise RefusalError(Outcome.NEEDS_APPROVAL, f"'{call.caller.principal}' may not install servers.")
         if not self._asks:
             return None
+        proposal = await self._settled(proposal)
         await agreed(f"{proposal.doing(call.caller.cwd)}, for the need '{need[:200]}'", call)
-        return replace(call, caller=replace(call.caller, rights=rights | {MANAGE}), agreed=proposal.plan)
+        caller = replace(call.caller, rights=rights | {MANAGE})
+        return replace(call, caller=caller, agreed=proposal.plan), proposal
+
+    async def _settled(self, proposal: Proposal) -> Proposal:
+        """Ask for the settings a server cannot do without, if any are missing."""
+        missing = proposal.lacks
+        return proposal.having(await asked(proposal.name, missing, self._call)) if missing else proposal
 
     async def _tried(
         self, proposal: Proposal, need: str, call: Call, place: int, steps: int
@@ -324,12 +339,12 @@ class Ensured:
         if served.label != "covered":
             self._note(
                 f"{proposal.name} was kept, though it is unsure whether its tools cover '{need[:80]}': look at them; "
-                f"{_away(proposal, name)} takes it away again"
+                f"{proposal.away(name)} takes it away again"
             )
         if proposal.shared and self._unasked:
             self._note(
                 f"{proposal.name} was not given {', '.join(proposal.shared)}, which was given for no server by name: "
-                f"if it is to have it, give {_where(proposal)}"
+                f"if it is to have it, give {proposal.where}"
             )
         self._say(
             proposal,
@@ -373,19 +388,6 @@ class Ensured:
         text = " ".join(text.split())[:600]
         if text not in self.notes:
             self.notes.append(text)
-
-
-def _away(proposal: Proposal, name: str) -> str:
-    """Give the call that takes back what was done."""
-    if proposal.plan is None:
-        return f'manage_server {{"name": "{name}", "action": "disable"}}'
-    tool = "unregister_tool" if proposal.plan.source is None else "uninstall_server"
-    return f'{tool} {{"name": "{name}"}}'
-
-
-def _where(proposal: Proposal) -> str:
-    """Say how to give values for one server alone."""
-    return f'"settings": {{"{proposal.name}": {{...}}}}'
 
 
 def _text(result: dict[str, Any]) -> str:

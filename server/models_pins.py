@@ -83,6 +83,9 @@ class UpgradeServerResult(Result):
     after: str | None
     same: bool = Field(description="Whether what is fetched is the same to the byte.")
     packages: list[dict[str, str | None]] = Field(description="Those that change: name, before, after.")
+    fetched: list[dict[str, str | None]] = Field(
+        description="Source, commit or checksum, and hashes of locks that change: name, before, after."
+    )
     tools: list[dict[str, Any]] = Field(
         description="Those that change: name, kind, and for people diff (lines)."
     )

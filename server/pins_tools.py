@@ -133,12 +133,17 @@ class PinsTools:
             )
         except LockError as error:
             raise RefusalError(Outcome.INVALID_ARGUMENTS, str(error)) from error
+        notes = list(done.notes)
+        if done.action != "unchanged" and not args.dry_run and self.approvals is not None:
+            # A lock says what tools there are, and not that anybody here has read them.
+            await self._servers.library.arrived(args.name)
+            notes += self.approvals.notes(args.name)
         return m.SyncServerResult(
             name=done.name,
             action=done.action,
             version=done.version,
             missing=list(done.missing),
-            notes=list(done.notes),
+            notes=notes,
         )
 
 
@@ -156,6 +161,7 @@ def _shown(name: str, upgraded: Upgraded, *, whole: bool) -> m.UpgradeServerResu
         after=found.after,
         same=found.same,
         packages=[asdict(one) for one in found.packages],
+        fetched=[asdict(one) for one in found.fetched],
         tools=[
             {**asdict(one), "diff": list(one.diff)}
             if whole

@@ -47,9 +47,9 @@ async def asking_for_settings(
             return await work(args)
         except RefusalError as refusal:
             missing = refusal.details.get("missing")
-            if not missing or not _can_be_asked(missing, call):
+            if not missing or not can_be_asked(missing, call):
                 raise
-            given = await _asked(args.source, missing, call)
+            given = await asked(args.source, missing, call)
         env = {one["name"]: _text(given[one["name"]]) for one in missing if _is_variable(one, given)}
         settings = {name: value for name, value in given.items() if name not in env}
         update = {"env": {**args.env, **env}, "settings": {**args.settings, **settings}}
@@ -61,8 +61,13 @@ def _is_variable(one: dict[str, Any], given: dict[str, Any]) -> bool:
     return one["place"] == "environment" and one["name"] in given
 
 
-def _can_be_asked(missing: list[dict[str, Any]], call: Call) -> bool:
-    """Tell whether the client can show a form, and all that is missing may be in one."""
+def can_be_asked(missing: list[dict[str, Any]], call: Call) -> bool:
+    """Tell whether the client can show a form, and all that is missing may be in one.
+
+    Args:
+        missing: Values as a refusal for want of them names them.
+        call: The call.
+    """
     if call.exchange is None or len(missing) > MOST:
         return False
     if any(one.get("secret") or looks_secret(one["name"]) for one in missing):
@@ -70,7 +75,20 @@ def _can_be_asked(missing: list[dict[str, Any]], call: Call) -> bool:
     return offers(call.exchange.capabilities, "elicitation/create", {})
 
 
-async def _asked(source: str, missing: list[dict[str, Any]], call: Call) -> dict[str, Any]:
+async def asked(source: str, missing: list[dict[str, Any]], call: Call) -> dict[str, Any]:
+    """Ask for values by a form.
+
+    Args:
+        source: Of what server.
+        missing: The values; see `can_be_asked`.
+        call: The call.
+
+    Returns:
+        What was given, by name.
+
+    Raises:
+        RefusalError: If nobody could be asked, or nobody answered.
+    """
     assert call.exchange is not None
     names = ", ".join(one["name"] for one in missing)
     form = {

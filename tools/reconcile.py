@@ -364,6 +364,9 @@ class Reconciler:
         installation = make()
         if installation.spec.url != before.installation.spec.url:
             secrets.delete_prefix(f"{name}/oauth")
+        if (pin := installation.pin) is not None:  # what it lists now is pinned, as it is approved
+            fresh = pin.model_copy(update={"tools": None})
+            installation = installation.model_copy(update={"pin": fresh})
         await self._servers.library.set_installation(name, installation)
         if self._servers.library.screen is not None:
             await self._servers.library.screen.expect_anew(name)
@@ -376,9 +379,8 @@ class Reconciler:
         unit = self._servers.supervisor.units[entry.name]
         async with self._servers.configuring:
             if row.installation.keeping != entry.keeping:
-                installation = row.installation.model_copy(update={"keeping": entry.keeping})
-                await self._servers.library.set_installation(entry.name, installation)
-                self._servers.supervisor.reconfigure(installation)
+                row = await self._servers.library.keep(entry.name, entry.keeping)
+                self._servers.supervisor.reconfigure(row.installation)
         mark = Mark.read(self._secrets, entry.name)
         if mark is None or mark.enabled != entry.enabled:
             await self._servers.library.set_enabled(entry.name, entry.enabled)

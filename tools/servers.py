@@ -136,9 +136,21 @@ class Servers:
         try:
             if await self.library.refresh(unit.name, said_by(session, unit.offers), tools):
                 logger.info("server %s: its tools changed", unit.name)
+            await self._pinned(unit.name)
         except Exception:
             # The server works; only what is remembered of it is not fresh.
             logger.exception("server %s: its tools could not be stored", unit.name)
+
+    async def _pinned(self, name: str) -> None:
+        """Pin a server that was stored before it ever ran."""
+        row = self.library.servers.get(name)
+        if row is None or row.origin == "builtin":
+            return
+        if (pin := row.installation.pin) is not None and pin.tools is not None:
+            return  # as nearly always, and without loading what knows of pins
+        from .pins.accepting import pin_first
+
+        await pin_first(self, name)
 
     async def install(
         self,

@@ -38,11 +38,8 @@ class Requirement:
 
 def requirements(text: str) -> Iterator[Requirement]:
     """Read the lines of a lock."""
-    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
-        bare = line.strip()
-        if not bare or bare.startswith("#"):
-            continue
-        what, *rest = re.split(r"\s+(?=--hash=)", bare)
+    for bare in _lines(text):
+        what, *rest = re.split(r" (?=--hash=)", bare)
         hashes = [match[1] for word in rest if (match := _HASH.fullmatch(word.strip()))]
         found = _PINNED.fullmatch(what) or _FILE.fullmatch(what) or _COMMIT.fullmatch(what)
         if found is None or len(hashes) < len(rest):
@@ -51,6 +48,25 @@ def requirements(text: str) -> Iterator[Requirement]:
         name = normal(found[1].partition("[")[0])
         version = found[2] if found.re is _PINNED else what.partition("@")[2].partition(";")[0].strip()
         yield Requirement(what, name, version, tuple(hashes))
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Give lines as uv joins them. A comment ends with its line, whatever stands at its end.
+
+    Runs of spaces become one: a long one would take the expressions of this file for ever.
+    """
+    held = ""
+    for line in text.splitlines():
+        bare = " ".join(line.split())
+        if not held and (not bare or bare.startswith("#")):
+            continue
+        if line.endswith("\\"):
+            held += bare.removesuffix("\\") + " "
+            continue
+        yield " ".join((held + bare).split())
+        held = ""
+    if held.strip():
+        yield " ".join(held.split())
 
 
 def unhashed(text: str) -> list[str]:
@@ -83,7 +99,7 @@ def narrowed(text: str, name: str, sha256: str) -> str:
     blocks = re.split(r"(?m)^(?=[^\s#])", text)
     for at, block in enumerate(blocks):
         if any(one.name == normal(name) for one in requirements(block)):
-            head = re.split(r"\s*\\?\s*--hash=", block, maxsplit=1)[0].rstrip()
+            head = block.partition("--hash=")[0].rstrip().removesuffix("\\").rstrip()
             blocks[at] = f"{head} \\\n    --hash=sha256:{sha256}\n"
     return "".join(blocks)
 

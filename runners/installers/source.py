@@ -12,6 +12,7 @@ from packaging.version import InvalidVersion, Version
 
 from ..errors import SourceError
 from ..spec import SourceKind
+from .entry import normal
 from .mask import mask
 
 KNOWN_FORMS = (
@@ -328,3 +329,20 @@ def _command(text: str) -> Source:
     if not argv or not argv[0]:
         raise _error("command: must be followed by a program.")
     return Source(SourceKind.COMMAND, text, argv=argv)
+
+
+def identity(kind: SourceKind, source: str) -> tuple[str, ...]:
+    """Give what makes two sources versions of one thing: a name, an address; of a folder or bundle its kind.
+
+    Args:
+        kind: What is known to be at the source.
+        source: It.
+    """
+    if kind in (SourceKind.COMMAND, SourceKind.REGISTERED):
+        return (kind, source)
+    try:
+        found = parse(source)
+    except SourceError:
+        return (kind, source)
+    name = normal(found.name) if found.kind is SourceKind.PYPI else found.name
+    return (found.kind, name, found.url if found.kind is SourceKind.GIT else "")

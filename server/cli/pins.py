@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from ...tools.pins.lock_file import LockedServer
 
 _FEW = 12
-"""Lines of packages that are shown of an upgrade; `--json` has all of them."""
+"""Packages that are shown of an upgrade that was not asked for."""
+
+_LINES = 40
+"""Lines of one tool's diff that are shown then."""
+
+_HASH = 23
+"""Characters of a hash that are shown, with its kind."""
 
 
 class _Failed(Exception):
@@ -275,6 +281,9 @@ def _synced(document: dict[str, Any], out: Output) -> None:
             out.line(f"{one['name']} {one['version'] or ''}: ".replace(" :", ":") + verb)
             for missing in one["missing"]:
                 out.line(f"  needs {missing}, which is not here; --secret KEY=VALUE gives a secret")
+            for note in one["notes"]:
+                if not note.startswith("it needs "):  # which is said above
+                    out.line(f"  {note}")
         for name in document["removed"]:
             out.line(f"{name}: {would}removed")
         for name in document["extra"]:
@@ -291,10 +300,10 @@ async def _upgrade(options: Namespace, backend: Backend, out: Output) -> int:
     if options.diff or (out.terminal and sys.stdin.isatty() and not options.yes):
         async with out.progress() as report:
             shown = structured(await backend.call("upgrade_server", {**asked, "only_show": True}, report))
-        _changes(shown, out)
+        _changes(shown, out, whole=True)  # a yes approves it
         if options.diff or (_nothing(shown) and not options.rollback):
             return 0
-        if not _agreed([], out):
+        if not _agreed(_approved(shown), out):
             return 1
         asked["agreed"] = shown["mark"]
     async with out.progress() as report:
@@ -308,11 +317,27 @@ async def _upgrade(options: Namespace, backend: Backend, out: Output) -> int:
     return 0
 
 
+def _short(text: str | None) -> str:
+    if text is None:
+        return "none"
+    kind, _, rest = text.rpartition(":")
+    if kind in ("", "sha256", "git") and len(rest) >= 40 and not rest.strip("0123456789abcdef"):
+        return f"{text[:_HASH]}..."
+    return text
+
+
 def _nothing(told: dict[str, Any]) -> bool:
     return bool(told["same"]) and not told["tools"]
 
 
-def _changes(told: dict[str, Any], out: Output) -> None:
+def _approved(told: dict[str, Any]) -> list[str]:
+    """Say what a yes approves besides."""
+    if any(tool["kind"] != "removed" for tool in told["tools"]):
+        return ["  a yes approves these tools as they are shown"]
+    return []
+
+
+def _changes(told: dict[str, Any], out: Output, *, whole: bool = False) -> None:
     if out.json_wanted:
         if not told["done"]:
             out.document(told)
@@ -324,18 +349,25 @@ def _changes(told: dict[str, Any], out: Output) -> None:
     out.line(f"{told['name']}: {before} -> {after}")
     for note in told["notes"]:
         out.line(f"  note: {note}")
-    for one in told["packages"][:_FEW]:
+    for one in told["fetched"]:
+        out.line(f"  {one['name']} {_short(one['before'])} -> {_short(one['after'])}")
+    packages = told["packages"] if whole else told["packages"][:_FEW]
+    for one in packages:
         if one["before"] is None:
             out.line(f"  package {one['name']} {one['after']} added")
         elif one["after"] is None:
             out.line(f"  package {one['name']} {one['before']} removed")
         else:
             out.line(f"  package {one['name']} {one['before']} -> {one['after']}")
-    if len(told["packages"]) > _FEW:
-        out.line(f"  and {len(told['packages']) - _FEW} packages more")
+    if len(told["packages"]) > len(packages):
+        out.line(f"  and {len(told['packages']) - len(packages)} packages more")
     for tool in told["tools"]:
         out.line(f"  tool {json.dumps(tool['name'], ensure_ascii=False)} {tool['kind']}")
-        for line in tool["diff"] if tool["kind"] == "changed" else ():
+        lines = tool["diff"] if tool["kind"] != "removed" or whole else []
+        shown = lines if whole else lines[:_LINES]
+        for line in shown:
             out.line(f"    {line}")
+        if len(lines) > len(shown):
+            out.line(f"    ... and {len(lines) - len(shown)} lines more")
     if not told["tools"]:
         out.line("  its tools stay as they are")

@@ -87,17 +87,32 @@ def test_a_lock_that_cannot_be_trusted_is_refused_before_anything_is_done(
 def test_an_upgrade_is_shown_done_and_undone_while_toolscore_serves(tmp_path: Path, wheels: Path) -> None:
     shell = shell_at(tmp_path, wheels)
     shell.document("install", PACKED, "--name", "it")
+    assert shell("lock").returncode == 0
     assert shell("start").returncode == 0
     try:
-        wheel(wheels, "2.0", tools={"say": "Says it louder."})
+        wheel(wheels, "2.0", tools={"say": "Says it louder.", "more": "More."})
         shown = shell("upgrade", "it", "--diff", "--quiet")
         assert shown.returncode == 0
-        assert "it: 1.0 -> 2.0\n  package toolscored-packed 1.0 -> 2.0\n" in shown.stdout
+        assert "it: 1.0 -> 2.0\n  lock requirements.txt " in shown.stdout
+        assert "  package toolscored-packed 1.0 -> 2.0\n" in shown.stdout
         assert '-  "description": "Says it.",' in shown.stdout
+        assert '+  "description": "More.",' in shown.stdout, "a yes approves what is added, too"
         assert shell("call", "it__say").stdout == "1.0\n"
-        assert shell.document("upgrade", "it")["after"] == "2.0"
+        done = shell("upgrade", "it", "--yes")
+        before = "it: 1.0 -> 2.0, toolscored-packed 1.0 -> 2.0, 1 tool added, 1 tool changed\n"
+        assert before in done.stderr.partition("in its place")[0], "also where nobody is asked"
+        assert "package toolscored-packed 1.0 -> 2.0" in done.stdout
         assert shell("call", "it__say").stdout == "2.0\n"
-        assert "it: 2.0 -> 1.0" in shell("upgrade", "it", "--rollback").stdout
+
+        # A lock says what tools there are, and not that anybody here agrees to them.
+        synced = shell("sync", "toolscore.lock", "--quiet")
+        assert synced.returncode == 0, synced.stderr
+        assert "it 1.0: replaced\n  in quarantine, not called until a person has looked" in synced.stdout
+        assert "`toolscore approve it`: say" in synced.stdout
+        assert shell("call", "it__say").returncode == 1
+        assert shell("approve", "it", "--yes").returncode == 0
+        assert shell("call", "it__say").stdout == "1.0\n"
+        assert "it: 1.0 -> 2.0" in shell("upgrade", "it", "--rollback").stdout
         failed = shell("upgrade", "it", "--to", "9.9")
         assert failed.returncode == 1
         assert "it' is what it was" in failed.stderr

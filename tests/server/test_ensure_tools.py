@@ -13,7 +13,7 @@ import pytest
 from mcp_types import ElicitResult
 
 from gap_house import MODES, House, house, servers
-from gap_parts import shelf
+from gap_parts import MAIL, entry, shelf
 from toolscore_client import Mode, call, connected, execute, outcome, text
 
 EVERY = pytest.mark.parametrize("mode", MODES)
@@ -307,6 +307,41 @@ async def test_a_secret_that_was_given_for_no_server_by_name_is_passed_on_where_
     assert "io.example/stars" in asked
     assert "with values for X-Key" in asked
     assert "hush-hush" not in asked
+
+
+async def test_a_setting_that_is_no_secret_is_asked_for_before_the_server_is_installed(
+    at: House, tmp_path: Path
+) -> None:
+    asked: list[Any] = []
+    answers: list[dict[str, Any] | None] = []
+
+    async def person(context: Any, params: Any) -> ElicitResult:
+        asked.append(params)
+        content = answers.pop(0)
+        return ElicitResult(action="decline" if content is None else "accept", content=content)
+
+    liar = json.loads((at.folder / "entries/io.example_a-liar.json").read_text())
+    header = {"name": "X-From", "description": "Who sends it", "isRequired": True}
+    remotes = [{**liar["remotes"][0], "headers": [header]}]
+    post = shelf(tmp_path / "post", entry("io.example/post", "Email", MAIL, remotes=remotes))
+    task = "Send an email to a recipient"
+    with anyio.fail_after(60):
+        async with at.cleaned(), at.admin() as silent, at.admin(elicitation_callback=person) as one:
+            await call(silent, "sync_catalog", source=post)
+            told = await call(silent, "ensure_tools", task=task, install="allowed")
+            assert "io.example/post was not installed: it requires X-From" in " ".join(told["notes"])
+            answers[:] = [None]
+            told = await call(one, "ensure_tools", task=task, install="allowed")
+            assert [done["done"] for done in told["done"]] == ["declined"]
+            assert await servers(one) == {"sky"}
+            assert list(asked.pop().model_dump(by_alias=True)["requestedSchema"]["properties"]) == ["X-From"]
+            # By default a person agrees to the installation too, and is told that it gets that.
+            answers[:] = [{"X-From": "somebody"}, {"allow": True}]
+            told = await call(one, "ensure_tools", task=task)
+            assert [done["done"] for done in told["done"]] == ["installed"], told
+            assert answers == []
+            assert "with values for X-From" in asked[1].message
+            await call(one, "sync_catalog", source=post, forget=True)
 
 
 async def test_a_person_is_asked_about_a_need_that_is_unsure_and_otherwise_it_is_said_what_to_do(

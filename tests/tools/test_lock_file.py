@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from toolscore.tools.pins.lock_file import (
     render,
     write,
 )
+from toolscore.tools.pins.question import addresses
+from toolscore.tools.pins.syncing import keys_of
 
 HASH = "a" * 64
 
@@ -93,6 +96,13 @@ def test_a_lock_that_was_edited_by_hand_is_refused(changes: dict[str, Any]) -> N
         (server(locks={NPM_LOCK: LockText(sha256=HASH, lines=("x",))}), "is not what its hash says"),
         (server(kind=SourceKind.COMMAND, fetched="", locks={}), "in a way that cannot be"),
         (server(url="file:///etc/passwd"), "in a way that cannot be"),
+        (server(kind=SourceKind.NPM), "which would be fetched for it, is of kind pypi"),
+        (server(fetched="command: /bin/sh -c id"), "which would be fetched for it, is of kind command"),
+        (server(fetched="pypi:evil"), "would be fetched for it, which is something else"),
+        (server(fetched="nothing:at-all"), "names a source of server 'it' that is none"),
+        (server(source="registry:x\x1b[2J"), "the source .* which none can have"),
+        (server(source=""), "the source '', which none can have"),
+        (server(version="1.0\n"), "the version .* which none can have"),
     ],
 )
 def test_a_lock_that_cannot_be_true_is_refused_although_its_digest_is(one: LockedServer, told: str) -> None:
@@ -171,6 +181,10 @@ def test_a_python_lock_names_versions_hashes_and_what_has_none() -> None:
         f"a==1.0 --hash=sha256:{HASH} --index-url=http://evil",
         f"-i http://evil\na==1.0 --hash=sha256:{HASH}",
         "--no-binary :all:",
+        # What ends a comment with a backslash does not hide the next line from uv.
+        f"# harmless \\\n--index-url http://evil\na==1.0 --hash=sha256:{HASH}",
+        f"a==1.0 --hash=sha256:{HASH} \\\n# harmless \\\n--index-url http://evil",
+        f"# harmless\x0b--index-url http://evil\na==1.0 --hash=sha256:{HASH}",
     ],
 )
 def test_a_python_lock_from_elsewhere_holds_nothing_else(line: str) -> None:
@@ -179,6 +193,20 @@ def test_a_python_lock_from_elsewhere_holds_nothing_else(line: str) -> None:
 
 
 GOOD = {"version": "1.0.0", "integrity": "sha512-" + "A" * 86 + "=="}
+
+
+def test_a_lock_that_is_made_to_be_slow_to_read_is_not() -> None:
+    long = 100_000
+    began = time.process_time()  # of this process alone, so that others on the machine do not count
+    for line in ("a==1;" + " " * long + "!", "a" + " " * long + "b", "a @" + " " * long + "x", "a" * long):
+        with pytest.raises(InstallError):
+            python_lock.check(line)
+        assert python_lock.narrowed(line, "b", HASH) == line
+        assert addresses({"locks": {PYTHON_LOCK: {"lines": [line, "x @ git+https://evil/x"]}}}) == [
+            "git+https://evil/x"
+        ]
+    assert keys_of(server(args=("${secret:" * long,), env={})) == []
+    assert time.process_time() - began < 20, "it took minutes, of a whole ToolScore"
 
 
 def test_an_npm_lock_is_freed_of_its_registry() -> None:

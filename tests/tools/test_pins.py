@@ -17,6 +17,7 @@ from packed import index as index_of
 from pinned_house import pinned_house, refused, whats
 from toolscore.runners.errors import InstallError
 from toolscore.runners.installers.node import find_node
+from toolscore.runners.keeping import Keeping
 from toolscore.runners.pin import NPM_LOCK, PYTHON_LOCK
 from toolscore.runners.spec import Installation, ServerSpec, SourceKind
 from toolscore.tools.caller import OWNER
@@ -263,9 +264,18 @@ async def test_a_lock_that_says_one_thing_and_installs_another_is_refused(
         await house.servers.remove("it", OWNER)
         for change, told in (
             ({"version": "2.0"}, "and 2.0 was locked"),
-            ({"entry": ("<server>/venv/bin/other",)}, "another entry point"),
+            ({"entry": ("<server>/venv/bin/other",)}, "not <server>/venv/bin/other"),
             ({"tools": {"say": "0" * 64}}, "other tools here than those that were locked"),
             ({"locks": {}}, "no lock of Python packages"),
+            # What has no part in the installation is no less what the lock says.
+            ({"package": "another"}, "package is toolscored_packed, not another"),
+            ({"content": "sha256:" + "0" * 64}, "content is none"),
+            ({"programs": {"/bin/sh": "0" * 64}}, "the program /bin/sh is not there"),
+            ({"settings": {"word": "x"}}, "environment is word=${secret:it/env/word}, not none"),
+            ({"env": {"KEY": "literal"}}, "environment is KEY=${secret:it/env/KEY}, not KEY=literal"),
+            ({"keeping": Keeping(groups=("../evil",))}, "cannot be a group's name"),
+            ({"keeping": Keeping(depends_on=("it",))}, "would wait for each other"),
+            ({"keeping": Keeping(depends_on=("nobody",))}, "there is no server named 'nobody'"),
         ):
             assert told in await refused(house.sync(locked.model_copy(update=change)))
             assert list((house.folder / "servers").iterdir()) == []
@@ -304,6 +314,25 @@ async def test_sync_replaces_another_version_of_the_same_server(tmp_path: Path, 
         assert (await house.sync(lock["it"])).action == "replaced"
         assert await house.say() == "1.0"
         assert await house.verify(lock) == []
+
+
+async def test_a_sync_that_is_refused_leaves_the_secrets_there_were(
+    tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel(wheels)
+    async with pinned_house(tmp_path / "home") as house:
+        await house.install(PACKED, env={"KEY": "mine"})
+        locked = (await house.lock())["it"]
+        wheel(wheels, "2.0")
+        await house.upgrade()
+        wheel(wheels, word="evil")
+        monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "empty"))
+        await refused(house.sync(locked, secrets={"it/env/KEY": "theirs"}))
+        assert house.servers.secrets.get("it/env/KEY") == "mine"
+        assert await house.say() == "2.0 mine"
+        other = locked.model_copy(update={"env": {**locked.env, "MORE": "${secret:it/env/MORE}"}})
+        await refused(house.sync(other, secrets={"it/env/MORE": "theirs"}))
+        assert house.servers.secrets.get("it/env/MORE") is None
 
 
 async def test_a_full_disk_leaves_nothing_of_a_sync(
@@ -448,7 +477,7 @@ async def test_a_registered_program_that_is_replaced_is_told(tmp_path: Path) -> 
         script.write_text(server_code("mine") + "# evil\n")
         assert whats(await house.verify()) == [f"the program {script} is another one"]
         await house.servers.remove("it", OWNER)
-        assert "another program" in await refused(house.sync(lock["it"]))
+        assert f"the program {script} is" in await refused(house.sync(lock["it"]))
         script.write_text(server_code("mine"))
         assert (await house.sync(lock["it"])).action == "installed"
         assert await house.verify(lock) == []

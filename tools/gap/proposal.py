@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..library import Library
@@ -85,6 +85,35 @@ class Proposal:
         """What is not known of it, and how young it is: the less the better."""
         young = int("".join(one for one in self.published or "" if one.isdigit())[:8] or 0)
         return (self.licence is None) + (self.published is None), young
+
+    @property
+    def lacks(self) -> list[dict[str, Any]]:
+        """What has to be given before, as a refusal for want of it names it."""
+        given = self.given.get("settings") or {}
+        wanted = self.plan.missing if self.plan is not None else []
+        return [one.as_dict() for one in wanted if given.get(one.name) in (None, "")]
+
+    @property
+    def where(self) -> str:
+        """Say how to give values for this server alone."""
+        return f'"settings": {{"{self.name}": {{...}}}}'
+
+    def having(self, values: Mapping[str, Any]) -> Proposal:
+        """Give it with values that a person gave for it."""
+        given = {**self.given, "settings": {**(self.given.get("settings") or {}), **values}}
+        own = {**self.own, "settings": {**(self.own.get("settings") or {}), **values}}
+        return replace(self, given=given, own=own, missing=())
+
+    def away(self, name: str) -> str:
+        """Give the call that takes back what was done.
+
+        Args:
+            name: Its server.
+        """
+        if self.plan is None:
+            return f'manage_server {{"name": "{name}", "action": "disable"}}'
+        tool = "unregister_tool" if self.plan.source is None else "uninstall_server"
+        return f'{tool} {{"name": "{name}"}}'
 
     @property
     def anyway(self) -> str:

@@ -61,3 +61,27 @@ async def pin_tools(servers: Servers, name: str) -> None:
         tools = [tool.definition for tool in approved(servers, name)]
         row = await servers.library.set_installation(name, with_tools(row.installation, tools))
         servers.supervisor.reconfigure(row.installation)
+
+
+def lacks_pin(row: ServerRow) -> bool:
+    """Tell whether nobody knows yet what a server is or which tools it has: it has not run since it was declared."""
+    installation = row.installation
+    if installation.pin is None:
+        return installation.kind in (SourceKind.COMMAND, SourceKind.REGISTERED) and is_lockable(row)
+    return installation.pin.tools is None
+
+
+async def pin_first(servers: Servers, name: str) -> None:
+    """Pin a server that has just run for the first time, as one is that is started when it is added.
+
+    Raises:
+        LibraryError: If that cannot be stored.
+    """
+    async with servers.configuring:
+        row = servers.library.servers.get(name)
+        if row is None or not lacks_pin(row):
+            return
+        tools = [tool.definition for tool in approved(servers, name)]
+        installation = await asyncio.to_thread(with_tools, row.installation, tools)
+        row = await servers.library.set_installation(name, installation)
+        servers.supervisor.reconfigure(row.installation)

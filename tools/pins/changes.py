@@ -17,8 +17,11 @@ from ...runners.spec import Installation
 from ..digest import FIELDS
 from ..rows import tool_rows
 
-_LONGEST = 400
-"""Lines of one tool's diff that are shown."""
+_LONGEST = 5_000
+"""Lines of one tool's diff that are given; no person reads more."""
+
+_FEW = 5
+"""Packages that are named in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Changes:
         before: The version there was.
         after: The version there will be.
         packages: Packages that are others.
+        fetched: What is fetched otherwise: the source, what it came to, and each lock by its hash.
         tools: Tools that are others.
         same: Whether what is fetched is the same to the byte.
         notes: What somebody should know.
@@ -62,10 +66,26 @@ class Changes:
     before: str | None
     after: str | None
     packages: tuple[PackageChange, ...] = ()
+    fetched: tuple[PackageChange, ...] = ()
     tools: tuple[ToolChange, ...] = ()
     same: bool = False
     notes: tuple[str, ...] = field(default_factory=tuple)
     mark: str = ""
+
+    def told(self) -> str:
+        """Say it in one line, with no word of what tools say of themselves."""
+        said = [f"{self.before or '?'} -> {self.after or '?'}"]
+        for one in self.packages[:_FEW]:
+            if one.before is None or one.after is None:
+                said.append(f"{one.name} {one.after or one.before} {'added' if one.after else 'removed'}")
+            else:
+                said.append(f"{one.name} {one.before} -> {one.after}")
+        if len(self.packages) > _FEW:
+            said.append(f"{len(self.packages) - _FEW} packages more")
+        for kind in ("added", "removed", "changed"):
+            if count := sum(one.kind == kind for one in self.tools):
+                said.append(f"{count} tool{'' if count == 1 else 's'} {kind}")
+        return ", ".join(said if self.tools else [*said, "its tools stay as they are"])
 
 
 def changes(
@@ -89,6 +109,8 @@ def changes(
         if before.get(name) != after.get(name)
     )
     old_pin, new_pin = old.pin or Pin(), new.pin or Pin()
+    pairs = zip(_fetched(old, old_pin), _fetched(new, new_pin), strict=True)
+    fetched = [PackageChange(name, one, other) for (name, one), (_, other) in pairs if one != other]
     same = old.pin is not None and fingerprint(old_pin) == fingerprint(new_pin)
     notes = []
     if not same and old.pin is not None and old.version == new.version and not packages:
@@ -101,7 +123,17 @@ def changes(
     rows = tool_rows("-", listed)
     parts = (str(new.version), fingerprint(new_pin), *sorted(f"{row.name}={row.digest}" for row in rows))
     mark = hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
-    return Changes(old.version, new.version, packages, tools, same, tuple(notes), mark)
+    return Changes(old.version, new.version, packages, tuple(fetched), tools, same, tuple(notes), mark)
+
+
+def _fetched(installation: Installation, pin: Pin) -> list[tuple[str, str | None]]:
+    locks = [(f"lock {label}", pin.locks.get(label)) for label in (PYTHON_LOCK, NPM_LOCK)]
+    return [
+        ("source", installation.source),
+        ("fetched", pin.source or None),
+        ("content", pin.content),
+        *locks,
+    ]
 
 
 def _packages(installation: Installation) -> dict[str, str]:

@@ -238,6 +238,11 @@ def read_server(name: str, value: Any, where: str) -> LockedServer:
         found.installed and (found.command or found.cwd or not found.fetched)
     ):
         raise LockError(f"{where} says of server '{name}' what cannot be of one of kind {found.kind}.")
+    for what, text in (("source", found.source), ("version", found.version)):
+        if text is not None and not (text and text.isprintable()):
+            raise LockError(f"{where} gives server '{name}' the {what} {text[:80]!r}, which none can have.")
+    if found.installed:
+        _agree(name, found, where)
     for label, lock in found.locks.items():
         if label not in (PYTHON_LOCK, NPM_LOCK):
             raise LockError(
@@ -250,6 +255,32 @@ def read_server(name: str, value: Any, where: str) -> LockedServer:
             )
     found.spec()
     return found
+
+
+def _agree(name: str, found: LockedServer, where: str) -> None:
+    """Refuse one that would fetch something else than it says it comes from.
+
+    Raises:
+        LockError: If it would.
+    """
+    from ...runners.errors import SourceError
+    from ...runners.installers.source import identity, parse
+    from ..catalog.installing import PREFIX
+
+    try:
+        kind = parse(found.fetched).kind
+    except SourceError as error:
+        raise LockError(f"{where} names a source of server '{name}' that is none: {error}") from None
+    if kind is not found.kind:
+        raise LockError(
+            f"{where} says that server '{name}' is of kind {found.kind}, and {found.fetched[:120]!r}, which would be "
+            f"fetched for it, is of kind {kind}."
+        )
+    if not found.source.startswith(PREFIX) and identity(kind, found.source) != identity(kind, found.fetched):
+        raise LockError(
+            f"{where} says that server '{name}' comes from {found.source[:120]!r}, and {found.fetched[:120]!r} would "
+            "be fetched for it, which is something else."
+        )
 
 
 def _digest(listed: Mapping[str, Any]) -> str:

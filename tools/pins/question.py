@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ..servers import Servers
 
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'#;\\\\]+")
+_ADDRESS = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z0-9+.-]+://[^\s\"'#;\\\\]+")
+"""It begins where nothing of it stands before: looking anew at each letter of a long word takes for ever."""
 
 
 def addresses(locked: Mapping[str, Any]) -> list[str]:

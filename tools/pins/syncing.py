@@ -5,23 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
+from ...runners.pin import Pin
 from ...runners.spec import Candidate, Installation, Report, SourceKind, silent
 from ..caller import Caller
+from ..groups import problem
 from ..outcome import Outcome, RefusalError
 from ..rows import Origin, ServerRow, tool_rows
-from .exporting import digests, entry_of, is_lockable, pin_of
-from .lock_file import LockedServer, LockError
+from .exporting import digests, is_lockable
+from .lock_file import LockedServer
 from .swapping import built, take_over
-from .verifying import differs
+from .verifying import compared, differs
 
 if TYPE_CHECKING:
     from ..servers import Servers
 
-_SECRET = re.compile(r"\$\{secret:([^}]+)\}")
+_SECRET = re.compile(r"\$\{secret:([^{}]+)\}")
 _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -93,43 +98,70 @@ async def sync(
     row = servers.library.servers.get(name)
     if row is not None:
         _same_origin(row, locked)
-        if values and not dry_run:
-            await asyncio.to_thread(servers.secrets.set_many, values)
-        if not missing and not dry_run and row.enabled and row.server_info is None:
-            row = await _begun(servers, name)
-        if not await asyncio.to_thread(differs, row, digests(servers, name), _at_hand(locked, row, missing)):
-            await _enabled(servers, row, locked, dry_run=dry_run)
-            return Synced(name, "unchanged", locked.version, missing, notes)
-        if row.origin == "file":
-            raise RefusalError(
-                Outcome.REFUSED,
-                f"Server '{name}' is declared in the configuration file, and is not what is locked: change it there.",
-            )
-    if locked.installed:
-        locked.locked()  # refuses what cannot be followed
-    if dry_run:
-        return Synced(name, "installed" if row is None else "replaced", locked.version, missing, notes)
-    if row is not None and locked.installed:
-        candidate = _candidate(name, locked, source)
-        with servers.hold(name):
-            async with built(servers, row, candidate, report, startless=bool(missing)) as (
-                trial,
-                installation,
-            ):
-                _check(name, locked, installation, trial.tools if trial.said else None, other_tools, missing)
-                row = await take_over(servers, row, installation, trial, report)
+        async with _given(servers, {} if dry_run else values):
+            if not missing and not dry_run and row.enabled and row.server_info is None:
+                row = await _begun(servers, name)
+            at_hand = _at_hand(locked, row, missing)
+            if not await asyncio.to_thread(differs, row, digests(servers, name), at_hand):
+                await _enabled(servers, row, locked, dry_run=dry_run)
+                return Synced(name, "unchanged", locked.version, missing, notes)
+            if row.origin == "file":
+                raise RefusalError(
+                    Outcome.REFUSED,
+                    f"Server '{name}' is declared in the configuration file, and is not what is locked: change it "
+                    "there.",
+                )
+            if not locked.installed:
+                # There is nothing to build, and so nothing that could fail but the start.
+                raise RefusalError(
+                    Outcome.NAME_TAKEN,
+                    f"Server '{name}' is there and is started or reached otherwise than the lock says. Unregister it "
+                    f"first (`toolscore uninstall {name}`), and sync again.",
+                )
+            locked.locked()  # refuses what cannot be followed
+            if dry_run:
+                return Synced(name, "replaced", locked.version, missing, notes)
+            candidate = _candidate(name, locked, source)
+            with servers.hold(name):
+                async with built(servers, row, candidate, report, startless=bool(missing)) as (
+                    trial,
+                    installation,
+                ):
+                    listed = trial.tools if trial.said else None
+                    _check(locked, replace(row, installation=installation), listed, other_tools)
+                    row = await take_over(servers, row, installation, trial, report)
         await _enabled(servers, row, locked, dry_run=False)
         return Synced(name, "replaced", locked.version, missing, notes)
-    if row is not None:
-        # There is nothing to build, and so nothing that could fail but the start.
-        raise RefusalError(
-            Outcome.NAME_TAKEN,
-            f"Server '{name}' is there and is started or reached otherwise than the lock says. Unregister it first "
-            f"(`toolscore uninstall {name}`), and sync again.",
-        )
+    wrong = problem(name, locked.keeping, servers.keepings())
+    if wrong and not (dry_run and locked.keeping.depends_on):  # those it needs may come from the same lock
+        raise RefusalError(Outcome.INVALID_ARGUMENTS, f"'{name}' was not installed. {wrong}")
+    if locked.installed:
+        locked.locked()
+    if dry_run:
+        return Synced(name, "installed", locked.version, missing, notes)
     await _added(servers, name, locked, source, values, other_tools, origin, missing, report)
     await _enabled(servers, servers.row(name), locked, dry_run=False)
     return Synced(name, "installed", locked.version, missing, notes)
+
+
+@asynccontextmanager
+async def _given(servers: Servers, values: Mapping[str, str]) -> AsyncIterator[None]:
+    """Keep secrets for a server that is there; if nothing comes of it, those it had are back afterwards."""
+    if not values:
+        yield
+        return
+    secrets = servers.secrets
+    before = {key: await asyncio.to_thread(secrets.get, key) for key in values}
+    await asyncio.to_thread(secrets.set_many, values)
+    try:
+        yield
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            kept = {key: value for key, value in before.items() if value is not None}
+            await asyncio.to_thread(secrets.set_many, kept)
+            for key in before.keys() - kept.keys():
+                await asyncio.to_thread(secrets.delete, key)
+        raise
 
 
 async def _begun(servers: Servers, name: str) -> ServerRow:
@@ -179,30 +211,16 @@ def _same_origin(row: ServerRow, locked: LockedServer) -> None:
         raise RefusalError(
             Outcome.NAME_TAKEN, f"'{row.name}' is part of ToolScore here, or dials in; it was left as it is."
         )
+    from ...runners.installers.source import identity
+
     here = row.installation
     fetched = here.pin.source if here.pin is not None and here.pin.source else here.source
-    if _identity(here.kind, fetched) != _identity(locked.kind, locked.fetched or locked.source):
+    if identity(here.kind, fetched) != identity(locked.kind, locked.fetched or locked.source):
         raise RefusalError(
             Outcome.NAME_TAKEN,
             f"There is a server '{row.name}' already, and it comes from {here.source}, not from {locked.source}. It "
             f"was left as it is: `toolscore uninstall {row.name}` removes it; then sync again.",
         )
-
-
-def _identity(kind: SourceKind, source: str) -> tuple[str, ...]:
-    """Give what makes two sources versions of one thing: a name, an address; of a folder or bundle its kind."""
-    from ...runners.errors import SourceError
-    from ...runners.installers.entry import normal
-    from ...runners.installers.source import parse
-
-    if kind in (SourceKind.COMMAND, SourceKind.REGISTERED):
-        return (kind, source)
-    try:
-        found = parse(source)
-    except SourceError:
-        return (kind, source)
-    name = normal(found.name) if kind is SourceKind.PYPI else found.name
-    return (kind, name, found.url if kind is SourceKind.GIT else "")
 
 
 def _candidate(name: str, locked: LockedServer, source: str | None) -> Candidate:
@@ -234,13 +252,12 @@ async def _added(
     missing: tuple[str, ...],
     report: Report,
 ) -> None:
-    from ...runners.errors import SourceError
     from ...runners.installers.pinning import pin_command
-    from ...runners.installers.source import parse
     from ..addition import Addition
 
     def check(installation: Installation, listed: list[dict[str, Any]] | None) -> None:
-        _check(name, locked, installation, listed, other_tools, missing)
+        row = ServerRow(name=name, origin=origin, enabled=True, installation=installation)
+        _check(locked, row, listed, other_tools)
 
     with servers.reserve(name):
         async with Addition(servers, name, origin, report) as new:
@@ -262,10 +279,6 @@ async def _added(
                 await new.from_installation(installation, keep=bool(missing))
                 return
             candidate = _candidate(name, locked, source)
-            try:
-                parse(candidate.source)
-            except SourceError as error:
-                raise LockError(f"The lock names a source of server '{name}' that is none: {error}") from None
             await new.from_source(
                 candidate.source,
                 (),
@@ -282,33 +295,20 @@ async def _added(
 
 
 def _check(
-    name: str,
-    locked: LockedServer,
-    installation: Installation,
-    listed: list[dict[str, Any]] | None,
-    other_tools: bool,
-    missing: tuple[str, ...],
+    locked: LockedServer, row: ServerRow, listed: list[dict[str, Any]] | None, other_tools: bool
 ) -> None:
     """Refuse what came to be something else than what was locked.
 
     Raises:
         RefusalError: If it did.
     """
-    pin = pin_of(installation)
-    if locked.installed:
-        if installation.kind is not locked.kind:
-            raise _other(name, "source", str(locked.kind), str(installation.kind))
-        hashes = {label: lock.sha256 for label, lock in locked.locks.items()}
-        if dict(pin.locks) != hashes:
-            raise _other(
-                name, "locks of packages", ", ".join(hashes) or "none", ", ".join(pin.locks) or "none"
-            )
-        entry = entry_of(installation, pin)
-        if entry != locked.entry:
-            raise _other(name, "entry point", " ".join(locked.entry), " ".join(entry))
+    name = row.name
+    here = (row.installation.pin or Pin()).programs
     for path, sha256 in locked.programs.items():
-        if pin.programs.get(path) != sha256:
-            raise _other(name, f"program {path}", sha256, pin.programs.get(path, "not there"))
+        if here.get(path) != sha256:
+            raise _other(name, f"the program {path}", sha256, here.get(path, "not there"))
+    for other in compared(row, locked):
+        raise _other(name, other.what, other.expected, other.found)
     if listed is None or other_tools:
         return
     found = {row.name: row.digest for row in tool_rows(name, listed)}
@@ -327,8 +327,8 @@ def _check(
 def _other(name: str, what: str, expected: str, found: str) -> RefusalError:
     return RefusalError(
         Outcome.CHANGED,
-        f"Server '{name}' came to another {what} than the lock says ({found[:300]}, not {expected[:300]}), and "
-        "nothing of it was kept. Write the lock again where it came from, if that was changed on purpose.",
+        f"Server '{name}' came to something else than the lock says: {what} is {found[:300]}, not {expected[:300]}. "
+        "Nothing of it was kept. Write the lock again where it came from, if that was changed on purpose.",
     )
 
 

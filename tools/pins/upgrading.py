@@ -75,6 +75,7 @@ async def upgrade(
             if only_show:
                 return Upgraded(row, found, done=False)
             _refuse_other(name, agreed, found)
+            await report(2, STEPS, f"{name}: {found.told()}")
             fresh = await take_over(servers, row, installation, trial, report)
             return Upgraded(fresh, found, done=True, tools=tuple(trial.tools))
 
@@ -109,6 +110,7 @@ async def roll_back(
         if only_show:
             return Upgraded(row, found, done=False)
         _refuse_other(name, agreed, found)
+        await report(2, STEPS, f"{name}: {found.told()}")
         fresh = await take_over(servers, row, before, trial, report)
         return Upgraded(fresh, found, done=True, tools=tuple(trial.tools))
 

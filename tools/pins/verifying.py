@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _FEW = 5
 """Names that one finding tells."""
 
+_NO_PIN = "it has no pin"
+_TODO = "`toolscore sync FILE` brings it to what is locked; `toolscore lock FILE` locks what is here."
+
 _WHAT = {
     "kind": "kind of source",
     "source": "source",
@@ -131,12 +134,24 @@ def differs(row: ServerRow, tools: dict[str, str], locked: LockedServer) -> list
 
 
 def _compared(row: ServerRow, tools: dict[str, str], locked: LockedServer) -> list[Finding]:
+    found = compared(row, locked)
+    if found and found[0].what == _NO_PIN:
+        return found
+    name = row.name
+    if not tools and locked.tools:
+        missing = f"{len(locked.tools)} tools"
+        why = f"It was not started yet: see `toolscore status {name}`."
+        return [*found, Finding(name, "its tools are not known", missing, "none", why)]
+    return found + _tools(name, locked.tools, tools, f"Look at it (`toolscore list {name}`), then: {_TODO}")
+
+
+def compared(row: ServerRow, locked: LockedServer) -> list[Finding]:
+    """Compare one server with what a lock says of it, but for its tools."""
     name = row.name
     try:
-        here = locked_server(row, tools, texts=False)
+        here = locked_server(row, {}, texts=False)
     except LockError as error:
-        return [Finding(name, "it has no pin", locked.version or "", "", str(error))]
-    todo = "`toolscore sync FILE` brings it to what is locked; `toolscore lock FILE` locks what is here."
+        return [Finding(name, _NO_PIN, locked.version or "", "", str(error))]
     found = []
     # Where a folder or file lies is no part of what is in it.
     moved = locked.content is not None and here.content == locked.content and locked.kind in _ANYWHERE
@@ -145,18 +160,14 @@ def _compared(row: ServerRow, tools: dict[str, str], locked: LockedServer) -> li
             continue
         expected, is_now = getattr(locked, key), getattr(here, key)
         if expected != is_now:
-            found.append(Finding(name, words, _said(expected), _said(is_now), todo))
+            found.append(Finding(name, words, _said(expected), _said(is_now), _TODO))
     expected_locks = {label: lock.sha256 for label, lock in locked.locks.items()}
     locks = {label: lock.sha256 for label, lock in here.locks.items()}
     for label in sorted(expected_locks.keys() | locks.keys()):
         if expected_locks.get(label) != locks.get(label):
             pair = expected_locks.get(label, "none"), locks.get(label, "none")
-            found.append(Finding(name, f"packages ({label})", *pair, todo))
-    if not tools and locked.tools:
-        missing = f"{len(locked.tools)} tools"
-        why = f"It was not started yet: see `toolscore status {name}`."
-        return [*found, Finding(name, "its tools are not known", missing, "none", why)]
-    return found + _tools(name, locked.tools, tools, f"Look at it (`toolscore list {name}`), then: {todo}")
+            found.append(Finding(name, f"packages ({label})", *pair, _TODO))
+    return found
 
 
 def _tools(name: str, expected: Mapping[str, str], found: Mapping[str, str], todo: str) -> list[Finding]:
@@ -184,7 +195,7 @@ def _on_disk(row: ServerRow) -> list[Finding]:
     try:
         pin = pin_of(installation)
     except LockError as error:
-        return [Finding(name, "it has no pin", "one", "none", str(error))]
+        return [Finding(name, _NO_PIN, "one", "none", str(error))]
     findings = [
         Finding(
             name,
