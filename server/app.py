@@ -39,6 +39,7 @@ from ..tools.scores.keeper import keeping
 from ..tools.scores.scores import Scores
 from ..tools.secrets import Secrets
 from ..tools.servers import Servers
+from ..tools.stored_mask import StoredMask
 from ..tools.vault import SecretsVault
 from .approvals_home import approving, configure, guard
 from .approvals_tools import ApprovalsTools
@@ -129,6 +130,8 @@ async def open_library(
                 afterwards.push_async_callback(journal.aclose)
             secrets = Secrets(home.secrets_file)
             servers = Servers(library, supervisor, runner, secrets, home.servers_dir)
+            runner.known.stored = stored = StoredMask(secrets)
+            await asyncio.to_thread(stored.look)
             servers.named = NamedSecrets(secrets, home.path).get
 
             def changed(unit: Unit) -> None:

@@ -32,7 +32,35 @@ def test_a_wrong_file_is_refused_at_the_start_with_the_line_and_the_fix(shell: S
         done = shell(*words)
         assert done.returncode == 3, done.stderr
         assert f"{file}, line 3: there is no key 'servrs'. Did you mean servers?" in done.stderr
-    assert shell("start").returncode != 0
+    done = shell("start")
+    assert done.returncode == 3
+    assert f"{file}, line 3: there is no key 'servrs'." in done.stderr
+    assert shell("doctor").returncode == 1
+    told = {one["name"]: one for one in json.loads(shell("doctor", "--json").stdout)["checks"]}
+    assert told["policy"]["status"] == "missing"
+    assert "line 3: there is no key 'servrs'" in told["policy"]["found"]
+
+
+def test_what_could_not_start_again_is_not_stopped_by_a_restart(shell: Shell) -> None:
+    try:
+        assert shell("start").returncode == 0
+        before = shell.document("status")["owner"]["pid"]
+        file = policy(shell, '[[rule]]\nwho = "x"\n')
+        done = shell("restart")
+        assert done.returncode == 3
+        assert f"{file}, line 1: rule 1 has no answer" in done.stderr
+        assert shell("start").returncode == 0, "it runs"
+        file.unlink()
+        shell.environ["TOOLSCORE_PASSPHRASE"] = "a passphrase"
+        assert shell("secret", "set", "KEY", "--keep", "file", stdin="value").returncode == 0
+        assert shell("secret", "seal").returncode == 0
+        del shell.environ["TOOLSCORE_PASSPHRASE"]
+        done = shell("restart")
+        assert done.returncode == 3
+        assert "sealed, and there is no passphrase" in done.stderr
+        assert shell.document("status")["owner"]["pid"] == before
+    finally:
+        shell("stop", "--force")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
