@@ -20,7 +20,9 @@ def forms(value: str) -> set[str]:
     """Give the ways in which a value is commonly written, but for those that are too short to be told from others."""
     raw = value.encode("utf-8", "surrogatepass")
     found = {value, repr(value)[1:-1], repr(raw)[2:-1], html.escape(value), html.escape(value, quote=False)}
-    found |= {html.escape(value).replace("&#x27;", "&#39;").replace("&quot;", quot) for quot in ("&quot;", "&#34;")}
+    found |= {
+        html.escape(value).replace("&#x27;", "&#39;").replace("&quot;", quot) for quot in ("&quot;", "&#34;")
+    }
     # As a shell and a table of comma-separated values have quotes within quotes.
     found |= {value.replace("'", "'\\''"), value.replace("'", "'\"'\"'"), value.replace('"', '""')}
     for ascii_only in (True, False):

@@ -13,6 +13,7 @@ from ..tools.passage import Passage
 from ..tools.policy.errors import PolicyError
 from ..tools.policy.file import PolicyFile
 from ..tools.policy.gate import Gate
+from ..tools.policy.policy import Policy
 from ..tools.policy.rule import Answer, Rule, Subject, said
 from .policy_asking import ask_person
 from .policy_judging import Judging
@@ -108,10 +109,12 @@ async def _look(file: PolicyFile) -> None:
         await asyncio.sleep(patience)
         if file.stamp() != stamp:
             patience = SETTLE
-        elif patience < PATIENCE and file.check():
+            continue
+        found = await asyncio.to_thread(file.look)  # thousands of rules take a second to read
+        if patience < PATIENCE and not isinstance(found.policy, Policy):
             patience = PATIENCE
         else:
-            file.again()
+            file.again(found)
 
 
 @asynccontextmanager

@@ -24,8 +24,8 @@ class StoredMask:
     """Gives texts without the values of the secrets file.
 
     A value counts if it would be kept out of answers, were its server running. The file is looked at where that keeps
-    nobody waiting: at the beginning, and by other threads than the one it was made in. One that is sealed is left alone
-    as long as somebody would have to be asked for its passphrase, and what is in a keyring as well.
+    nobody waiting: at the beginning, and by other threads than the one it was made in. One that is sealed is left
+    alone as long as somebody would have to be asked for its passphrase, and what is in a keyring as well.
 
     Args:
         secrets: The file.
@@ -55,7 +55,9 @@ class StoredMask:
             return
         if values != self._values:
             # Those that went are not forgotten at once: what was said in their time may still have to be written.
-            found = {value for key, value in (*self._values.items(), *values.items()) if _is_secret(key, value)}
+            found = {
+                value for key, value in (*self._values.items(), *values.items()) if _is_secret(key, value)
+            }
             self._values = values
             self._mask = AnswerMask(found)
 

@@ -64,12 +64,14 @@ def _policy_elsewhere(given: Namespace, home: Home) -> list[str]:
     except SettingsError:
         if not home.config_file.exists():
             return []
-        return ["the settings cannot be used, so it is not known whether policy.file names a policy elsewhere"]
+        return [
+            "the settings cannot be used, so it is not known whether policy.file names a policy elsewhere"
+        ]
     path, named = path_of(settings)
     if not named or path.absolute() == home.path.absolute() / NAME:
         return []
     return [
-        f"the policy {path}, which policy.file names, is not in it: keep a copy, without which ToolScore does not start"
+        f"the policy {path}, which policy.file names, is not in it: keep a copy, as ToolScore does not start without"
     ]
 
 

@@ -65,7 +65,12 @@ def test_a_secret_is_masked_in_every_form_it_commonly_takes(form: Callable[[str]
 
 def test_a_quote_in_it_hides_nothing() -> None:
     key = "p4ss'w\"ord"
-    for form in (shlex.quote(key), html.escape(key), html.escape(key).replace("&#x27;", "&#39;"), repr(key.encode())):
+    for form in (
+        shlex.quote(key),
+        html.escape(key),
+        html.escape(key).replace("&#x27;", "&#39;"),
+        repr(key.encode()),
+    ):
         masked = AnswerMask([key])(result(form))["content"][0]["text"]
         assert "***" in masked, form
         assert "ord" not in masked

@@ -21,7 +21,11 @@ HINTS: dict[str, Message] = {
     "write": {"destructiveHint": False, "idempotentHint": True, "openWorldHint": False},
     "delete": {},
 }
-TOOLS = [f"github__{name}" for name in HINTS] + ["rich__echo", "toolscore__list_servers", "toolscore__list_tools"]
+TOOLS = [f"github__{name}" for name in HINTS] + [
+    "rich__echo",
+    "toolscore__list_servers",
+    "toolscore__list_tools",
+]
 WHO = ["ann", "bob", "*nn", "?ob", "[ab]*", "[!a]ob"]  # never who explains
 SERVERS = ["github", "git*", "[!g]*", "*", "toolscore", "rich"]
 GLOBS = ["github__*", "*__read", "*e*", "github__[dr]*", "*", "toolscore__list_servers", "rich__echo"]
@@ -94,8 +98,10 @@ class Client:
         identity = await self.line.ask("tools/call", name=name, arguments={})
         while True:
             message = await self.line.receive(
-                lambda one: one.get("method") == "elicitation/create"
-                or (one.get("id") == identity and "method" not in one)
+                lambda one: (
+                    one.get("method") == "elicitation/create"
+                    or (one.get("id") == identity and "method" not in one)
+                )
             )
             if "method" not in message:
                 result = message["result"]
@@ -111,7 +117,7 @@ async def answers(keeper: Line, client: str, **about: str) -> tuple[str, str]:
     """What is explained of seeing and calling."""
     found = []
     for action in ("see", "call"):
-        asked = {"client": client, "listener": "websocket", "action": action, **about}
+        asked: Message = {"client": client, "listener": "websocket", "action": action, **about}
         found.append((await keeper.call("explain_policy", **asked))["structuredContent"]["answer"])
     return found[0], found[1]
 

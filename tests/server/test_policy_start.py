@@ -96,6 +96,30 @@ def test_check_tells_all_that_is_wrong_or_that_nothing_is(shell: Shell, tmp_path
     assert shell("policy", "check", str(tmp_path / "absent.toml")).returncode == 1
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_a_link_to_nowhere_is_wrong_for_the_check_too(shell: Shell) -> None:
+    policy(shell, "").unlink()
+    (shell.home / "policy.toml").symlink_to("nowhere.toml")
+    done = shell("policy", "check")
+    assert done.returncode == 1
+    assert "there is no such file" in done.stderr
+
+
+def test_a_reload_with_a_policy_that_is_wrong_has_failed(shell: Shell) -> None:
+    file = policy(shell, '[[rule]]\nwho = "ci"\nanswer = "deny"\n')
+    try:
+        assert shell("start").returncode == 0
+        assert shell("reload").returncode == 0
+        file.write_text('[[rule]]\nwho = "ci"\n')
+        for words in (("reload",), ("config", "check")):
+            done = shell(*words)
+            assert done.returncode == 1, words
+            assert "line 1: rule 1 has no answer" in done.stderr
+        assert shell.document("policy", "explain", "ci", "a__b")["answer"] == "deny", "the old one holds"
+    finally:
+        shell("stop", "--force")
+
+
 def test_the_template_is_printed_and_is_in_order(shell: Shell) -> None:
     done = shell("policy", "template")
     assert done.stdout == TEMPLATE

@@ -47,7 +47,15 @@ def test_secrets_by_name_or_looks_are_taken_out_and_settings_stay(tmp_path: Path
     secrets = Secrets(tmp_path / "secrets.json")
     secrets.set_many(KEPT)
     mask = looked(tmp_path / "secrets.json")
-    for secret in (NAMED, OWN, KEY, "argument-of-idle", "oauth-t0ken", json.dumps(NAMED), NAMED.encode().hex()):
+    for secret in (
+        NAMED,
+        OWN,
+        KEY,
+        "argument-of-idle",
+        "oauth-t0ken",
+        json.dumps(NAMED),
+        NAMED.encode().hex(),
+    ):
         assert mask(f"It is {secret}.") in ("It is ***.", 'It is "***".')
     for plain in ("/srv/data/of/idle", "toolscore-service", "everything", '{"parts": {"a": "b"}}'):
         assert mask(plain) == plain

@@ -245,9 +245,7 @@ class Profiles:
         key = (tuple(rule.number for rule in rules), tuple(limit.number for limit in limits))
         profile = self._same.get(key)
         if profile is None:
-            profile = self._same[key] = Profile(
-                rules, limits, self._library, self._meter, self._own
-            )
+            profile = self._same[key] = Profile(rules, limits, self._library, self._meter, self._own)
         if len(self._of) >= PROFILES:
             self._of.clear()
         self._of[principal, listener] = profile
