@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .answer_mask import AnswerMask
@@ -29,6 +29,8 @@ class KnownSecrets:
         """What takes them out of logs and texts."""
         self.answers: dict[str, AnswerMask] = {}
         """What takes them out of answers; servers without any are not in it."""
+        self.stored: Callable[[str], str] = lambda text: text
+        """Takes out of texts what is kept for servers that were not started."""
         self._seen: dict[str, dict[str, bool]] = {}
         self._all: AnswerMask | None = None
         self._gone: deque[Mask] = deque(maxlen=GONE)
@@ -76,10 +78,10 @@ class KnownSecrets:
             self._all = None
 
     def text(self, text: str) -> str:
-        """Give a text without the secrets of any server."""
+        """Give a text without the secrets of any server, started or not."""
         for mask in (*self.masks.values(), *self._gone):
             text = mask(text)
-        return text
+        return self.stored(text)
 
     def value(self, value: Any) -> Any:
         """Give a JSON value without the secrets of any server: the very same one where there are none."""

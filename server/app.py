@@ -40,6 +40,7 @@ from ..tools.scores.keeper import keeping
 from ..tools.scores.scores import Scores
 from ..tools.secrets import Secrets
 from ..tools.servers import Servers
+from ..tools.stored_mask import StoredMask
 from ..tools.vault import SecretsVault
 from .approvals_home import approving, configure, guard
 from .approvals_tools import ApprovalsTools
@@ -131,6 +132,8 @@ async def open_library(
                 library.on_change = partial(note_change, journal)  # until clients are told as well
             secrets = Secrets(home.secrets_file)
             servers = Servers(library, supervisor, runner, secrets, home.servers_dir)
+            runner.known.stored = stored = StoredMask(secrets)
+            await asyncio.to_thread(stored.look)
             servers.named = NamedSecrets(secrets, home.path).get
 
             states: WeakKeyDictionary[Unit, tuple[State, float]] = WeakKeyDictionary()

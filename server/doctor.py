@@ -20,6 +20,8 @@ from ..runners.ports import is_free
 from ..sandbox.probe import probe
 from .folders import HomeError, file_system, refuse_network
 from .home import Home, current_owner
+from .policy_path import BadPolicyError, path_of
+from .policy_path import check as check_policy
 from .settings import Settings
 
 Status = Literal["ok", "warn", "missing"]
@@ -67,6 +69,8 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _unix_sockets(home)
     yield _ports(settings.process.port_range_start, settings.process.port_range_end)
     yield _owner(home)
+    yield _policy(settings)
+    yield _secrets(home)
     for layer in probe():
         status: Status = "ok" if layer.offered else "warn"
         yield Check(f"kernel: {layer.name}", status, layer.found, layer.advice)
@@ -232,3 +236,39 @@ def _owner(home: Home) -> Check:
     if owner is None:
         return Check("running", "ok", "no ToolScore runs for this home")
     return Check("running", "ok", f"ToolScore {owner.version}, process {owner.pid}, mode {owner.mode}")
+
+
+def _policy(settings: Settings) -> Check:
+    path, required = path_of(settings)
+    try:
+        check_policy(settings)
+    except BadPolicyError as error:
+        advice = "correct it; `toolscore policy check` looks at it again"
+        return Check("policy", "missing", str(error).replace("\n", " "), advice, needed=True)
+    if not required and not path.exists():
+        return Check("policy", "ok", f"none; {path} would be it")
+    return Check("policy", "ok", f"{path}, in order")
+
+
+def _secrets(home: Home) -> Check:
+    """Look whether the secrets can be read with what there is here; nobody is asked for a passphrase."""
+    from ..tools import passphrase
+    from ..tools.errors import SecretsError
+    from ..tools.secrets import Secrets
+
+    secrets = Secrets(home.secrets_file)
+    try:
+        sealed = secrets.sealed
+        if sealed and passphrase.given(ask=False) is None:
+            found = f"{home.secrets_file} is sealed, and there is no passphrase in this environment"
+            advice = (
+                f"set {passphrase.FILE_VARIABLE} to a file that holds it wherever ToolScore is started without a "
+                "terminal"
+            )
+            return Check("secrets", "warn", found, advice)
+        secrets.names()
+    except SecretsError as error:
+        return Check("secrets", "missing", str(error), "see to that", needed=True)
+    if not home.secrets_file.exists():
+        return Check("secrets", "ok", "none in a file yet")
+    return Check("secrets", "ok", f"{home.secrets_file}, {'sealed, ' * sealed}readable")

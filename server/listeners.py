@@ -198,9 +198,16 @@ class Listeners:
             logger.warning("server %s, which dialed in, is not taken: %s", name, exc.message)
             await wire.close(1008, exc.message.encode()[:120].decode(errors="ignore"))
             return
-        with self._network.revoking.inside(visitor.identity, channel.over.set):
+        close = 1000, "this server is not used any more"
+
+        def cut_off() -> None:
+            nonlocal close
+            close = 1008, REVOKED
+            channel.over.set()
+
+        with self._network.revoking.inside(visitor.identity, cut_off):
             await channel.over.wait()  # it left, or ToolScore let go of it
-        await wire.close(1000, "this server is not used any more")
+        await wire.close(*close)
 
     def ready(self, toolset: ToolSet) -> None:
         """Say from now on that it is ready: the library is open."""

@@ -383,6 +383,7 @@ class ReloadResult(Result):
     settings: list[ChangedSetting] = Field(default_factory=list)
     problems: list[str] = Field(default_factory=list)
     remarks: list[str] = Field(default_factory=list)
+    policy_valid: bool = True
 
     def lines(self) -> list[str]:
         """Give it as lines for people: one for each thing."""

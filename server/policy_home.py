@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from ..tools.names import OWN_SERVER
 from ..tools.passage import Passage
 from ..tools.policy.errors import PolicyError
 from ..tools.policy.file import PolicyFile
 from ..tools.policy.gate import Gate
-from ..tools.policy.rule import Answer, Rule, Subject
+from ..tools.policy.policy import Policy
+from ..tools.policy.rule import Answer, Rule, Subject, said
 from .policy_asking import ask_person
 from .policy_judging import Judging
 from .policy_path import BadPolicyError, path_of, refused
@@ -106,10 +108,12 @@ async def _look(file: PolicyFile) -> None:
         await asyncio.sleep(patience)
         if file.stamp() != stamp:
             patience = SETTLE
-        elif patience < PATIENCE and file.check():
+            continue
+        found = await asyncio.to_thread(file.look)  # thousands of rules take a second to read
+        if patience < PATIENCE and not isinstance(found.policy, Policy):
             patience = PATIENCE
         else:
-            file.again()
+            file.again(found)
 
 
 @asynccontextmanager
@@ -126,6 +130,7 @@ async def policed(settings: Settings, toolset: ToolSet, *, watched: bool) -> Asy
     """
     router, (path, required) = toolset.router, path_of(settings)
     gate = Gate(toolset.library, router.lookup.unknown, ask_person)
+    gate.own = {f"{OWN_SERVER}__{tool.name}": said(tool.hints) for tool in toolset.tools.values()}
     file = PolicyFile(path, gate, required=required)
     try:
         file.open()

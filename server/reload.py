@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class Reloader:
         self._reconciler = reconciler
         self._setters = setters
         self._on_change = on_change
-        self.also: Callable[[bool], Iterable[str]] = lambda _check: ()
+        self.also: Callable[[bool], Sequence[str]] = lambda _check: ()
         """Reads what has a file of its own too, or with `True` only looks at it; gives what is wrong with it."""
         self._alone = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,9 +101,10 @@ class Reloader:
             return await self._reload(check=check)
 
     async def _reload(self, *, check: bool) -> m.ReloadResult:
-        said = self.also(check)
+        self.also(check)  # first, so that what is added is under what it says
         result = await self._reloaded(check=check)
-        result.remarks = [*result.remarks, *said]
+        said = self.also(True)  # it may be another file by now
+        result.remarks, result.policy_valid = [*result.remarks, *said], not said
         return result
 
     async def _reloaded(self, *, check: bool) -> m.ReloadResult:

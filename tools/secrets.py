@@ -68,6 +68,15 @@ class Secrets:
         with self._lock:
             return sorted(self._fresh())
 
+    def values(self) -> dict[str, str]:
+        """Give all values by their keys.
+
+        Raises:
+            SecretsError: As in `get`.
+        """
+        with self._lock:
+            return dict(self._fresh())
+
     def set(self, key: str, value: str) -> None:
         """Keep a value.
 

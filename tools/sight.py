@@ -20,7 +20,7 @@ class Sight(Protocol):
         ...
 
     def named(self, name: str, server: str) -> bool:
-        """Tell whether a tool may be known of which there is only the name any more."""
+        """Tell whether a tool may be known: one of ToolScore's own, or of which there is only the name any more."""
         ...
 
     def server(self, name: str) -> bool:

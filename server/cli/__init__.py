@@ -99,7 +99,7 @@ def _run(options: Namespace) -> int:
         from .passphrase import unlock
 
         try:
-            unlock(Home.at(loaded.settings.home))
+            unlock(Home.at(loaded.settings.home), anew=options.command == "restart")
         except SecretsError as error:
             print(f"toolscore: {error}", file=sys.stderr)
             return 3

@@ -35,6 +35,7 @@ def _backup(given: Namespace, home: Home, out: Output) -> int:
     config = given.config or os.environ.get("TOOLSCORE_CONFIG", "").strip()
     if config and Path(config).expanduser().absolute() != home.config_file:
         made.remarks.append(f"the settings file {config} does not lie in the home as config.toml: not in it")
+    made.remarks += _policy_elsewhere(given, home)
     if out.json_wanted:
         held = {key: value for key, value in asdict(made).items() if key not in ("files", "links", "folders")}
         out.document({"file": str(target), **held, "files": len(made.files), "bytes": target.stat().st_size})
@@ -51,6 +52,27 @@ def _backup(given: Namespace, home: Home, out: Output) -> int:
     else:
         out.remark("It holds secrets and tokens as they are: keep it as you keep those.")
     return 0
+
+
+def _policy_elsewhere(given: Namespace, home: Home) -> list[str]:
+    """Say where the policy is, if it is not the file in the home that is in every backup."""
+    from ..policy_path import NAME, path_of
+    from ..settings import SettingsError, load
+
+    try:
+        settings = load(given.set, home=given.home, config=given.config).settings
+    except SettingsError:
+        if not home.config_file.exists():
+            return []
+        return [
+            "the settings cannot be used, so it is not known whether policy.file names a policy elsewhere"
+        ]
+    path, named = path_of(settings)
+    if not named or path.absolute() == home.path.absolute() / NAME:
+        return []
+    return [
+        f"the policy {path}, which policy.file names, is not in it: keep a copy, as ToolScore does not start without"
+    ]
 
 
 def _restore(given: Namespace, home: Home, out: Output) -> int:

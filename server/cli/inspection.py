@@ -25,5 +25,5 @@ def run(loaded: Loaded, out: Output) -> int:
         out.table(("what", "status", "found"), rows)
         if not ok:
             missing = ", ".join(c.name for c in checks if c.needed and c.status == "missing")
-            out.error(f"ToolScore cannot work here without: {missing}")
+            out.error(f"ToolScore cannot work here before this is mended: {missing}")
     return 0 if ok else 1

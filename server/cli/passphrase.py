@@ -37,13 +37,17 @@ def ask_when_needed() -> None:
         passphrase.ask_with(lambda: hidden("Passphrase of ToolScore's secrets: "))
 
 
-def unlock(home: Home) -> None:
+def unlock(home: Home, *, anew: bool = False) -> None:
     """Look whether the secrets of a home can be read before it is opened; ask for their passphrase if that can be.
+
+    Args:
+        home: The home.
+        anew: Whether another ToolScore is to take the place of one that runs, whose passphrase it does not get.
 
     Raises:
         SecretsError: If they cannot.
     """
-    if not home.secrets_file.is_file() or current_owner(home) is not None:
+    if not home.secrets_file.is_file() or (not anew and current_owner(home) is not None):
         return  # there is nothing to read (or no home, which is said better later), or its owner does that
     secrets = Secrets(home.secrets_file)
     ask_when_needed()

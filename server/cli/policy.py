@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def _check(words: list[str], settings: Settings, out: Output) -> int:
         policy = read(path)
         found.update(rules=len(policy.rules), limits=len(policy.limits))
     except FileNotFoundError:
-        if not words and not settings.policy.file:
+        # A link to nowhere is no absence of a policy: ToolScore does not start with one.
+        if not words and not settings.policy.file and not os.path.lexists(path):
             found.update(rules=0, limits=0)
             if out.json_wanted:
                 out.document({**found, "problems": []})

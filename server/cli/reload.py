@@ -76,4 +76,8 @@ def show(result: m.ReloadResult, out: Output) -> int:
             (result.added, result.changed, result.removed, result.settings, result.refused, result.failed)
         ):
             out.line("nothing changed" if result.done else "nothing would change")
-    return 0 if result.valid and not result.refused else 1
+        if not result.policy_valid:
+            out.error(
+                "the policy file cannot be used, so what it said before goes on to hold; see the remarks."
+            )
+    return 0 if result.valid and result.policy_valid and not result.refused else 1

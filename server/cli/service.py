@@ -6,6 +6,7 @@ from argparse import Namespace
 
 from .. import background
 from ..home import Home, current_owner
+from ..policy_path import check as check_policy
 from ..settings import Loaded
 from .output import Output
 from .passed import passed
@@ -32,6 +33,7 @@ def run(options: Namespace, loaded: Loaded, out: Output) -> int:
                     "`toolscore start`."
                 )
                 return 1
+            check_policy(loaded.settings)  # before the one that runs is stopped
             _stop(home, options, out)
             return _start(home, options, loaded, out)
     except background.BackgroundError as error:
@@ -49,6 +51,9 @@ def _stop(home: Home, options: Namespace, out: Output) -> int:
 
 
 def _start(home: Home, options: Namespace, loaded: Loaded, out: Output) -> int:
+    running = current_owner(home)
+    if running is None or running.mode == "command":
+        check_policy(loaded.settings)
     owner, fresh = background.start(home, passed(options, loaded))
     if fresh:
         out.line(f"started: process {owner.pid}, home {home.path}")

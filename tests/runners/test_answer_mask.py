@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import shlex
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -44,6 +45,10 @@ def result(text: str) -> dict[str, Any]:
         lambda key: base64.urlsafe_b64encode(f"usr{key}".encode()).decode().rstrip("="),
         lambda key: key.encode().hex(),
         repr,
+        lambda key: repr(key.encode()),
+        lambda key: f"https://x/?next={quote(f'https://y/?key={quote(key)}', safe='')}",
+        lambda key: html.escape(key).replace("&quot;", "&#34;"),
+        lambda key: '"{}"'.format(key.replace('"', '""')),
     ],
 )
 def test_a_secret_is_masked_in_every_form_it_commonly_takes(form: Callable[[str], str]) -> None:
@@ -56,6 +61,19 @@ def test_a_secret_is_masked_in_every_form_it_commonly_takes(form: Callable[[str]
     assert KEY not in masked
     assert said not in masked
     assert len(decoded) < len(said)
+
+
+def test_a_quote_in_it_hides_nothing() -> None:
+    key = "p4ss'w\"ord"
+    for form in (
+        shlex.quote(key),
+        html.escape(key),
+        html.escape(key).replace("&#x27;", "&#39;"),
+        repr(key.encode()),
+    ):
+        masked = AnswerMask([key])(result(form))["content"][0]["text"]
+        assert "***" in masked, form
+        assert "ord" not in masked
 
 
 def test_it_is_masked_wherever_it_is_in_an_object() -> None:

@@ -176,6 +176,23 @@ def test_the_policy_of_a_home_is_restored_with_it(home: Home, tmp_path: Path, se
     assert stat.S_IMODE(restored.stat().st_mode) == 0o600
 
 
+def test_a_policy_that_is_not_the_one_of_the_home_is_told_not_to_be_in_it(
+    shell: Shell, home: Home, tmp_path: Path
+) -> None:
+    config = home.path / "config.toml"
+    for number, named in enumerate((str(tmp_path / "rules.toml"), "rules/mine.toml")):
+        config.write_text(f"[policy]\nfile = {json.dumps(named)}\n")
+        done = shell("backup", str(tmp_path / f"{number}.tar.gz"))
+        assert done.returncode == 0
+        assert f"the policy {home.path / named}, which policy.file names, is not in it" in done.stderr
+    config.write_text(f"[policy]\nfile = {json.dumps(str(home.path / 'policy.toml'))}\n")
+    assert "policy" not in shell("backup", str(tmp_path / "own.tar.gz")).stderr
+    config.write_text("[policy\n")
+    done = shell("backup", str(tmp_path / "broken.tar.gz"))
+    assert done.returncode == 0
+    assert "it is not known whether policy.file names" in done.stderr
+
+
 def test_secrets_can_be_left_out_and_it_is_told_whose(shell: Shell, home: Home, tmp_path: Path) -> None:
     (home.path / "config.toml").write_text('[mcpServers.x]\ncommand = "x"\nenv = { KEY = "in-the-file" }\n')
     archive = tmp_path / "b.tar.gz"

@@ -155,7 +155,7 @@ def test_doctor_is_status_1_where_something_needed_is_missing(shell: Shell) -> N
     shell.home.write_text("a file")
     done = shell("doctor")
     assert done.returncode == 1
-    assert "cannot work here without: home" in done.stderr
+    assert "cannot work here before this is mended: home" in done.stderr
 
 
 def test_serve_imports_nothing_that_only_other_commands_need() -> None:

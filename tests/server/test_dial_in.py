@@ -16,6 +16,8 @@ from websockets.typing import Subprotocol
 
 from faulty_server import FaultyServer
 from listening import Message, Raw, Serving, raw, serving
+from toolscore.server.home import Home
+from toolscore.server.tokens import Tokens
 
 RIGHTS = "call,register,manage"
 
@@ -164,6 +166,33 @@ async def test_the_right_to_register_is_needed_and_a_name_stays_with_who_took_it
                 async with dialed(started, "remote", query=f"&token={two}"):
                     pass
             assert raised.value.response.status_code == 409
+
+
+async def test_a_server_whose_token_is_revoked_is_cut_off_and_not_let_in_again(tmp_path: Path) -> None:
+    with serving(tmp_path / "home", options=()) as started:
+        tokens = Tokens(Home.at(started.home), frozenset({"call"}))
+        mine, other = tokens.create("mine", {"call"}), tokens.create("other", {"register"})
+        async with raw(f"{started.url}?token={mine}") as client:
+            async with dialed(started, "remote", query=f"&token={other}") as line:
+                await until_state(client, "remote", "READY")
+                await client.call("waits", "remote__sleep", seconds=60)
+                tokens.revoke("other")
+                answer = await client.receive()
+                assert answer["id"] == "waits"
+                assert answer["result"]["_meta"]["toolscore/outcome"] in ("outcome_unknown", "unavailable")
+                await line.wait_closed()
+                assert line.close_code == 1008, line.close_reason
+                assert "not valid any more" in str(line.close_reason)
+            away = await called(client, "remote__add", a=1, b=1)
+            assert away["_meta"]["toolscore/outcome"] == "unavailable"
+            with pytest.raises(InvalidStatus) as raised:
+                async with dialed(started, "remote", query=f"&token={other}"):
+                    pass
+            assert raised.value.response.status_code == 401
+            again = tokens.create("other", {"register"})
+            async with dialed(started, "remote", query=f"&token={again}"):
+                await until_state(client, "remote", "READY")
+    assert other not in started.log.read_text()
 
 
 async def test_the_url_of_one_that_dials_in_cannot_be_registered_by_hand(tmp_path: Path) -> None:

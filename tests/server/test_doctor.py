@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from toolscore.server import doctor
 from toolscore.server.doctor import Check, examine, healthy
 from toolscore.server.home import Home, HomeLock, prepare
 from toolscore.server.settings import load
+from toolscore.tools import passphrase
+from toolscore.tools.secrets import Secrets
 
 needs_user = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is forbidden to root"
@@ -68,6 +71,48 @@ def test_a_home_that_is_a_file_is_missing_and_that_is_not_healthy(tmp_path: Path
     assert found["home"].status == "missing"
     assert "TOOLSCORE_HOME" in found["home"].advice
     assert not healthy(list(found.values()))
+
+
+@pytest.fixture
+def _no_passphrase(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in (passphrase.VARIABLE, passphrase.FILE_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    passphrase.remember(None)
+    yield
+    passphrase.remember(None)
+
+
+@pytest.mark.usefixtures("_no_passphrase")
+def test_secrets_that_cannot_be_opened_are_told(tmp_path: Path) -> None:
+    assert checks(tmp_path)["secrets"].status == "ok"
+    secrets = Secrets(tmp_path / "secrets.json")
+    secrets.set("@named/KEY", "v4lue-of-it")
+    assert checks(tmp_path)["secrets"].status == "ok"
+    assert secrets.seal("the right one")
+    assert "sealed, readable" in checks(tmp_path)["secrets"].found
+    passphrase.remember(None)
+    found = checks(tmp_path)["secrets"]
+    assert (found.status, found.needed) == ("warn", False)
+    assert "TOOLSCORE_PASSPHRASE_FILE" in found.advice
+    passphrase.remember("a wrong one")
+    found = checks(tmp_path)["secrets"]
+    assert (found.status, found.needed) == ("missing", True)
+    assert "not the one" in found.found
+
+
+def test_a_policy_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    assert "none" in checks(tmp_path)["policy"].found
+    (tmp_path / "policy.toml").write_text('[[rule]]\nanswer = "deny"\n')
+    assert checks(tmp_path)["policy"].status == "ok"
+    (tmp_path / "policy.toml").write_text('[[rule]]\nwho = "x"\n[[limit]]\nparallel = 0\n')
+    found = checks(tmp_path)["policy"]
+    assert (found.status, found.needed) == ("missing", True)
+    assert "line 1: rule 1 has no answer" in found.found
+    assert "line 3: parallel" in found.found or "line 4: parallel" in found.found
+    assert "toolscore policy check" in found.advice
+    named = checks(tmp_path, **{"policy.file": "absent.toml"})["policy"]
+    assert named.status == "missing"
+    assert "absent.toml" in named.found
 
 
 @needs_user

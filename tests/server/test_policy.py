@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -424,6 +425,24 @@ async def test_a_changed_file_holds_at_once_and_a_wrong_one_changes_nothing(tmp_
             changes = [event["valid"] for event in events if event["event"] == "policy_changed"]
             assert changes == [True, False]
             assert "policy: " in one.log.read_text()
+            if hasattr(signal, "SIGHUP"):
+                policy.write_text(deny.replace("plain", "zebra"))
+                one.process.send_signal(signal.SIGHUP)
+                await boss.until(
+                    lambda told: (
+                        [rule["servers"] for rule in told["rules"]] == [["zebra"]]
+                        and "as asked for by SIGHUP" in one.log.read_text()
+                    ),
+                    "explain_policy",
+                )
+                assert "structuredContent" in await ann.call("plain__echo")
+                policy.write_text("[[rule")
+                one.process.send_signal(signal.SIGHUP)
+                told = await boss.until(lambda told: told["problems"], "explain_policy")
+                assert [rule["servers"] for rule in told["rules"]] == [["zebra"]], "the old one holds"
+                policy.write_text(deny)
+                one.process.send_signal(signal.SIGHUP)
+                await boss.until(lambda told: not told["problems"], "explain_policy")
             policy.unlink()  # nobody has to be told to look
             await boss.until(lambda told: "no such file" in "".join(told["problems"]), "explain_policy")
             assert "rule 1 of the policy" in json.dumps(await ann.call("plain__echo"))

@@ -32,7 +32,35 @@ def test_a_wrong_file_is_refused_at_the_start_with_the_line_and_the_fix(shell: S
         done = shell(*words)
         assert done.returncode == 3, done.stderr
         assert f"{file}, line 3: there is no key 'servrs'. Did you mean servers?" in done.stderr
-    assert shell("start").returncode != 0
+    done = shell("start")
+    assert done.returncode == 3
+    assert f"{file}, line 3: there is no key 'servrs'." in done.stderr
+    assert shell("doctor").returncode == 1
+    told = {one["name"]: one for one in json.loads(shell("doctor", "--json").stdout)["checks"]}
+    assert told["policy"]["status"] == "missing"
+    assert "line 3: there is no key 'servrs'" in told["policy"]["found"]
+
+
+def test_what_could_not_start_again_is_not_stopped_by_a_restart(shell: Shell) -> None:
+    try:
+        assert shell("start").returncode == 0
+        before = shell.document("status")["owner"]["pid"]
+        file = policy(shell, '[[rule]]\nwho = "x"\n')
+        done = shell("restart")
+        assert done.returncode == 3
+        assert f"{file}, line 1: rule 1 has no answer" in done.stderr
+        assert shell("start").returncode == 0, "it runs"
+        file.unlink()
+        shell.environ["TOOLSCORE_PASSPHRASE"] = "a passphrase"
+        assert shell("secret", "set", "KEY", "--keep", "file", stdin="value").returncode == 0
+        assert shell("secret", "seal").returncode == 0
+        del shell.environ["TOOLSCORE_PASSPHRASE"]
+        done = shell("restart")
+        assert done.returncode == 3
+        assert "sealed, and there is no passphrase" in done.stderr
+        assert shell.document("status")["owner"]["pid"] == before
+    finally:
+        shell("stop", "--force")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
@@ -66,6 +94,30 @@ def test_check_tells_all_that_is_wrong_or_that_nothing_is(shell: Shell, tmp_path
     other.write_text('[[rule]]\nanswer = "deny"\n')
     assert shell("policy", "check", str(other)).stdout == f"{other} is in order: 1 rules, 0 limits\n"
     assert shell("policy", "check", str(tmp_path / "absent.toml")).returncode == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_a_link_to_nowhere_is_wrong_for_the_check_too(shell: Shell) -> None:
+    policy(shell, "").unlink()
+    (shell.home / "policy.toml").symlink_to("nowhere.toml")
+    done = shell("policy", "check")
+    assert done.returncode == 1
+    assert "there is no such file" in done.stderr
+
+
+def test_a_reload_with_a_policy_that_is_wrong_has_failed(shell: Shell) -> None:
+    file = policy(shell, '[[rule]]\nwho = "ci"\nanswer = "deny"\n')
+    try:
+        assert shell("start").returncode == 0
+        assert shell("reload").returncode == 0
+        file.write_text('[[rule]]\nwho = "ci"\n')
+        for words in (("reload",), ("config", "check")):
+            done = shell(*words)
+            assert done.returncode == 1, words
+            assert "line 1: rule 1 has no answer" in done.stderr
+        assert shell.document("policy", "explain", "ci", "a__b")["answer"] == "deny", "the old one holds"
+    finally:
+        shell("stop", "--force")
 
 
 def test_the_template_is_printed_and_is_in_order(shell: Shell) -> None:

@@ -75,6 +75,15 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines() -> None:
     assert [one.line for one in error.value.problems] == [2, 4, 5]
 
 
+def test_of_mistakes_without_end_the_first_are_told() -> None:
+    with pytest.raises(PolicyError) as raised:
+        parse(Path("policy.toml"), b'[[rule]]\nanswer = "no"\n' * 500)
+    lines = raised.value.lines()
+    assert len(lines) == 101
+    assert lines[0].startswith("policy.toml, line 2: answer must be one of")
+    assert lines[-1] == "policy.toml: 400 more; correct these first"
+
+
 def test_what_is_no_text_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="not UTF-8"):
         parse(tmp_path, b"\xff")
@@ -199,6 +208,18 @@ def test_a_file_that_somebody_named_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "link.toml").symlink_to(tmp_path / "nowhere")
     with pytest.raises(PolicyError, match="no such file"):
         PolicyFile(tmp_path / "link.toml", gated.gate, required=False).open()
+
+
+def test_what_was_read_is_not_taken_where_the_file_is_another_one_by_now(tmp_path: Path) -> None:
+    path, gated = tmp_path / "policy.toml", Gated("")
+    path.write_text('[[rule]]\nwho = "old"\nanswer = "deny"\n')
+    file = PolicyFile(path, gated.gate, required=False)
+    before = file.look()
+    path.write_text('[[rule]]\nwho = "newer"\nanswer = "deny"\n')
+    assert file.again(before) == ()
+    assert gated.gate.policy is not None
+    assert gated.gate.policy.rules[0].selector.who == ("newer",)
+    assert file.seen == file.stamp()
 
 
 def test_a_file_that_comes_later_is_taken(tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from ..errors import LibraryError
 
+MOST_TOLD = 100
+"""Problems that are told of one file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -36,8 +39,11 @@ class PolicyError(LibraryError):
         super().__init__("\n".join(self.lines()))
 
     def lines(self) -> list[str]:
-        """Give a line for each problem: file, line, what is wrong and the fix."""
-        return [
+        """Give a line for each problem: file, line, what is wrong and the fix; of very many, the first ones."""
+        told = [
             f"{self.path}, line {one.line}: {one.text}" if one.line else f"{self.path}: {one.text}"
-            for one in self.problems
+            for one in self.problems[:MOST_TOLD]
         ]
+        if (more := len(self.problems) - MOST_TOLD) > 0:
+            told.append(f"{self.path}: {more} more; correct these first")
+        return told

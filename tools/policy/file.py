@@ -6,15 +6,32 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import PolicyError, Problem
 from .gate import Gate
+from .policy import Policy
 from .reading import read
 
 logger = logging.getLogger(__name__)
 
 Stamp = tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a file was when it was read.
+
+    Attributes:
+        path: The file.
+        stamp: By which a change of it is seen.
+        policy: What it says, or what is wrong with it; `None` where it is not there.
+    """
+
+    path: Path
+    stamp: Stamp
+    policy: Policy | PolicyError | None
 
 
 class PolicyFile:
@@ -80,20 +97,36 @@ class PolicyFile:
             return tuple(error.lines())
         return ()
 
-    def again(self) -> tuple[str, ...]:
+    def look(self) -> Look:
+        """Read it, without letting it hold. May be called in any thread."""
+        path, stamp = (
+            self.path,
+            self.stamp(),
+        )  # before it is read: what changes meanwhile is seen the next time
+        try:
+            return Look(path, stamp, read(path))
+        except FileNotFoundError:
+            return Look(path, stamp, None)
+        except PolicyError as error:
+            return Look(path, stamp, error)
+
+    def again(self, look: Look | None = None) -> tuple[str, ...]:
         """Read it again; if anything is wrong with it, all stays as it was.
+
+        Args:
+            look: What was read, where that was done already.
 
         Returns:
             What is wrong with it.
         """
+        if look is None or look.path != self.path or look.stamp != self.stamp():
+            look = self.look()
         held, before = self._gate.policy, self.problems
-        self.seen = self.stamp()  # before it is read: what changes meanwhile is seen the next time
-        try:
-            found = read(self.path)
-        except FileNotFoundError:
+        self.seen, found = look.stamp, look.policy
+        if found is None:
             self.problems = (self._gone(),) if self._required or held is not None else ()
-        except PolicyError as error:
-            self.problems = tuple(error.lines())
+        elif isinstance(found, PolicyError):
+            self.problems = tuple(found.lines())
         else:
             self.problems = ()
             if held is None or (found.rules, found.limits, found.path, _at(found.limits)) != (

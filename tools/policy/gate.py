@@ -45,6 +45,8 @@ class Gate:
 
     def __init__(self, library: Library, unknown: Callable[[str], RefusalError], ask: Ask) -> None:
         self.library = library
+        self.own: dict[str, frozenset[str]] = {}
+        """What the annotations of ToolScore's own tools come to, by their full names."""
         self._unknown = unknown
         self._ask = ask
         self._meter = Meter()
@@ -60,7 +62,7 @@ class Gate:
 
     def take(self, policy: Policy | None) -> None:
         """Let another policy hold from now on. What was agreed before is forgotten, what was used is not."""
-        self._profiles = None if policy is None else Profiles(policy, self.library, self._meter)
+        self._profiles = None if policy is None else Profiles(policy, self.library, self._meter, self.own)
         self._meter.keep(() if policy is None else policy.limits)
         self._agreed.clear()
         self.on_change()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,10 +96,16 @@ class Profile:
         limits: The limits that are.
         library: What there is.
         meter: Counts what is used.
+        own: What the annotations of ToolScore's own tools come to, by their full names.
     """
 
     def __init__(
-        self, rules: tuple[Rule, ...], limits: tuple[Limit, ...], library: Library, meter: Meter
+        self,
+        rules: tuple[Rule, ...],
+        limits: tuple[Limit, ...],
+        library: Library,
+        meter: Meter,
+        own: Mapping[str, frozenset[str]],
     ) -> None:
         self._rules: dict[Action, tuple[Rule, ...]] = {
             action: tuple(rule for rule in rules if action in rule.actions)
@@ -108,6 +114,7 @@ class Profile:
         self._limits = limits
         self._library = library
         self._meter = meter
+        self._own = own
         self.calls: dict[str, Verdict] = {}
         """What was decided of calls, by the tools' names."""
         self._own: dict[tuple[str, frozenset[str]], Verdict] = {}
@@ -184,9 +191,11 @@ class Profile:
         return seen
 
     def named(self, name: str, server: str) -> bool:
-        """Tell whether a tool may be known of which there is only the name any more."""
+        """Tell whether a tool may be known: one of ToolScore's own, or of which there is only the name any more."""
         tool = self._library.tools.get(name)
-        return self.tool(tool) if tool is not None else self._sees(Subject(server, name, _UNKNOWN))
+        if tool is not None:
+            return self.tool(tool)
+        return self._sees(Subject(server, name, self._own.get(name, _UNKNOWN)))
 
     def server(self, name: str) -> bool:
         """Tell whether a server may be known: it may itself, or one of its tools."""
@@ -216,12 +225,16 @@ class Profiles:
         policy: The policy.
         library: What there is.
         meter: Counts what is used.
+        own: What the annotations of ToolScore's own tools come to, by their full names.
     """
 
-    def __init__(self, policy: Policy, library: Library, meter: Meter) -> None:
+    def __init__(
+        self, policy: Policy, library: Library, meter: Meter, own: Mapping[str, frozenset[str]]
+    ) -> None:
         self.policy = policy
         self._library = library
         self._meter = meter
+        self._own = own
         self._of: dict[tuple[str, str], Profile] = {}
         self._same: dict[tuple[tuple[int, ...], tuple[int, ...]], Profile] = {}
 
@@ -238,7 +251,7 @@ class Profiles:
         key = (tuple(rule.number for rule in rules), tuple(limit.number for limit in limits))
         profile = self._same.get(key)
         if profile is None:
-            profile = self._same[key] = Profile(rules, limits, self._library, self._meter)
+            profile = self._same[key] = Profile(rules, limits, self._library, self._meter, self._own)
         if len(self._of) >= PROFILES:
             self._of.clear()
         self._of[principal, listener] = profile
