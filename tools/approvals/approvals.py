@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ...runners.supervisor import Supervisor, Unit
+    from ..scan.names import Names
     from ..store import Store
 
 logger = logging.getLogger(__name__)
 
-Scan = Callable[[dict[str, Any], str, Mapping[str, Sequence[str]]], tuple[Finding, ...]]
-"""Looks through a definition, given its server and the names of all tools by server."""
+Scan = Callable[[dict[str, Any], str, "Names"], tuple[Finding, ...]]
+"""Looks through a definition, given its server and the names of the tools of others."""
 
 MOST_HELD = 500
 """Tools of one server that are remembered as held back although they are not listed any more."""
@@ -398,9 +399,12 @@ class Approvals:
         }
         names[server] = [*names.get(server, ()), *(row.name for row in rows)]
         names["toolscore"] = self._own
-        return {row.name: self._look(row, server, names) for row in rows}
+        from ..scan.names import Names
 
-    def _look(self, row: ToolRow, server: str, names: Mapping[str, Sequence[str]]) -> tuple[Finding, ...]:
+        known = Names(names, server)  # once: a server may list very many
+        return {row.name: self._look(row, server, known) for row in rows}
+
+    def _look(self, row: ToolRow, server: str, names: Names) -> tuple[Finding, ...]:
         try:
             return self._scan(row.definition, server, names)
         except Exception as exc:  # what cannot be looked through is not let in unseen
