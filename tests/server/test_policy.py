@@ -394,6 +394,15 @@ async def test_the_journal_tells_who_manages_nothing_of_what_it_may_not_see(tool
         assert "plain" in json.dumps(own["result"]), "what it was told itself it may read again"
 
 
+async def test_what_is_granted_by_its_source_is_asked_about_where_it_would_get_a_secret(
+    toolscore: Serving,
+) -> None:
+    async with toolscore.line("legacy", token(toolscore, "builder")) as builder:
+        for words in ("", " ${GITHUB_TOKEN}"):
+            told = await builder.call("install_server", source=f"command: /nonexistent/granted{words}")
+            assert ("could not be asked" in told["content"][0]["text"]) is bool(words), told
+
+
 # --- explaining
 
 
