@@ -133,6 +133,12 @@ class Approvals:
             return Shown(record.definition, record.digest, "changed")
         return Shown(*stub(row.name), (record.why if record is not None else "") or "new")
 
+    async def looked(self, server: str, definition: dict[str, Any]) -> tuple[Finding, ...]:
+        """Look through one definition that is not a server's, but is shown to models all the same."""
+        rows = tool_rows(server, [definition])
+        found = await asyncio.to_thread(self._scanned, server, rows)
+        return tuple(one for row in rows for one in found[row.name])
+
     def forget(self, server: str) -> None:
         """Forget a server that was removed; the store does so by itself."""
         self._records.pop(server, None)
