@@ -37,6 +37,11 @@ MOST_HELD = 500
 """Tools of one server that are remembered as held back although they are not listed any more."""
 
 
+MOST_GONE = 2_000
+"""Tools of one server that were let in without a person and are not listed any more; with more of them, nothing new is
+let in so: names without end would fill memory and disk, and forgetting them would let one come back as another."""
+
+
 @dataclass
 class _First:
     """The first list of a server: what is decided of it."""
@@ -365,9 +370,12 @@ class Approvals:
             fresh.append(Record(server.name, BASELINE, at=now, by=_who(server), how="install"))
         todo = [row for row in rows if (one := known.get(row.name)) is None or one.digest != row.digest]
         found = await asyncio.to_thread(self._scanned, server.name, todo) if todo else {}
+        crowded = self.rules.new == "scan" and not first and len(self._let_in(known, rows)) > MOST_GONE
         for row in todo:
             record, findings = known.get(row.name), found[row.name]
             why = held_for(record, findings, self.rules, first=first)
+            if why is None and crowded and (record is None or not record.digest):
+                why = "new"
             if why is None:
                 how = by_rule(record, first=first)
                 fresh.append(
@@ -422,7 +430,22 @@ class Approvals:
         listed = {row.name for row in rows}
         gone = [one for one in known.values() if one.held and not one.digest and one.tool not in listed]
         gone.sort(key=lambda one: one.held_at)
-        return [(one.server, one.tool) for one in gone[: max(0, len(gone) - MOST_HELD)]]
+        gone = gone[: max(0, len(gone) - MOST_HELD)]
+        if self.rules.new == "allow":  # whatever comes is let in, so that forgetting one lets nothing through
+            more = sorted(self._let_in(known, rows), key=lambda one: one.at)
+            gone += more[: max(0, len(more) - MOST_GONE)]
+        return [(one.server, one.tool) for one in gone]
+
+    def _let_in(self, known: Mapping[str, Record], rows: Sequence[ToolRow]) -> list[Record]:
+        """Give what was let in without a person, and is gone."""
+        if len(known) <= MOST_GONE:
+            return []
+        listed = {row.name for row in rows}
+        return [
+            one
+            for one in known.values()
+            if one.digest and one.how == "trust.new_tools" and one.tool not in listed
+        ]
 
     async def _put(self, server: str, fresh: Sequence[Record], gone: Iterable[tuple[str, str]]) -> None:
         gone = list(gone)
