@@ -194,8 +194,9 @@ class Judging:
         if not visible([server]):
             raise unknown_server(server, visible(self._toolset.library.servers))
         known = self._toolset.library.tools.get(tool)
-        if known is None:
-            known = self._toolset.library.tools.get(f"{server}__{tool}")
+        if known is None:  # by its name at its server, which may be written quite otherwise
+            of_it = self._toolset.library.of(server)
+            known = next((one for one in of_it if one.original == tool), None)
         if known is not None and known.server == (server or known.server):
             return [subject_of(known)]
         return [Subject(server, f"{server}__{tool}" if tool else "")]

@@ -159,7 +159,8 @@ class OfferIndex:
                     continue  # the same server lists it twice
                 index.uris[shown] = (server, uri)
                 index.resources.append(item if shown == uri else {**item, "uri": shown})
-                index.schemes.setdefault(uri.partition(":")[0], set()).add(server)
+                if self._plain(uri):
+                    index.schemes.setdefault(uri.partition(":")[0], set()).add(server)
             for item in offers.templates:
                 template = item["uriTemplate"]
                 plain = self._plain(template)

@@ -32,5 +32,6 @@ def test_no_server_takes_what_is_asked_of_another_one_or_of_toolscore() -> None:
     assert [one for one in listed if not one.startswith("toolscore://resource/evil/")] == ["good://x"]
     for uri in (hijacked, "toolscore://events"):
         assert index.find_resource(f"toolscore://resource/evil/{uri}") == ("evil", uri)
+    assert index.find_resource("toolscore://else") is None
     alone = OfferIndex(library(evil=evil), "evil")
     assert [one["uri"] for one in alone.resources()] == [hijacked, "toolscore://events"], "names as they are"
