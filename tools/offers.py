@@ -164,9 +164,7 @@ class OfferIndex:
             for item in offers.templates:
                 template = item["uriTemplate"]
                 plain = self._plain(template)
-                shown = (
-                    template if template not in templates and plain else f"{WRAPPED}{server}/{template}"
-                )
+                shown = template if template not in templates and plain else f"{WRAPPED}{server}/{template}"
                 templates.add(shown)
                 index.templates.append(item if shown == template else {**item, "uriTemplate": shown})
                 if not plain:

@@ -413,7 +413,9 @@ async def test_a_client_may_ask_about_itself_and_who_may_manage_about_everybody(
         assert (told["answer"], told["rule"], told["client"]) == ("ask", 5, "asked")
         assert told["rules"] is None
         assert told["file"] is None
-        assert not any(name in json.dumps(told) for name in ("zebra", "ann", "boss")), "what rules name besides"
+        assert not any(name in json.dumps(told) for name in ("zebra", "ann", "boss")), (
+            "what rules name besides"
+        )
         refused = await line.call("explain_policy", tool="plain__exit", client="ann")
         assert refused["_meta"]["toolscore/outcome"] == "refused"
     async with toolscore.line("legacy", token(toolscore, "boss")) as boss:

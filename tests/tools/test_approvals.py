@@ -329,7 +329,12 @@ async def test_the_names_of_all_tools_are_made_ready_once_for_a_whole_list(
     house: ApprovedHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[object] = []
-    monkeypatch.setattr(house.approvals, "_scan", lambda _definition, _server, names: made.append(names) or ())
+
+    def look(_definition: object, _server: str, names: object) -> tuple[Finding, ...]:
+        made.append(names)
+        return ()
+
+    monkeypatch.setattr(house.approvals, "_scan", look)
     house.lists(ANNOUNCE, *(tool(f"new{number}") for number in range(20)))
     await house.relisted()
     assert len(made) == 20

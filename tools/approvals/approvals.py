@@ -38,8 +38,8 @@ MOST_HELD = 500
 
 
 MOST_GONE = 2_000
-"""Tools of one server that were let in without a person and are not listed any more; with more of them, nothing new is
-let in so: names without end would fill memory and disk, and forgetting them would let one come back as another."""
+"""Tools of one server that were let in without a person and are gone. With more of them, nothing new is
+let in so: names without end would fill memory and disk, and one that was forgotten could come back as another."""
 
 
 @dataclass

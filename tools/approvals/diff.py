@@ -28,9 +28,7 @@ _PLAIN = re.compile(r"[\w$@*/-]+")
 Leaves = dict[str, str]
 
 
-def diff(
-    before: Mapping[str, Any] | None, after: Mapping[str, Any], *, whole: bool = False
-) -> list[str]:
+def diff(before: Mapping[str, Any] | None, after: Mapping[str, Any], *, whole: bool = False) -> list[str]:
     """Tell what is different, a line for each text, number or list.
 
     Args:
