@@ -18,6 +18,12 @@ logger = logging.getLogger(__name__)
 MAX_PAGES = 1000
 """Pages of one list; a server whose cursors go round in a circle must not be followed for ever."""
 
+MOST = 10_000
+"""Things of one list: whatever is done with one is done with each, and all clients wait for it."""
+
+LARGEST = 64 * 1024 * 1024
+"""Bytes of all pages of one list, which is kept in memory."""
+
 PATIENCE = 8.0
 """Seconds for each list but that of the tools, which is not to keep those from being used."""
 
@@ -77,15 +83,23 @@ async def list_all(session: ChildSession, method: str, key: str) -> list[Item]:
         key: The result's member that holds the items, such as `tools`.
 
     Raises:
-        StartError: If the list does not end.
+        StartError: If the list does not end, or is longer than can be kept.
     """
     items: list[Item] = []
+    size = 0
     cursor: Any = None
     seen: list[Any] = []
     for _ in range(MAX_PAGES):
         result = await session.request(method, {"cursor": cursor} if cursor else {})
-        items.extend(_items(session.clean(result).get(key)))
+        page = _items(session.clean(result).get(key))
+        items.extend(page)
+        # What one message may be, one page may be: only of further ones the size is looked at.
         cursor = result.get("nextCursor")
+        size += _size([cursor] if len(items) == len(page) else [cursor, page])
+        if len(items) > MOST or size > LARGEST:
+            raise StartError(
+                f"{method} is too long: no more than {MOST} {key} and {LARGEST >> 20} MiB of a server are kept."
+            )
         if not cursor:
             return items
         if cursor in seen:
@@ -133,6 +147,13 @@ async def _list_if_any(session: ChildSession, offered: bool, method: str, key: s
         if not isinstance(exc, ChildFaultError) or exc.code != METHOD_NOT_FOUND:
             logger.warning("server %s: %s failed: %s", session.name, method, exc)
         return []
+
+
+def _size(value: Any) -> int:
+    try:
+        return len(encode(value))
+    except FrameError:
+        return len(repr(value))
 
 
 def _items(value: Any) -> list[Item]:

@@ -7,7 +7,7 @@ clients write.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -71,6 +71,12 @@ def split(text: str) -> Iterator[tuple[str, bool]]:
         end = form.end()
     if end < len(text):
         yield text[end:], False
+
+
+def references(texts: Iterable[Any]) -> list[str]:
+    """Give what of some texts would be replaced, such as `${API_KEY}`, each once; what is no text has nothing."""
+    found = (piece for text in texts if isinstance(text, str) for piece, template in split(text) if template)
+    return list(dict.fromkeys(found))
 
 
 def variables(spec: ServerSpec) -> frozenset[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..tools.approvals.decision import Rules
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from ..tools.library import Library
     from ..tools.router import Router
     from ..tools.scan.finding import Finding
+    from ..tools.scan.names import Names
     from ..tools.store import Store
     from .settings import Settings
 
@@ -54,7 +54,7 @@ def rules_of(settings: Settings) -> Rules:
     return Rules(trust.changed_tools, trust.new_tools, trust.findings)
 
 
-def _scan(definition: dict[str, Any], server: str, names: Mapping[str, Sequence[str]]) -> tuple[Finding, ...]:
+def _scan(definition: dict[str, Any], server: str, names: Names) -> tuple[Finding, ...]:
     from ..tools.scan.scan import scan
 
     return scan(definition, server, names)

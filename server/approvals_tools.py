@@ -172,9 +172,11 @@ class ApprovalsTools:
         from ..tools.approvals.diff import diff
         from ..tools.approvals.refusal import command, reason
 
-        name, by_command = self._name(record), command(record.server, record.tool)
+        name = self._name(record)
+        by_command = command(name, record.server, record.tool)
         before = await self.approvals.before(record)
-        lines = diff(before, record.held_definition or {})
+        # All of it, or nobody is asked: what was left out would be approved unseen.
+        lines = diff(before, record.held_definition or {}, whole=True)
         found = [full(one) for one in record.held_findings]
         message = "\n".join(
             [

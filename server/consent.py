@@ -94,6 +94,11 @@ async def consented(
     names = [*(arguments.get("env") or ()), *settings, *(arguments.get("headers") or ())]
     if names and plan is None:
         what += f", with values for {', '.join(names)}"  # a variable can change what a program does
+        from ..runners.template import references
+
+        given = [*(arguments.get("env") or {}).values(), *(arguments.get("headers") or {}).values()]
+        if found := references(given):
+            what += f", among them {', '.join(found)}"  # secrets of other servers, or of the operator
     await agreed(what, call, "The policy has a person asked before this is done." if ask else None)
     return replace(call, caller=replace(caller, rights=caller.rights | {MANAGE}), agreed=plan)
 

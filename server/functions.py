@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..runners.base import Message
 from ..runners.embedded import Handle, Opened
 from ..tools.functions.functions import Functions
 from ..tools.functions.names import SERVER
 from ..tools.nested import Grants
+from ..tools.outcome import Outcome, RefusalError
 from ..tools.servers import Servers
 from .functions_tools import FunctionTools
 
@@ -58,6 +59,23 @@ def serve_functions(functions: Functions, toolset: ToolSet, runner: ProcessRunne
             lambda caller: router.carrier.nested is not None and router.carrier.nested.lets(caller),
         )
     )
+
+    async def look(definition: dict[str, Any]) -> None:
+        approvals = toolset.approvals
+        if approvals is None or approvals.rules.findings != "quarantine":
+            return
+        from ..tools.approvals.notes import brief
+
+        # That it names other servers' tools is no wonder: it may well call them.
+        found = [one for one in await approvals.looked(SERVER, definition) if one.kind != "shadowing"]
+        if high := [brief(one) for one in found if one.severity == "high"]:
+            raise RefusalError(
+                Outcome.REFUSED,
+                "Nothing was registered: what the function says of itself looks as if it were meant to mislead the "
+                f"models that read it ({'; '.join(high[:3])}). Say plainly what it does, and nothing else.",
+            )
+
+    functions.look = look
     # Anybody's, whose code may call tools or not: all that is called so is the executor.
     grants = Grants(toolset.library, router.call, ReadingTools(toolset), ("*",), step=0)
     router.carrier.deputies[SERVER] = grants

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..tools.caller import MANAGE
 from ..tools.journal.reader import Reader, Record
 from ..tools.journal.wanted import Wanted, moment
+from ..tools.names import OWN_SERVER
 from ..tools.outcome import Outcome, RefusalError
+from ..tools.sight import CURRENT, Sight
 from . import models_journal as m
 from .call import Call
 from .server_tools import Handler
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from ..tools.journal.journal import Journal
 
 _CONTENTS = ("arguments", "result", "cut")
+_SAYING = (*_CONTENTS, "detail", "error", "subject")
+"""Members of a record of ToolScore's own in which names of any server may stand."""
 
 
 class JournalTools:
@@ -36,7 +41,8 @@ class JournalTools:
         if journal is None:
             return m.ReadJournalResult(records=[], note="No journal is kept: journal.enabled is false.")
         await journal.flushed()
-        manages = MANAGE in caller.rights
+        manages, sight = MANAGE in caller.rights, CURRENT.get()
+        own = (journal.run, caller.principal, caller.connection)
         wanted = Wanted(
             since=_moment(args.since),
             until=_moment(args.until),
@@ -49,10 +55,14 @@ class JournalTools:
             trace=args.trace,
             id=args.id,
             # Whoever knows the name of another's session must not read it by that.
-            connection=None if manages else (journal.run, caller.principal, caller.connection),
+            connection=None if manages else own,
+            may=None if sight is None else _told_of(sight),
         )
         reader = Reader(journal.folder)
         records = await asyncio.to_thread(reader.last, wanted, args.limit)
+        if sight is not None:
+            mine = Wanted(connection=own)
+            records = [record if mine.fits(record) else _without_names(record) for record in records]
         if not args.contents:
             records = [_without_contents(record) for record in records]
         notes = (
@@ -78,6 +88,26 @@ def _moment(text: str | None) -> float | None:
             Outcome.INVALID_ARGUMENTS,
             f"'{text[:40]}' is no time: write how long ago, as 10m, 2h or 3d, or an ISO 8601 time.",
         ) from exc
+
+
+def _told_of(sight: Sight) -> Callable[[Record], bool]:
+    """Leave out what is about servers and tools that may not be known."""
+
+    def may(record: Record) -> bool:
+        tool, server = record.get("tool") or "", record.get("server") or ""
+        if server in ("", OWN_SERVER):
+            return not tool or sight.named(tool, OWN_SERVER)
+        return sight.server(server) and (not tool.startswith(f"{server}__") or sight.named(tool, server))
+
+    return may
+
+
+def _without_names(record: Record) -> Record:
+    """Leave out what others were told by ToolScore's own tools: any server may be in it."""
+    tool, server = str(record.get("tool") or ""), record.get("server") or ""
+    if server not in ("", OWN_SERVER) and not tool.startswith(f"{OWN_SERVER}__"):
+        return record
+    return {key: value for key, value in record.items() if key not in _SAYING}
 
 
 def _without_contents(record: Record) -> Record:

@@ -30,6 +30,9 @@ EXPIRY = 600.0
 LIMIT = 1000
 """Parked calls at the most; each holds a call open in a server."""
 
+SHARE = 250
+"""Parked calls of one principal, so that nobody keeps all others from being asked."""
+
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 
@@ -114,7 +117,9 @@ class Parking:
         if name is None:
             if exchange.reply is None:
                 raise FaultError(INTERNAL_ERROR, "the call this belongs to is over")
-            if len(self._parked) >= LIMIT:
+            who = exchange.peer.caller.principal
+            mine = sum(one.exchange.peer.caller.principal == who for one in self._parked.values())
+            if len(self._parked) >= LIMIT or mine >= SHARE:
                 raise FaultError(INTERNAL_ERROR, "too many calls wait for their client's input; try again")
             name = self._names[id(exchange)] = secrets.token_urlsafe(12)
             self._parked[name] = _Parked(exchange, _binding(exchange))

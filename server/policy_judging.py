@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..runners.errors import SourceError
 from ..runners.spec import SourceKind
+from ..runners.template import references
 from ..tools.caller import CALL, MANAGE
 from ..tools.catalog.installing import PREFIX as REGISTRY
 from ..tools.functions.names import SERVER as FUNCTIONS
@@ -109,7 +110,7 @@ class Judging:
             return call, call.agreed is None
         rights = call.caller.rights
         covered = not any(arguments.get(name) for name in _ASKED_ALL_THE_SAME) and not (
-            tool == "sync_server" or self._elsewhere(tool, arguments)
+            tool == "sync_server" or self._elsewhere(tool, arguments) or _refers(tool, arguments)
         )
         if rule.grant and covered and MANAGE not in rights and CALL in rights:
             granted = replace(call.caller, rights=rights | {MANAGE})
@@ -193,8 +194,9 @@ class Judging:
         if not visible([server]):
             raise unknown_server(server, visible(self._toolset.library.servers))
         known = self._toolset.library.tools.get(tool)
-        if known is None:
-            known = self._toolset.library.tools.get(f"{server}__{tool}")
+        if known is None:  # by its name at its server, which may be written quite otherwise
+            of_it = self._toolset.library.of(server)
+            known = next((one for one in of_it if one.original == tool), None)
         if known is not None and known.server == (server or known.server):
             return [subject_of(known)]
         return [Subject(server, f"{server}__{tool}" if tool else "")]
@@ -230,6 +232,16 @@ class Judging:
         plan = await planned(self._toolset.servers, source)
         inner = names_of(plan.source) if plan.source is not None else [str(plan.transport.url)]
         return list(dict.fromkeys([source, f"{REGISTRY}{plan.entry.name}", *inner])), plan
+
+
+def _refers(tool: str, arguments: dict[str, Any]) -> bool:
+    """Tell whether a secret or a variable is to be put in: who granted a source did not grant it those."""
+    settings = arguments.get("settings")
+    given = [arguments.get("url"), arguments.get("command")]
+    if tool == "install_server":  # of register_tool it is Python
+        given.append(arguments.get("source"))
+    found = references([*given, *(settings.values() if isinstance(settings, dict) else ())])
+    return any(one != "${PORT}" for one in found)
 
 
 def names_of(source: str, *also: str) -> list[str]:

@@ -79,7 +79,7 @@ class PolicyTools:
             return m.ExplainPolicyResult(
                 explained=self._whole(policy), **told, **self._rules(policy, may=may)
             )
-        return self._decided(args, about, policy, told)
+        return self._decided(args, about, policy, told, may=may)
 
     def _about(self, args: m.ExplainPolicyArguments, caller: Caller) -> Caller:
         """Give the caller that is meant: who asks, unless another one is named."""
@@ -110,7 +110,13 @@ class PolicyTools:
         return named.get(name)
 
     def _decided(
-        self, args: m.ExplainPolicyArguments, about: Caller, policy: Policy | None, told: dict[str, Any]
+        self,
+        args: m.ExplainPolicyArguments,
+        about: Caller,
+        policy: Policy | None,
+        told: dict[str, Any],
+        *,
+        may: bool,
     ) -> m.ExplainPolicyResult:
         action: Action = args.action or ("install" if args.source is not None else "call")
         if (action == "install") != (args.source is not None):
@@ -125,6 +131,8 @@ class PolicyTools:
         found = Explained(None)
         if policy is not None:
             found = explained(policy, action, about.principal, about.listener, subject)
+        if not may:  # what else a rule names, and rules about others, may be what a client is not to know of
+            found = replace(found, because="it fits", passed=())
         narrowed, possible = self._narrowed(action, about, subject, tool, args, found)
         answer = "deny" if not possible else found.answer or "allow"
         return m.ExplainPolicyResult(

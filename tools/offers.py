@@ -15,6 +15,9 @@ logger = logging.getLogger(__name__)
 WRAPPED = "toolscore://resource/"
 """How a resource begins whose uri is another server's too: `toolscore://resource/SERVER/` and the uri."""
 
+_OWN = "toolscore://"
+"""How ToolScore's own resources begin; one of a server that does so would pass for them, or for another server's."""
+
 SEEN_LIMIT = 10_000
 """Uris in tool results that are remembered with the server they came from."""
 
@@ -151,22 +154,30 @@ class OfferIndex:
             offers = self._library.offers[server]
             for item in offers.resources:
                 uri = item["uri"]
-                shown = uri if uri not in index.uris else f"{WRAPPED}{server}/{uri}"
+                shown = uri if uri not in index.uris and self._plain(uri) else f"{WRAPPED}{server}/{uri}"
                 if shown in index.uris:
                     continue  # the same server lists it twice
                 index.uris[shown] = (server, uri)
                 index.resources.append(item if shown == uri else {**item, "uri": shown})
-                index.schemes.setdefault(uri.partition(":")[0], set()).add(server)
+                if self._plain(uri):
+                    index.schemes.setdefault(uri.partition(":")[0], set()).add(server)
             for item in offers.templates:
                 template = item["uriTemplate"]
-                shown = template if template not in templates else f"{WRAPPED}{server}/{template}"
+                plain = self._plain(template)
+                shown = template if template not in templates and plain else f"{WRAPPED}{server}/{template}"
                 templates.add(shown)
                 index.templates.append(item if shown == template else {**item, "uriTemplate": shown})
+                if not plain:
+                    continue
                 index.schemes.setdefault(template.partition(":")[0], set()).add(server)
                 if (matcher := _matcher(template)) is not None:
                     index.matchers.append((matcher, server))
             self._name_prompts(index, server, offers.prompts)
         return index
+
+    def _plain(self, uri: str) -> bool:
+        """Tell whether a uri may stand for itself."""
+        return self._server is not None or not uri.startswith(_OWN)
 
     def _name_prompts(self, index: _Index, server: str, prompts: list[Item]) -> None:
         listed = {item["name"]: item for item in reversed(prompts)}

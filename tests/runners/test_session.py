@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,22 @@ async def test_cursors_in_a_circle_are_found_out(tmp_path: Path) -> None:
     async with speaking(tmp_path, "bad-cursor") as session:
         with pytest.raises(StartError, match="in a circle"):
             await session.list_tools()
+
+
+async def test_a_list_longer_than_can_be_kept_is_not_followed_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with speaking(tmp_path, "many-tools=250") as session:
+        whole = await session.list_tools()
+        size = len(json.dumps(whole, separators=(",", ":")))
+        for name, value in (("MOST", len(whole) - 1), ("LARGEST", size // 4)):
+            with monkeypatch.context() as patch:
+                patch.setattr(f"toolscore.runners.listing.{name}", value)
+                with pytest.raises(StartError, match="tools/list is too long"):
+                    await session.list_tools()
+        monkeypatch.setattr("toolscore.runners.listing.MOST", len(whole))
+        monkeypatch.setattr("toolscore.runners.listing.LARGEST", size)
+        assert await session.list_tools() == whole
 
 
 async def test_a_server_without_tools_is_not_asked_for_them(tmp_path: Path) -> None:

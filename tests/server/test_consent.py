@@ -85,6 +85,24 @@ async def test_without_agreement_nothing_is_changed(started: Serving, mode: Mode
             assert "refused" not in {server["name"] for server in servers}
 
 
+async def test_a_person_is_told_which_secrets_and_variables_a_server_would_get(started: Serving) -> None:
+    given = {
+        "env": {"HOME_PAGE": "x", "KEY": "${GITHUB_TOKEN}"},
+        "url": "http://127.0.0.1:9/mcp",
+        "headers": {"Authorization": "Bearer ${env:AWS_SECRET_ACCESS_KEY}"},
+    }
+    locked = {"env": {"KEY": "${input:GITHUB_TOKEN}", "OWN": "${secret:wanting/env/OWN}"}, "url": "http://x"}
+    person = Person("decline")
+    with anyio.fail_after(30):
+        async with client(started, "legacy", person) as one:
+            await one.call_tool("register_tool", {"name": "wanting", **given})
+            asked = {"tool": "sync_server", "arguments": {"name": "wanting", "locked": locked}}
+            await one.call_tool("execute_tool", asked)
+    first, second = person.asked
+    assert "KEY, Authorization, among them ${GITHUB_TOKEN}, ${env:AWS_SECRET_ACCESS_KEY}" in first
+    assert "among them ${input:GITHUB_TOKEN}. Allow it?" in second, "its own secrets are no others'"
+
+
 @pytest.mark.parametrize("mode", MODES)
 async def test_where_nobody_can_be_asked_the_way_to_a_grant_is_told(started: Serving, mode: Mode) -> None:
     with anyio.fail_after(30):

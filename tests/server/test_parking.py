@@ -544,6 +544,21 @@ async def test_a_question_that_its_server_withdraws_leaves_the_call_waiting(desk
     assert await within(desk.retry(left["requestState"], input_2={"n": 2})) == ("result", {"n": 2})
 
 
+async def test_one_client_cannot_keep_all_others_from_being_asked(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SHARE", 2)
+    for _ in range(2):
+        await desk.asked(ask(), Client("many"))
+    _, reply = desk.call(ask(), Client("many"))
+    member, error = await within(reply.answer)
+    assert (member, "too many calls" in error["message"]) == ("error", True)
+    _, asked = await desk.asked(ask(), Client("other"))
+    assert asked["inputRequests"]
+    desk.parking.close()
+    await asyncio.wait(desk.works)
+
+
 async def test_no_more_calls_are_parked_than_the_limit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LIMIT", 2)
     states = [(await desk.asked(ask()))[1]["requestState"] for _ in range(2)]

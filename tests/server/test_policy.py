@@ -71,9 +71,15 @@ who = "boss"
 what = "manage"
 servers = "plain"
 answer = "deny"
+
+[[rule]]
+who = "warden"
+servers = "zebra"
+answer = "deny"
 """
 
 NAMES = {"ann": CALL, "bob": CALL, "asked": CALL, "builder": CALL, "noown": CALL, "boss": f"{CALL},{MANAGE}"}
+NAMES["warden"] = NAMES["boss"]
 
 
 @pytest.fixture(scope="module")
@@ -364,6 +370,40 @@ async def test_a_client_that_leaves_instead_of_answering_has_called_nothing(tool
         assert text(await bob.call_tool("plain__pid", {})) == before
 
 
+async def test_the_journal_tells_who_manages_nothing_of_what_it_may_not_see(toolscore: Serving) -> None:
+    token(toolscore, "ann")
+    async with (
+        toolscore.line("legacy", token(toolscore, "bob")) as bob,
+        toolscore.line("legacy", token(toolscore, "boss")) as boss,
+        toolscore.line("legacy", token(toolscore, "warden")) as warden,
+    ):
+        await bob.call("zebra__echo", text="what zebra was asked")
+        await bob.call("zebra__echo", text="what plain was asked", tool="none")
+        await bob.call("plain__echo", text="what plain was asked")
+        await bob.call("list_servers")
+        await warden.call("list_servers")
+        hers = await warden.call("read_journal", contents=True, limit=200)
+        whole = await boss.call("read_journal", contents=True, limit=200)
+        assert "what zebra was asked" in json.dumps(whole)
+        assert "what plain was asked" in json.dumps(hers)
+        assert "zebra" not in json.dumps(hers), "neither as a server nor in what others were told"
+        [own] = [
+            one
+            for one in hers["structuredContent"]["records"]
+            if one.get("tool") == "toolscore__list_servers" and one["client"]["principal"] == "warden"
+        ]
+        assert "plain" in json.dumps(own["result"]), "what it was told itself it may read again"
+
+
+async def test_what_is_granted_by_its_source_is_asked_about_where_it_would_get_a_secret(
+    toolscore: Serving,
+) -> None:
+    async with toolscore.line("legacy", token(toolscore, "builder")) as builder:
+        for words in ("", " ${GITHUB_TOKEN}"):
+            told = await builder.call("install_server", source=f"command: /nonexistent/granted{words}")
+            assert ("could not be asked" in told["content"][0]["text"]) is bool(words), told
+
+
 # --- explaining
 
 
@@ -374,6 +414,9 @@ async def test_a_client_may_ask_about_itself_and_who_may_manage_about_everybody(
         assert (told["answer"], told["rule"], told["client"]) == ("ask", 5, "asked")
         assert told["rules"] is None
         assert told["file"] is None
+        assert not any(name in json.dumps(told) for name in ("zebra", "ann", "boss")), (
+            "what rules name besides"
+        )
         refused = await line.call("explain_policy", tool="plain__exit", client="ann")
         assert refused["_meta"]["toolscore/outcome"] == "refused"
     async with toolscore.line("legacy", token(toolscore, "boss")) as boss:
@@ -388,7 +431,7 @@ async def test_a_client_may_ask_about_itself_and_who_may_manage_about_everybody(
         assert told["rule"] is None
         assert "a person at its client is asked" in told["narrowed"][0]
         told = (await boss.call("explain_policy"))["structuredContent"]
-        assert len(told["rules"]) == 9
+        assert len(told["rules"]) == 10
 
 
 # --- reading it again

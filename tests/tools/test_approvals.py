@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -294,6 +295,50 @@ async def test_names_without_end_do_not_fill_the_memory(
     known = [name for name in house.approvals._records["s"] if name.startswith("bad")]
     assert len(known) <= 5 + 3
     assert {f"bad3{number}" for number in range(3)} <= set(known)
+
+
+@pytest.mark.parametrize("new", ["scan", "allow"])
+async def test_harmless_names_without_end_do_not_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new: Literal["scan", "allow"]
+) -> None:
+    monkeypatch.setattr("toolscore.tools.approvals.approvals.MOST_HELD", 5)
+    monkeypatch.setattr("toolscore.tools.approvals.approvals.MOST_GONE", 5)
+    async with approved_house(tmp_path, Rules(new=new)) as house:
+        house.lists(ANNOUNCE, tool("add"))
+        await house.install()
+        house.lists(ANNOUNCE, tool("add"), tool("early"))
+        await house.relisted()
+        for turn in range(6):
+            for text in ("", "Other."):  # what is held back of one that was let in counts as well
+                house.lists(ANNOUNCE, tool("add"), *(tool(f"t{turn}{number}", text) for number in range(3)))
+                await house.relisted()
+        known = [name for name in house.approvals._records["s"] if name.startswith("t")]
+        assert len(known) <= 5 + 5 + 3 + 3
+        assert len(await house.approvals._shelf.records()) == len(house.approvals._records["s"])
+        assert await house.call("add") == "add"
+        house.lists(ANNOUNCE, tool("add"), tool("early", "Quite other."), tool("late"))
+        await house.relisted()
+        if new == "scan":
+            assert house.quarantined() == ["early", "late"], "nor does one come back as another"
+            assert (await house.refused("late")).outcome is Outcome.CHANGED
+            await house.approve("late")
+        assert await house.call("late") == "late"
+
+
+async def test_the_names_of_all_tools_are_made_ready_once_for_a_whole_list(
+    house: ApprovedHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+
+    def look(_definition: object, _server: str, names: object) -> tuple[Finding, ...]:
+        made.append(names)
+        return ()
+
+    monkeypatch.setattr(house.approvals, "_scan", look)
+    house.lists(ANNOUNCE, *(tool(f"new{number}") for number in range(20)))
+    await house.relisted()
+    assert len(made) == 20
+    assert len(set(map(id, made))) == 1
 
 
 async def test_a_person_who_rejects_leaves_it_in_quarantine(house: ApprovedHouse) -> None:

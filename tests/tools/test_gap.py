@@ -501,3 +501,8 @@ async def test_a_server_that_came_for_a_need_is_judged_by_its_real_tools(tmp_pat
         served = await one.gaps.serves(need, "honest", proposal)
         assert served is not None
         assert [found.tool.name for found in served.tools] == ["honest__best_move"]
+        held = replace(one.library.tools["honest__best_move"], held="findings")
+        one.library.tools[held.name] = held
+        one.library._by_server["honest"] = [held]
+        one.library.version += 1
+        assert await one.gaps.serves(need, "honest", proposal) is None, "what is in quarantine is not called"

@@ -64,6 +64,13 @@ def test_variables_and_headers_that_the_entry_sets_are_said_with_their_values_un
     assert "hush" not in asked
 
 
+def test_named_secrets_and_variables_that_it_would_get_are_said() -> None:
+    pairs: list[dict[str, Any]] = [{"name": "KEY", "isSecret": True}, {"name": "MODE"}]
+    given = {"KEY": "${GITHUB_TOKEN}", "MODE": "a ${env:HOME_PAGE:-x}"}
+    asked = question(package(environmentVariables=pairs), given, {"MORE": "${input:other}"})
+    assert asked.endswith("among them ${input:other}, ${GITHUB_TOKEN}, ${env:HOME_PAGE:-x}")
+
+
 @pytest.mark.parametrize(
     ("url", "settings", "shown"),
     [

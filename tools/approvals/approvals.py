@@ -25,15 +25,21 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ...runners.supervisor import Supervisor, Unit
+    from ..scan.names import Names
     from ..store import Store
 
 logger = logging.getLogger(__name__)
 
-Scan = Callable[[dict[str, Any], str, Mapping[str, Sequence[str]]], tuple[Finding, ...]]
-"""Looks through a definition, given its server and the names of all tools by server."""
+Scan = Callable[[dict[str, Any], str, "Names"], tuple[Finding, ...]]
+"""Looks through a definition, given its server and the names of the tools of others."""
 
 MOST_HELD = 500
 """Tools of one server that are remembered as held back although they are not listed any more."""
+
+
+MOST_GONE = 2_000
+"""Tools of one server that were let in without a person and are gone. With more of them, nothing new is
+let in so: names without end would fill memory and disk, and one that was forgotten could come back as another."""
 
 
 @dataclass
@@ -131,6 +137,12 @@ class Approvals:
         if record is not None and record.digest and record.definition is not None:
             return Shown(record.definition, record.digest, "changed")
         return Shown(*stub(row.name), (record.why if record is not None else "") or "new")
+
+    async def looked(self, server: str, definition: dict[str, Any]) -> tuple[Finding, ...]:
+        """Look through one definition that is not a server's, but is shown to models all the same."""
+        rows = tool_rows(server, [definition])
+        found = await asyncio.to_thread(self._scanned, server, rows)
+        return tuple(one for row in rows for one in found[row.name])
 
     def forget(self, server: str) -> None:
         """Forget a server that was removed; the store does so by itself."""
@@ -358,9 +370,12 @@ class Approvals:
             fresh.append(Record(server.name, BASELINE, at=now, by=_who(server), how="install"))
         todo = [row for row in rows if (one := known.get(row.name)) is None or one.digest != row.digest]
         found = await asyncio.to_thread(self._scanned, server.name, todo) if todo else {}
+        crowded = self.rules.new == "scan" and not first and len(self._let_in(known, rows)) > MOST_GONE
         for row in todo:
             record, findings = known.get(row.name), found[row.name]
             why = held_for(record, findings, self.rules, first=first)
+            if why is None and crowded and (record is None or not record.digest):
+                why = "new"
             if why is None:
                 how = by_rule(record, first=first)
                 fresh.append(
@@ -398,9 +413,12 @@ class Approvals:
         }
         names[server] = [*names.get(server, ()), *(row.name for row in rows)]
         names["toolscore"] = self._own
-        return {row.name: self._look(row, server, names) for row in rows}
+        from ..scan.names import Names
 
-    def _look(self, row: ToolRow, server: str, names: Mapping[str, Sequence[str]]) -> tuple[Finding, ...]:
+        known = Names(names, server)  # once: a server may list very many
+        return {row.name: self._look(row, server, known) for row in rows}
+
+    def _look(self, row: ToolRow, server: str, names: Names) -> tuple[Finding, ...]:
         try:
             return self._scan(row.definition, server, names)
         except Exception as exc:  # what cannot be looked through is not let in unseen
@@ -412,7 +430,22 @@ class Approvals:
         listed = {row.name for row in rows}
         gone = [one for one in known.values() if one.held and not one.digest and one.tool not in listed]
         gone.sort(key=lambda one: one.held_at)
-        return [(one.server, one.tool) for one in gone[: max(0, len(gone) - MOST_HELD)]]
+        gone = gone[: max(0, len(gone) - MOST_HELD)]
+        if self.rules.new == "allow":  # whatever comes is let in, so that forgetting one lets nothing through
+            more = sorted(self._let_in(known, rows), key=lambda one: one.at)
+            gone += more[: max(0, len(more) - MOST_GONE)]
+        return [(one.server, one.tool) for one in gone]
+
+    def _let_in(self, known: Mapping[str, Record], rows: Sequence[ToolRow]) -> list[Record]:
+        """Give what was let in without a person, and is gone."""
+        if len(known) <= MOST_GONE:
+            return []
+        listed = {row.name for row in rows}
+        return [
+            one
+            for one in known.values()
+            if one.digest and one.how == "trust.new_tools" and one.tool not in listed
+        ]
 
     async def _put(self, server: str, fresh: Sequence[Record], gone: Iterable[tuple[str, str]]) -> None:
         gone = list(gone)

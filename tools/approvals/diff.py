@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,32 +22,37 @@ DEEPEST = 40
 _KEPT = 60
 """Characters that are the same and are shown before and behind what differs."""
 
+_PLAIN = re.compile(r"[\w$@*/-]+")
+"""Names of members that stand in a path as they are."""
+
 Leaves = dict[str, str]
 
 
-def diff(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[str]:
+def diff(before: Mapping[str, Any] | None, after: Mapping[str, Any], *, whole: bool = False) -> list[str]:
     """Tell what is different, a line for each text, number or list.
 
     Args:
         before: What was approved; `None` where nothing was, so that all of the other is shown.
         after: What the server lists now.
+        whole: Whether nothing is cut, however long it is.
 
     Returns:
         Lines that begin with `+` (new), `-` (gone) or `~` (changed; the old and the new text follow, indented).
     """
     old, new = leaves(before or {}), leaves(after)
     lines: list[str] = []
+    longest = None if whole else LONGEST
     differing = [path for path in {**old, **new} if old.get(path) != new.get(path)]
-    for path in differing[:MOST]:
-        shown = visible(path)[:LONGEST]
+    for path in differing if whole else differing[:MOST]:
+        shown = visible(path)[:longest]
         if path not in old:
-            lines.append(f"+ {shown}: {_cut(new[path])}")
+            lines.append(f"+ {shown}: {_cut(new[path], longest)}")
         elif path not in new:
-            lines.append(f"- {shown}: {_cut(old[path])}")
+            lines.append(f"- {shown}: {_cut(old[path], longest)}")
         else:
             was, now = _apart(old[path], new[path])
-            lines += [f"~ {shown}:", f"    - {_cut(was)}", f"    + {_cut(now)}"]
-    if len(differing) > MOST:
+            lines += [f"~ {shown}:", f"    - {_cut(was, longest)}", f"    + {_cut(now, longest)}"]
+    if not whole and len(differing) > MOST:
         lines.append(f"{len(differing) - MOST} more differences; --json has both definitions whole")
     return lines
 
@@ -61,7 +67,7 @@ def leaves(definition: Mapping[str, Any]) -> Leaves:
         path, value, depth = todo.pop()
         if isinstance(value, dict) and value and depth < DEEPEST:
             # By their names: in which order a server lists them is no difference.
-            todo += [(f"{path}.{key}", value[key], depth + 1) for key in sorted(value, reverse=True)]
+            todo += [(f"{path}{_step(key)}", value[key], depth + 1) for key in sorted(value, reverse=True)]
         elif (
             isinstance(value, list) and depth < DEEPEST and any(isinstance(one, dict | list) for one in value)
         ):
@@ -69,6 +75,11 @@ def leaves(definition: Mapping[str, Any]) -> Leaves:
         else:
             found[path] = visible(value) if isinstance(value, str) else _written(value)
     return found
+
+
+def _step(key: str) -> str:
+    """Give a name as a part of a path that no other names give: one would hide what the other has."""
+    return f".{key}" if _PLAIN.fullmatch(key) else f"[{json.dumps(key)}]"
 
 
 def _written(value: Any) -> str:
@@ -97,7 +108,7 @@ def _apart(was: str, now: str) -> tuple[str, str]:
     return shown(was), shown(now)
 
 
-def _cut(text: str) -> str:
-    if len(text) <= LONGEST:
+def _cut(text: str, longest: int | None) -> str:
+    if longest is None or len(text) <= longest:
         return text
-    return f"{text[:LONGEST]}… ({len(text) - LONGEST} more characters; --json has all)"
+    return f"{text[:longest]}… ({len(text) - longest} more characters; --json has all)"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Any
 
 from ..digest import tool_digest
 from ..outcome import Outcome, RefusalError
-from ..scan.visible import visible
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 _WHY = {
     "changed": "its server describes it otherwise than it was approved",
@@ -30,9 +32,10 @@ def reason(why: str) -> str:
     return _WHY.get(why, _WHY["new"])
 
 
-def command(server: str, tool: str) -> str:
-    """Give the command line that shows what is held back, and approves it."""
-    return f"toolscore approve {shlex.quote(server)} {shlex.quote(visible(tool)[:100])}"
+def command(name: str, server: str, tool: str) -> str:
+    """Give the command line that shows what is held back, and approves it; see `refused`."""
+    # A name may be a whole sentence, and models read this.
+    return f"toolscore approve {shlex.quote(server)} {tool if _PLAIN.fullmatch(tool) else name}"
 
 
 def refused(name: str, server: str, tool: str, why: str) -> RefusalError:
@@ -47,6 +50,6 @@ def refused(name: str, server: str, tool: str, why: str) -> RefusalError:
     return RefusalError(
         Outcome.CHANGED,
         f"Tool '{name}' is in quarantine: {reason(why)}. Nothing was called. A person looks at it and approves it "
-        f"with `{command(server, tool)}`, or is asked by approve_tool (list_quarantined has its arguments).",
+        f"with `{command(name, server, tool)}`, or is asked by approve_tool (list_quarantined has its arguments).",
         excused=True,
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ...runners.template import references
 from .arguments import composing
 from .values import Given
 
@@ -63,6 +64,8 @@ def question(plan: Plan, settings: Mapping[str, Any], env: Mapping[str, str], cw
             said += f", sent the header {name}: {shlex.quote(_masked(value, filled))}"
     if names := dict.fromkeys([*env, *settings]):
         said += f", with values for {', '.join(names)}"  # a variable can change what a program does
+    if found := references([*env.values(), *settings.values()]):
+        said += f", among them {', '.join(found)}"
     return said
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,8 @@ class Functions:
         """The current version of each, without its source."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when the list of tools is another one."""
+        self.look: Callable[[dict[str, Any]], Awaitable[None]] = _unseen
+        """Looks through a new definition, which every client's model reads; raises `RefusalError` if it must not."""
 
     @property
     def _shelf(self) -> Shelf:
@@ -121,6 +123,7 @@ class Functions:
             if before is not None and _same(before, draft):
                 return replace(before, notes=said.notes, calls_tools=said.calls_tools), False
             function = draft.made(await self._shelf.latest(draft.name) + 1, said)
+            await self.look(function.definition)
             await completed(self._put(function))
         return function, True
 
@@ -259,6 +262,10 @@ class Functions:
         names = [one for one in self.current if sight is None or sight.named(f"{SERVER}__{one}", SERVER)]
         known = ", ".join(names[:20]) or "none yet; register_tool(name=..., source=...) adds one"
         return RefusalError(Outcome.UNKNOWN_TOOL, f"There is no function '{name[:80]}'; there are: {known}.")
+
+
+async def _unseen(_definition: dict[str, Any]) -> None:
+    """Let it be."""
 
 
 def _same(function: Function, draft: Draft) -> bool:

@@ -211,6 +211,7 @@ class Gaps:
 
         tools, words = await self._offers.tools(), searchable(need)
         found = await self._finder.search(words, _LOOKED_AT, servers={server}, weighed_by=tools)
+        found = [one for one in found if not one.tool.held]  # one in quarantine serves nobody
         shared = _shared(words, found)
         if not shared:  # its name alone was found, which is the entry's to choose
             return None

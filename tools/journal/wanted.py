@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -30,6 +30,7 @@ class Wanted:
         trace: Id of a trace.
         id: Id of one record.
         connection: Of one run and connection alone: what the ids begin with, and its principal and number.
+        may: Tells whether who reads may know of a record at all.
     """
 
     since: float | None = None
@@ -43,6 +44,7 @@ class Wanted:
     trace: str | None = None
     id: str | None = None
     connection: tuple[str, str, int] | None = None
+    may: Callable[[dict[str, Any]], bool] | None = None
 
     @cached_property
     def texts(self) -> tuple[bytes, ...]:
@@ -77,6 +79,7 @@ class Wanted:
             and (not self.sessions or record.get("session") in self.sessions)
             and self.trace in (None, record.get("trace"))
             and self.id in (None, record.get("id"))
+            and (self.may is None or self.may(record))
         )
 
 

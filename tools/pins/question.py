@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ...runners.template import references
 from ..errors import echoed
 
 if TYPE_CHECKING:
@@ -71,10 +72,14 @@ def question(servers: Servers, tool: str, arguments: Mapping[str, Any]) -> str:
         where += f", with {json.dumps(locked['constraints'], ensure_ascii=False)}"
     if found := addresses(locked):
         where += f", with packages from {', '.join(found)}"
-    more = [*(locked.get("env") or ()), *(locked.get("headers") or ()), *(locked.get("settings") or ())]
+    values = [locked.get(key) for key in ("env", "headers", "settings")]
+    more = [name for one in values if isinstance(one, dict) for name in one]
+    found = references(text for one in values if isinstance(one, dict) for text in one.values())
+    own = [one for one in found if not one.startswith(f"${{secret:{name}/")]
     return (
         f"{what}, as the server '{name}' ({here}) of this machine"
         + (f", with {how}" if how else "")
         + where
         + (f", with values for {', '.join(echoed(one) for one in more)}" if more else "")
+        + (f", among them {', '.join(own)}" if own else "")
     )

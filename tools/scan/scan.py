@@ -33,19 +33,19 @@ _DESTROYS = re.compile(r"^(?:delete|remove|drop|wipe|erase|destroy|purge|truncat
 
 
 def scan(
-    definition: Mapping[str, Any], server: str, names: Mapping[str, Sequence[str]]
+    definition: Mapping[str, Any], server: str, names: Mapping[str, Sequence[str]] | Names
 ) -> tuple[Finding, ...]:
     """Look through a definition.
 
     Args:
         definition: The tool as its server lists it.
         server: The server.
-        names: Names of tools by server, with ToolScore's own as `toolscore`.
+        names: Names of tools by server, with ToolScore's own as `toolscore`; for many definitions, made once.
 
     Returns:
         What was found, the worst first. It takes time in proportion to the size of the definition.
     """
-    known = Names(names, server)
+    known = names if isinstance(names, Names) else Names(names, server)
     found = list(_found(definition, known))
     name = definition.get("name")
     if isinstance(name, str):
