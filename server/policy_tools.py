@@ -198,7 +198,12 @@ class PolicyTools:
                     "nobody can be"
                 )
             else:
-                notes.append(f"'{name}' has not the right to manage; the rule grants it for this")
+                more = (
+                    ", as it is: with args, env, headers or packages a person is asked all the same"
+                    if action == "install"
+                    else ""
+                )
+                notes.append(f"'{name}' has not the right to manage; the rule grants it for this{more}")
         library = self._toolset.library
         row = library.servers.get(subject.server)
         if args.tool is not None and tool is None and subject.server != OWN_SERVER:

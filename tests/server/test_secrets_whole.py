@@ -140,6 +140,21 @@ async def test_no_spec_can_ask_for_the_passphrase(tmp_path: Path) -> None:
             assert PHRASE not in refused.model_dump_json()
 
 
+def test_a_secret_that_no_server_was_given_yet_is_not_in_the_journal(tmp_path: Path) -> None:
+    shell = shell_in(tmp_path)
+    assert shell("register", "small", "--", sys.executable, str(tmp_path / "server.py")).returncode == 0
+    assert shell("secret", "set", "API_KEY", "--keep", "file", stdin=KEY + "\n").returncode == 0
+    given = json.dumps({"text": f"it is {KEY}"})
+    echoed = shell("call", "small__echo", given)
+    assert KEY in json.loads(echoed.stdout)["text"], "it is no secret of this server's"
+    [record] = [
+        json.loads(line) for line in shell("journal", "export", "--tool", "small__*").stdout.splitlines()
+    ]
+    assert record["arguments"] == {"text": "it is ***"}
+    for file in (shell.home / "journal").iterdir():
+        assert json.dumps(KEY)[1:-1] not in file.read_text()
+
+
 def test_a_missing_secret_keeps_one_server_down_until_it_is_set(tmp_path: Path) -> None:
     shell = shell_in(tmp_path)
     (shell.home).mkdir(mode=0o700)
