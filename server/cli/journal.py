@@ -21,7 +21,8 @@ LINES = 50
 """Records that are shown unless it is said how many."""
 
 SPANS = 500
-"""Spans of one exported request."""
+SPANS_BYTES = 4 << 20
+"""Spans of one exported request, and bytes of what they were asked and answered, kept or not."""
 
 _LONGEST = 120
 """Characters of arguments on a line."""
@@ -209,28 +210,40 @@ def _export(options: Namespace, reader: Reader, wanted: Wanted, out: Output) -> 
             return 4
         texts = iter([json.dumps(document, ensure_ascii=False, indent=1) + "\n"])
     else:
-        texts = _lines(options.format, records)
-    with _file(options.output) as file:
-        for text in texts:
-            file.write(text)
+        texts = exported(options.format, records)
+    try:
+        with _file(options.output) as file:
+            for text in texts:
+                file.write(text)
+    except BrokenPipeError:
+        raise  # whoever read it has seen enough
+    except OSError as exc:
+        out.error(f"{options.output or 'standard output'} cannot be written: {exc.strerror or exc}")
+        return 1
     if options.output:
         out.remark(f"wrote {options.output}")
     return 0
 
 
-def _lines(form: str, records: Iterable[Record]) -> Iterator[str]:
-    """Write records one a line, or as spans 500 a line: each a request of a size that collectors take."""
+def exported(form: str, records: Iterable[Record]) -> Iterator[str]:
+    """Write records one a line, or as spans, as many a line as make a request of a size that collectors take."""
     if form == "jsonl":
         for record in records:
             yield json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
         return
-    from itertools import islice
-
     from ... import __version__
     from ...tools.journal.otlp import request
 
-    rest = iter(records)
-    while some := list(islice(rest, SPANS)):
+    some: list[Record] = []
+    size = 0
+    for record in records:
+        held = sum((record.get("bytes") or {}).values())
+        if len(some) == SPANS or (some and size + held > SPANS_BYTES):
+            yield json.dumps(request(some, __version__), ensure_ascii=False, separators=(",", ":")) + "\n"
+            some, size = [], 0
+        some.append(record)
+        size += held
+    if some:
         yield json.dumps(request(some, __version__), ensure_ascii=False, separators=(",", ":")) + "\n"
 
 

@@ -88,8 +88,8 @@ class Part:
 class StrictPart(Part):
     """Answers the requests of one recorded session in their order.
 
-    Those that were under way at the same time may come in any order. Lists are not of the order, because clients ask for
-    them by themselves: they are answered as they were at that point.
+    Those that were under way at the same time may come in any order. Lists are not of the order, because clients ask
+    for them by themselves: they are answered as they were at that point.
 
     Args:
         tape: The recording.

@@ -18,6 +18,7 @@ from cli_shell import Shell, shell_in
 from helpers import gone, until
 from journaled import lines, read
 from several import Line, Serving, ask_owner, serving
+from toolscore.server.cli.journal import exported
 from toolscore.server.cli.parser import parse
 from toolscore.server.home import Home
 from toolscore.server.tokens import Tokens
@@ -345,8 +346,24 @@ def test_exports_are_what_they_say(used: Shell, tmp_path: Path) -> None:
     assert (step["observation"]["outcome"], step["observation"]["is_error"]) == ("ok", False)
     assert step["server"] == {"name": "small", "version": "1.2.3"}
     assert episode["totals"]["steps"] == 1
+    nowhere = used("journal", "export", "-o", str(tmp_path / "none" / "x"))
+    assert (nowhere.returncode, nowhere.stdout) == (1, "")
+    assert nowhere.stderr.startswith(f"toolscore: {tmp_path / 'none' / 'x'} cannot be written: ")
     none = used("journal", "export", "--format", "trajectory", "--session", "none")
     assert (none.returncode, none.stdout) == (4, "")
+
+
+def test_exported_requests_are_of_a_size_that_collectors_take() -> None:
+    record = {"time": "2026-01-01T00:00:00Z", "kind": "call", "trace": "a" * 32, "span": "b" * 16}
+    long = record | {"bytes": {"arguments": 3 << 20, "result": 1}}
+
+    def spans(*records: dict[str, Any]) -> list[int]:
+        requests = [json.loads(line) for line in exported("otlp", records)]
+        return [len(one["resourceSpans"][0]["scopeSpans"][0]["spans"]) for one in requests]
+
+    assert spans(*[record] * 1200) == [500, 500, 200]
+    assert spans(long, record, long, long, record) == [2, 1, 2]
+    assert spans() == []
 
 
 @pytest.mark.parametrize(

@@ -84,16 +84,16 @@ class Wanted:
 
 
 def _any(patterns: Iterable[str], *texts: str) -> bool:
-    patterns = tuple(patterns)
-    if not patterns:
-        return True
+    """Tell whether one of the patterns fits one of the texts, and none of those that begin with `!`."""
+    wanted = fitting = False
     for pattern in patterns:
         if pattern.startswith("!"):
-            if not any(fnmatchcase(text, pattern[1:]) for text in texts):
-                return True
-        elif any(fnmatchcase(text, pattern) for text in texts):
-            return True
-    return False
+            if any(fnmatchcase(text, pattern[1:]) for text in texts):
+                return False
+        else:
+            wanted = True
+            fitting = fitting or any(fnmatchcase(text, pattern) for text in texts)
+    return fitting or not wanted
 
 
 def stamp(seconds: float) -> str:
