@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any, Literal
@@ -22,6 +23,9 @@ async def silent(_progress: float, _total: float | None, _message: str) -> None:
 
 EMBEDDED = "embedded:"
 """How the url begins of a server that lives in ToolScore's own process."""
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""What the name of a header is (RFC 9110, 5.6.2)."""
 
 _URLS = ("ws://", "wss://", "http://", "https://", "register:", EMBEDDED)
 
@@ -73,6 +77,14 @@ class ServerSpec(BaseModel):
     @classmethod
     def _profile(cls, value: Any) -> Any:
         return as_profile(value)
+
+    @field_validator("headers")
+    @classmethod
+    def _names(cls, headers: dict[str, str]) -> dict[str, str]:
+        # What writes them may not look: a line break in a name would begin a header of its own.
+        if wrong := [name for name in headers if not _TOKEN.fullmatch(name)]:
+            raise ValueError(f"{wrong[0][:80]!r} cannot be the name of a header")
+        return headers
 
     @model_validator(mode="after")
     def _one_way_in(self) -> ServerSpec:

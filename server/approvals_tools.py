@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -114,7 +115,8 @@ class ApprovalsTools:
         if whole:
             before = await self.approvals.before(one)
             told.original = made_visible(one.tool)
-            told.diff = diff(before, one.held_definition or {})
+            # In a thread, as below: a server may write as much as it likes.
+            told.diff = await asyncio.to_thread(diff, before, one.held_definition or {})
             told.excerpts = [full(finding) for finding in one.held_findings]
             told.before, told.after = before, one.held_definition
         return told
@@ -176,7 +178,7 @@ class ApprovalsTools:
         by_command = command(name, record.server, record.tool)
         before = await self.approvals.before(record)
         # All of it, or nobody is asked: what was left out would be approved unseen.
-        lines = diff(before, record.held_definition or {}, whole=True)
+        lines = await asyncio.to_thread(diff, before, record.held_definition or {}, whole=True)
         found = [full(one) for one in record.held_findings]
         message = "\n".join(
             [

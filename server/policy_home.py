@@ -16,7 +16,7 @@ from ..tools.policy.gate import Gate
 from ..tools.policy.policy import Policy
 from ..tools.policy.rule import Answer, Rule, Subject, said
 from .policy_asking import ask_person
-from .policy_judging import Judging
+from .policy_judging import Judging, subjects_of
 from .policy_path import BadPolicyError, path_of, refused
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class PolicyHome:
         self.file = file
         self.network_rights: frozenset[str] = frozenset()
         """What the generated token allows, to explain it."""
+        self._toolset = toolset
         self._judging = Judging(gate, toolset)
 
     async def judged(self, tool: str, arguments: dict[str, Any], call: Call) -> tuple[Call, bool]:
@@ -80,9 +81,8 @@ class PolicyHome:
         if profile is None:
             return None, None
         known = self.gate.library.tools.get(tool)
-        from ..tools.policy.policy import subject_of
-
-        rule = profile.first("approve", subject_of(known) if known is not None else Subject(server, tool))
+        subjects = [Subject(server, tool)] if known is None else subjects_of(self._toolset, known)
+        rule = profile.strictest("approve", subjects)
         return (None, None) if rule is None else (rule.answer, rule)
 
     def approves(self, caller: Caller, server: str, tool: str) -> bool:

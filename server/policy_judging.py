@@ -25,6 +25,7 @@ from .call import Call
 
 if TYPE_CHECKING:
     from ..tools.catalog.plan import Plan
+    from ..tools.library import Tool
     from ..tools.policy.gate import Gate
     from .toolset import ToolSet
 
@@ -198,7 +199,7 @@ class Judging:
             of_it = self._toolset.library.of(server)
             known = next((one for one in of_it if one.original == tool), None)
         if known is not None and known.server == (server or known.server):
-            return [subject_of(known)]
+            return subjects_of(self._toolset, known)
         return [Subject(server, f"{server}__{tool}" if tool else "")]
 
     async def _sources(
@@ -232,6 +233,15 @@ class Judging:
         plan = await planned(self._toolset.servers, source)
         inner = names_of(plan.source) if plan.source is not None else [str(plan.transport.url)]
         return list(dict.fromkeys([source, f"{REGISTRY}{plan.entry.name}", *inner])), plan
+
+
+def subjects_of(toolset: ToolSet, tool: Tool) -> list[Subject]:
+    """Give what a rule about approving is held against: a tool as it is known, and as it would be from then on."""
+    found = [subject_of(tool)]
+    record = toolset.approvals.record(tool.server, tool.original) if toolset.approvals is not None else None
+    if record is not None and record.held_definition is not None:
+        found.append(subject_of(replace(tool, definition=record.held_definition)))
+    return found
 
 
 def _refers(tool: str, arguments: dict[str, Any]) -> bool:

@@ -149,6 +149,12 @@ def test_the_part_that_lacks_a_value_is_named(part: dict[str, object], where: st
         expand_spec(spec, VARIABLES.get, SECRETS.get, {})
 
 
+@pytest.mark.parametrize("name", ["X\r\nEvil: 1", "X\n", "X Y", "", "X:", "\u00e9"])
+def test_a_header_has_a_name_that_cannot_begin_another_one(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be the name of a header"):
+        ServerSpec(url="ws://127.0.0.1/mcp", headers={"Authorization": "a", name: "x"})
+
+
 def test_a_spec_that_becomes_impossible_is_refused_without_its_values() -> None:
     spec = ServerSpec(command="${EMPTY}", env={"KEY": "${secret:gh/env/KEY}"})
     with pytest.raises(StartError, match=r"needs a command.*Check the variables") as caught:

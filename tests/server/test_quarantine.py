@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,14 @@ from mcp.client.client import Client
 from mcp.client.stdio import stdio_client
 from mcp_types import ElicitResult
 
-from approved import BAD, LISTING, tool
+from approved import BAD, LISTING, approved_house, tool
 from cli_shell import Shell
+from toolscore.server.approvals_tools import ApprovalsTools
+from toolscore.server.call import Call
+from toolscore.server.models_approvals import ApproveToolArguments, ListQuarantinedArguments
+from toolscore.tools.approvals.diff import diff
+from toolscore.tools.caller import OWNER, Caller
+from toolscore.tools.outcome import RefusalError
 from toolscore_client import Mode, call, execute, outcome, parameters, text
 
 MODES: tuple[Mode, ...] = ("legacy", "auto")
@@ -196,3 +203,29 @@ def test_the_command_line_adds_shows_rejects_and_approves(tmp_path: Path, listed
     assert ("tool_quarantined", "s", ["s__add"]) in told
     assert ("tool_approved", "s", ["s__add"]) in told
     assert told[-1] == ("tool_quarantined", "t", ["t__add"])
+
+
+async def test_a_difference_of_any_length_is_made_beside_everything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def spied(*given: Any, **how: Any) -> list[str]:
+        threads.append(threading.get_ident())
+        return diff(*given, **how)
+
+    monkeypatch.setattr("toolscore.tools.approvals.diff.diff", spied)
+    async with approved_house(tmp_path) as house:
+        house.lists(tool("announce"), tool("add"))
+        await house.install()
+        house.lists(tool("announce"), tool("add", "Other."))
+        await house.relisted()
+        tools = ApprovalsTools(house.approvals, house.library)
+        owner = Call(caller=OWNER)
+        told = await tools.handlers["list_quarantined"](ListQuarantinedArguments(), owner)
+        [one] = told.tools  # type: ignore[union-attr]
+        given = ApproveToolArguments(server="s", tool="add", digest=one.digest)
+        with pytest.raises(RefusalError, match="nobody to ask"):
+            await tools.handlers["approve_tool"](given, Call(caller=Caller("ann", "ws")))
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads

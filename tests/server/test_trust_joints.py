@@ -39,6 +39,14 @@ answer = "allow"
 grant = true
 
 [[rule]]
+who = "hinted"
+what = "approve"
+servers = "s"
+hints = "read-only"
+answer = "allow"
+grant = true
+
+[[rule]]
 who = "still"
 what = "install"
 sources = "pypi:*"
@@ -64,7 +72,7 @@ answer = "allow"
 grant = true
 """
 
-NAMES: dict[str, str] = {"approver": CALL, "granted": CALL, "builder": CALL}
+NAMES: dict[str, str] = {"approver": CALL, "granted": CALL, "hinted": CALL, "builder": CALL}
 """Rights of clients; those that are not here may manage servers too."""
 
 
@@ -130,6 +138,28 @@ async def test_only_a_rule_that_grants_it_approves_in_the_place_of_a_person(
         assert outcome(await approver.call("s__add")) == "changed"
         assert outcome(await granted.call("approve_tool", **asked)) == "ok"
         assert outcome(await approver.call("s__add")) == "ok"
+
+
+async def test_an_approval_is_granted_by_what_a_tool_says_of_itself_now_and_not_only_before(
+    toolscore: Serving, folder: Path
+) -> None:
+    async with (
+        toolscore.line("legacy", token(toolscore, "granted")) as granted,
+        toolscore.line("legacy", token(toolscore, "hinted")) as hinted,
+    ):
+        reads = {"annotations": {"readOnlyHint": True}}
+        lists(folder, tool("announce"), tool("add", "Reads.", **reads))
+        await granted.call("s__announce")
+        assert outcome(await granted.call("approve_tool", **await held(granted, "s", "s__add"))) == "ok"
+        for said, more in (("Reads and writes.", {}), ("Reads more.", reads)):
+            lists(folder, tool("announce"), tool("add", said, **more))
+            await granted.call("s__announce")
+            asked = await held(granted, "s", "s__add")
+            told = outcome(await hinted.call("approve_tool", **asked))
+            assert told == ("ok" if more else "needs_approval")
+            lists(folder, tool("announce"))
+            await granted.call("s__announce")
+            await granted.until(lambda told: not told["tools"], "list_quarantined", server="s")
 
 
 async def test_nobody_is_asked_to_approve_what_does_not_all_fit_into_the_question(
