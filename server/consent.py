@@ -68,9 +68,11 @@ async def consented(
     if tool == "sync_catalog" and arguments.get("forget"):
         what = f"forget a source of the catalog, with the servers it gave (source: {arguments['source']})"
     if tool in ("upgrade_server", "sync_server"):
+        from ..tools.pins.question import fetches
         from ..tools.pins.question import question as pinned_question
 
         what = pinned_question(servers, tool, arguments)
+        what += await fetches(servers, arguments) if tool == "upgrade_server" else ""
     entry = str(arguments.get("source")).strip() if tool == "install_server" else ""
     plan = None
     if entry.startswith(REGISTRY):

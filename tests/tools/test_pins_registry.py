@@ -15,6 +15,7 @@ from packed import index as index_of
 from packed import wheel
 from pinned_house import PinnedHouse, pinned_house, refused, whats
 from toolscore.tools.catalog.catalog import Catalog
+from toolscore.tools.pins.question import fetches
 
 NAME = "io.example/packed"
 
@@ -108,6 +109,10 @@ async def test_a_newer_entry_that_names_another_package_is_shown_with_it(
         lock = await house.lock()
         await publish(
             catalog, tmp_path, "2.0", wheel(wheels, "2.0", name="toolscored_other"), "toolscored-other"
+        )
+        asked = await fetches(house.servers, {"name": "it"})
+        assert asked == f"; that is pypi:toolscored-other@2.0 by now (registry:{NAME}@2.0)", (
+            "who agrees is told"
         )
         shown = (await house.upgrade(only_show=True)).changes
         fetched = {one.name: (one.before, one.after) for one in shown.fetched}

@@ -12,7 +12,7 @@ import pytest
 
 from helpers import until
 from packed import index as index_of
-from packed import wheel
+from packed import server_code, wheel
 from pinned_house import pinned_house, refused, whats
 from toolscore.runners.keeping import Keeping
 from toolscore.tools.caller import OWNER, Caller
@@ -80,6 +80,22 @@ async def test_one_can_go_back_and_forth_and_only_two_versions_are_kept(tmp_path
         await house.upgrade(to="1.0")
         assert await house.say() == "1.0"
         assert await house.verify() == []
+
+
+async def test_a_previous_version_that_was_changed_on_the_disk_is_not_returned_to(
+    tmp_path: Path, wheels: Path
+) -> None:
+    wheel(wheels)
+    async with pinned_house(tmp_path / "home") as house:
+        await house.install(PACKED)
+        wheel(wheels, "2.0")
+        await house.upgrade()
+        code = house.file("toolscored_packed.py")
+        code.unlink()  # it may be the very file of uv's cache
+        code.write_text(server_code("evil"))
+        said = await refused(roll_back(house.servers, "it", OWNER))
+        assert "1 installed files were changed: venv/lib" in said
+        assert await house.say() == "2.0"
 
 
 async def test_a_version_that_does_not_start_changes_nothing(tmp_path: Path, wheels: Path) -> None:

@@ -83,3 +83,23 @@ def question(servers: Servers, tool: str, arguments: Mapping[str, Any]) -> str:
         + (f", with values for {', '.join(echoed(one) for one in more)}" if more else "")
         + (f", among them {', '.join(own)}" if own else "")
     )
+
+
+async def fetches(servers: Servers, arguments: Mapping[str, Any]) -> str:
+    """Say what an upgrade fetches where the source does not: an entry of the catalog may name another package.
+
+    Args:
+        servers: All servers.
+        arguments: Those of `upgrade_server`.
+
+    Raises:
+        RefusalError: If there is no such entry.
+    """
+    from ..catalog.installing import PREFIX
+    from .upgrading import next_version
+
+    row = servers.library.servers.get(str(arguments.get("name")))
+    if row is None or arguments.get("rollback") or not row.installation.source.startswith(PREFIX):
+        return ""
+    candidate = await next_version(servers, row, arguments.get("to"))
+    return f"; that is {candidate.source} by now ({candidate.label})"

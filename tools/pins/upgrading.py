@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from ..rows import ServerRow
 from .changes import Changes, changes
 from .places import previous
 from .swapping import STEPS, built, refuse_failed, take_over, tried
+from .verifying import on_disk
 
 if TYPE_CHECKING:
     from ..servers import Servers
@@ -101,6 +102,14 @@ async def roll_back(
         raise RefusalError(
             Outcome.INVALID_ARGUMENTS,
             f"There is no previous version of '{name}' to return to: it was not upgraded here.",
+        )
+    # Its files lie where the server can write, and nobody has looked at them since.
+    other = await asyncio.to_thread(on_disk, replace(row, installation=before)) if before.pin else []
+    if other:
+        raise RefusalError(
+            Outcome.CHANGED,
+            f"The previous version of '{name}' is on the disk otherwise than it was installed ({other[0].what}: "
+            f"{other[0].found[:300]}), and was not started. `toolscore upgrade {name} --to VERSION` fetches one.",
         )
     with servers.hold(name):
         await report(1, STEPS, f"starting {name} {before.version or ''}".rstrip())

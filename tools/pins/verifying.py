@@ -102,7 +102,7 @@ async def verify(
                 Finding(name, "it is missing", "installed", "not there", "`toolscore sync FILE` installs it.")
             )
             continue
-        findings += await asyncio.to_thread(_on_disk, row)
+        findings += await asyncio.to_thread(on_disk, row)
         tools = digests(servers, name)
         if lock is None:
             pin = row.installation.pin
@@ -130,7 +130,7 @@ async def verify(
 
 def differs(row: ServerRow, tools: dict[str, str], locked: LockedServer) -> list[Finding]:
     """Compare one server with what a lock says of it, and with its own pin."""
-    return [*_on_disk(row), *_compared(row, tools, locked)]
+    return [*on_disk(row), *_compared(row, tools, locked)]
 
 
 def _compared(row: ServerRow, tools: dict[str, str], locked: LockedServer) -> list[Finding]:
@@ -186,7 +186,7 @@ def _tools(name: str, expected: Mapping[str, str], found: Mapping[str, str], tod
     ]
 
 
-def _on_disk(row: ServerRow) -> list[Finding]:
+def on_disk(row: ServerRow) -> list[Finding]:
     """Compare what is on the disk with the pin."""
     installation = row.installation
     name = row.name
