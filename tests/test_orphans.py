@@ -11,6 +11,7 @@ import pytest
 ORPHANS = Path(__file__).parents[1] / "benchmarks" / "orphans.py"
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform != "linux", reason="counts orphans by being the one they come to")
 def test_a_killed_toolscore_leaves_nothing_and_takes_nothing_of_others() -> None:
     done = subprocess.run(

@@ -42,6 +42,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     return Measured(json.loads(file.read_text()), done.stdout)
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform != "linux", reason="what processes hold is read from /proc")
 class TestFigures:
     def test_a_server_that_is_killed_fails_its_calls_in_flight_and_no_others(

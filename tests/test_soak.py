@@ -12,6 +12,7 @@ import pytest
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "soak.py"
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform != "linux", reason="what processes hold is read from /proc")
 def test_some_seconds_of_mixed_faults_break_no_promise(tmp_path: Path) -> None:
     report = tmp_path / "report.json"

@@ -317,6 +317,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("kind", FLOODS)
+@pytest.mark.alone
 async def test_a_server_that_floods_waits_and_nobody_else_does(tmp_path: Path, kind: str) -> None:
     runner = runner_at(tmp_path, log_files=50)
     spec = ServerSpec(command=sys.executable, args=("-S", "-c", FLOODS[kind]))

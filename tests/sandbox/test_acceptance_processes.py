@@ -25,6 +25,7 @@ def own(user: str) -> Iterator[Boxes]:
     boxes.close()
 
 
+@pytest.mark.alone
 def test_20_a_daemon_does_not_outlive_the_call_nor_hold_it_up(boxes: Boxes) -> None:
     def took() -> float:
         daemon = mark()
@@ -155,6 +156,7 @@ flags = [bool(os.statvfs(place).f_flag & os.ST_NOSUID) for place in ("/usr/bin",
     assert value == ["1000\n", "1000\n"] + [True] * 5
 
 
+@pytest.mark.alone
 def test_27_every_box_is_gone_within_a_second_of_the_servers_death(user: str) -> None:
     def took() -> float:
         boxes, child = Boxes(user), mark()
@@ -216,6 +218,7 @@ def test_28b_calls_at_the_moment_the_zygote_is_killed_are_answered_or_told_to_be
         assert [one.done().value for one in [own.start("2 + 2") for _ in range(6)]] == [4] * 6
 
 
+@pytest.mark.alone
 def test_29_cancelling_kills_the_tree_within_half_a_second(boxes: Boxes) -> None:
     def took() -> float:
         child = mark()

@@ -142,6 +142,7 @@ def test_58_bytes_that_are_no_text_and_lone_surrogates_make_a_valid_answer(boxes
     assert (raised.error, raised.said) == ("ValueError", "\\ud800")
 
 
+@pytest.mark.alone
 def test_59_a_repr_of_fifty_megabytes_is_cut_in_less_than_a_second(boxes: Boxes) -> None:
     def wall() -> float:
         done = boxes.run("'x' * 50_000_000")

@@ -73,6 +73,7 @@ def test_05_a_thread_bomb_is_a_runtime_error(boxes: Boxes) -> None:
     assert (done.status, done.error) == ("error", "RuntimeError")
 
 
+@pytest.mark.alone
 def test_06_an_endless_loop_ends_with_its_time(boxes: Boxes) -> None:
     def beyond() -> float:
         done = boxes.run("while True: pass", wall=1.0)
@@ -92,6 +93,7 @@ def test_07b_processor_time_of_children_counts(boxes: Boxes) -> None:
     assert (done.status, done.limit) == ("cpu", "cpu")
 
 
+@pytest.mark.alone
 def test_08_code_that_ignores_every_signal_is_killed(boxes: Boxes) -> None:
     code = """
 import signal
@@ -112,6 +114,7 @@ while True:
     within(0.5, beyond)
 
 
+@pytest.mark.alone
 def test_09_sleeping_counts_as_time(boxes: Boxes) -> None:
     def took() -> float:
         done = boxes.run("import time; time.sleep(60)", wall=0.5)

@@ -184,6 +184,7 @@ async def test_a_client_hears_how_the_installation_goes_on(monkeypatch: pytest.M
         await face.close()
 
 
+@pytest.mark.alone
 async def test_the_time_of_the_installation_is_not_the_codes() -> None:
     async with executor(allow_packages=("*",)) as (one, packages):
         began = time.monotonic()

@@ -67,6 +67,7 @@ def test_own_events_are_lines_like_those_of_servers_in_rotating_files(tmp_path: 
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.alone
 def test_a_full_disk_costs_own_lines_and_nothing_else() -> None:
     handler = OwnLogHandler(Path("/dev/full"), 1000, 2)
     began = time.monotonic()

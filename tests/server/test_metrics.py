@@ -159,6 +159,7 @@ def test_the_number_of_series_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> No
     }
 
 
+@pytest.mark.alone
 def test_counting_a_call_costs_next_to_nothing() -> None:
     counted = Metrics()
     best = float("inf")

@@ -52,6 +52,7 @@ async def test_a_tool_is_found_and_can_be_called_at_once(tmp_path: Path) -> None
         assert text(await execute(client, first["name"], a=2, b=3)) == "5"
 
 
+@pytest.mark.alone
 async def test_schemas_of_any_size_hold_nobody_else_up(tmp_path: Path) -> None:
     store = await Store.open(tmp_path / "toolscore.db")
     try:

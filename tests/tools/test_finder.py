@@ -436,6 +436,7 @@ async def large(library: Library) -> Library:
     return library
 
 
+@pytest.mark.alone
 async def test_twenty_thousand_tools_are_found_without_holding_the_loop_up(large: Library) -> None:
     finder = Finder(large)
     # A thread that computes takes its turns of the interpreter, so that a few of those are seen here.

@@ -655,6 +655,7 @@ def test_a_record_that_is_none_is_refused() -> None:
             Record.from_text(record.key, 6.0, broken)
 
 
+@pytest.mark.alone
 def test_taking_note_of_a_call_costs_as_much_as_a_few_dozen_empty_calls() -> None:
     tools = [tool(f"t{number}") for number in range(100)]
     world = World(*tools)

@@ -200,6 +200,7 @@ def doubling(levels: int) -> dict[str, Any]:
         of({"allOf": [{"pattern": f"(a+)+.{{0,{number}}}$"} for number in range(500)]}),
     ],
 )
+@pytest.mark.alone
 async def test_a_schema_without_an_end_takes_little_time_and_excuses_nobody(schema: dict[str, Any]) -> None:
     with pytest.raises(UndecidedError):
         problem({"a": "a" * 5_000}, schema, module.AT_ONCE)
