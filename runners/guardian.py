@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Callable
 
 from .guardian_line import Frames, pack
-from .process_tree import HAS_PROC, Tree, children_of, descendants, end_all, marker_of, send
+from .process_tree import HAS_PROC, Tree, children_of, descendants, end_all, lives, marker_of, send
 
 TYPE_CHECKING = False  # as in `typing`, which is larger than all that is imported above
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ INNER_TIME = 1.2
 
 REMEMBERED = 10.0
 """Seconds for which processes that carry the marker of an ended child are looked for, where none was seen."""
+
+DYING = 1.0
+"""Seconds the end of a child is kept back while what it started and was killed is still dying."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -78,6 +81,7 @@ class Guardian:
         self._by_number: dict[int, _Leader] = {}
         self._starting: dict[int, _Leader] = {}  # by failure descriptor
         self._ended: dict[bytes, float] = {}  # markers of ended children, and when they ended
+        self._untold: list[tuple[_Leader, int, float]] = []  # children that ended, how, and when
         self._ignored = [
             number for number in signal.valid_signals() if signal.getsignal(number) == signal.SIG_IGN
         ]
@@ -100,7 +104,7 @@ class Guardian:
         line = self._line.fileno()
         while True:
             self._poll.modify(line, select.POLLIN | (select.POLLOUT if self._out else 0))
-            ready = self._poll.poll(50 if self._ended else None)
+            ready = self._poll.poll(5 if self._untold else 50 if self._ended else None)
             for descriptor, _ in ready:
                 if descriptor in self._watched:
                     return
@@ -258,9 +262,21 @@ class Guardian:
                 _, status = os.waitpid(pid, 0)
             if leader is not None and leader.number in self._by_number:
                 del self._by_number[leader.number]
-                self._tell("ended", leader.number, os.waitstatus_to_exitcode(status))
+                self._untold.append((leader, os.waitstatus_to_exitcode(status), time.monotonic()))
         if self._ended:
             self._end_orphans()
+        if self._untold:
+            self._tell_ends()
+
+    def _tell_ends(self) -> None:
+        """Tell the end of each child of which nothing lives on: the next one may want the port that it held."""
+        untold, self._untold = self._untold, []
+        for leader, status, ended in untold:
+            strays = ((pid, started) for pid, started in leader.known.items() if pid not in self._leaders)
+            if time.monotonic() - ended < DYING and any(lives(*stray) for stray in strays):
+                self._untold.append((leader, status, ended))
+            else:
+                self._tell("ended", leader.number, status)
 
     def _end_strays(self, leader: _Leader) -> None:
         for pid, started in leader.known.items():

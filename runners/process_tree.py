@@ -34,6 +34,12 @@ def stat(pid: int) -> list[str] | None:
     return data[data.rfind(b")") + 2 :].decode("ascii", "replace").split()
 
 
+def lives(pid: int, started: str) -> bool:
+    """Tell whether a process is still the one that was seen, and has not ended; a zombie has."""
+    fields = stat(pid)
+    return fields is not None and fields[19] == started and fields[0] not in "ZX"
+
+
 def _children(pid: int) -> list[int]:
     found: list[int] = []
     with contextlib.suppress(OSError):

@@ -209,6 +209,28 @@ async def test_an_end_on_request_takes_along_who_dropped_the_proof_and_spares_th
         assert other.returncode is None
 
 
+@linux
+async def test_an_end_is_told_when_what_it_started_is_gone_and_not_only_killed() -> None:
+    # Giving so much memory back takes the kernel a while, and one that listens has its port until then.
+    stray = (
+        "import time; held = bytearray(256 << 20); held[::4096] = bytes(len(held[::4096])); time.sleep(600)"
+    )
+    popen = f"subprocess.Popen({python(stray)!r}, start_new_session=True)"
+    start = f"import os, subprocess; os.write(1, b'%d\\n' % {popen}.pid)"
+    async with guarding() as guard:
+        reading, writing = os.pipe()
+        try:
+            child = await run(guard, *python(f"{start}; import time; time.sleep(600)"), stdout=writing)
+        finally:
+            os.close(writing)
+        with os.fdopen(reading, "rb") as file:
+            process = psutil.Process(int(await asyncio.to_thread(file.readline)))
+        await until(lambda: process.memory_info().rss > 256 << 20, 30)
+        child.end()
+        await asyncio.wait_for(child.exited.wait(), 30)
+        assert gone(process.pid)
+
+
 async def test_a_signal_comes_once() -> None:
     code = (
         "import os, signal, time\n"
