@@ -15,6 +15,7 @@ from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from cli_shell import shell_in
+from config_file import padded, rewrite_unseen
 from confined import LAYERS, NEEDS, ordinary_folder, ready, state
 from confining import BEFORE
 from helpers import gone
@@ -65,7 +66,11 @@ async def test_another_profile_in_the_file_starts_the_server_again_with_it(tmp_p
 
     def declare(confine: Any) -> None:
         entry = {"command": sys.executable, "args": ["-S", PROBING], "confine": confine}
-        file.write_text(json.dumps({"mcpServers": {"walled": entry}}))
+        text = json.dumps({"mcpServers": {"walled": entry}})
+        if file.exists():
+            rewrite_unseen(file, text)
+        else:
+            file.write_text(padded(text))
 
     async def started(client: Any) -> int:
         with anyio.fail_after(20):

@@ -14,6 +14,7 @@ import pytest
 from mcp.client.client import Client
 
 import science
+from config_file import padded, rewrite_unseen
 from helpers import until
 from toolscore_client import BARE, call, connected, execute, parameters, text
 
@@ -104,8 +105,10 @@ async def test_an_index_that_cannot_be_reached_is_told_without_its_password(
 async def test_changed_packages_are_told_to_need_a_restart(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
+    file = home / "config.toml"
+    file.write_text(padded(""))
     async with connected(home, env=FULL) as client:
-        (home / "config.toml").write_text('[sandbox]\npackages = ["six==1.17.0"]\npreload = ["six"]\n')
+        rewrite_unseen(file, '[sandbox]\npackages = ["six==1.17.0"]\npreload = ["six"]\n')
         told = await call(client, "reload_configuration")
         applies = {change["name"]: change["effective"] for change in told["settings"]}
         assert applies == {"sandbox.packages": "next start", "sandbox.preload": "next start"}

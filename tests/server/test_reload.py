@@ -18,6 +18,7 @@ import pytest
 from mcp.client.client import Client
 
 from cli_shell import SERVER, shell_in
+from config_file import padded, rewrite_unseen
 from toolscore.server.home import Home, current_owner
 from toolscore_client import FAULTY, call, connected, execute, outcome, register_faulty, text
 
@@ -41,8 +42,12 @@ class File:
 
     def text(self, text: str) -> None:
         new = self.path.with_name("new.json")
-        new.write_text(text)
+        new.write_text(padded(text))
         new.replace(self.path)
+
+    def unseen(self, servers: dict[str, Any], **settings: Any) -> None:
+        """Write it for `reload`, whose answer is to tell of the change: it is not read before by itself."""
+        rewrite_unseen(self.path, json.dumps({**settings, "mcpServers": servers}))
 
 
 @asynccontextmanager
@@ -106,11 +111,18 @@ async def test_only_what_changed_in_the_file_is_touched(home: Path, file: File) 
         before = await until(client, ready("same", "other", "gone"))
         await register_faulty(client, "mine")
         file.write({"same": entry(), "other": entry(env={"A": "1"}), "new": entry()})
-        after = await until(client, ready("same", "other", "new"))
-        after = await until(client, lambda found: "gone" not in found and found["new"]["tools"])
+        old = before["other"]["pid"]
+        after = await until(
+            client,
+            lambda found: (
+                ready("same", "other", "new")(found)
+                and "gone" not in found
+                and found["new"]["tools"]
+                and found["other"]["pid"] != old
+            ),
+        )
         assert set(after) == {"same", "other", "new", "mine"}
         assert after["same"]["pid"] == before["same"]["pid"]
-        assert after["other"]["pid"] != before["other"]["pid"]
         assert not psutil.pid_exists(before["gone"]["pid"])
 
 
@@ -123,7 +135,7 @@ async def test_a_changed_literal_value_restarts_its_server_and_an_unchanged_one_
         unchanged = await reload(client)
         assert unchanged["valid"]
         assert (unchanged["added"], unchanged["changed"], unchanged["removed"]) == ([], [], [])
-        file.write({"a": entry(env={"KEY": "second-value"}), "b": entry(env={"KEY": "stays"})})
+        file.unseen({"a": entry(env={"KEY": "second-value"}), "b": entry(env={"KEY": "stays"})})
         changed = await reload(client)
         assert changed["changed"] == [{"name": "a", "what": ["env"]}]
         assert "second-value" not in json.dumps(changed)
@@ -190,7 +202,7 @@ async def test_a_name_of_somebody_elses_server_is_refused_and_the_others_go_on(
     async with running(home) as client:
         await register_faulty(client, "taken")
         mine = (await servers(client))["taken"]["pid"]
-        file.write({"taken": entry(), "free": entry()})
+        file.unseen({"taken": entry(), "free": entry()})
         result = await reload(client)
         assert result["added"] == ["free"]
         assert [refused["name"] for refused in result["refused"]] == ["taken"]
@@ -212,7 +224,7 @@ async def test_what_needs_no_restart_is_applied_without_one(home: Path, file: Fi
     file.write({"a": entry(timeout=60)})
     async with running(home) as client:
         before = await until(client, ready("a"))
-        file.write({"a": entry(timeout=0.2)}, tools={"page_size": 3}, network={"max_message": 32})
+        file.unseen({"a": entry(timeout=0.2)}, tools={"page_size": 3}, network={"max_message": 32})
         result = await reload(client)
         assert result["changed"] == [{"name": "a", "what": ["timeout"]}]
         told = {setting["name"]: setting["effective"] for setting in result["settings"]}
@@ -229,11 +241,10 @@ async def test_a_check_changes_nothing(home: Path, file: File) -> None:
     file.write({"a": entry()})
     async with running(home) as client:
         before = await until(client, ready("a"))
-        # Told before the file is looked at by itself, which takes at least the time it must hold still.
-        file.write({"b": entry()})
+        file.unseen({"b": entry()})
         result = await reload(client, check=True)
         assert (result["done"], result["added"], result["removed"]) == (False, ["b"], ["a"])
-        file.write({"a": entry()})
+        file.unseen({"a": entry()})
         assert (await servers(client))["a"]["pid"] == before["a"]["pid"]
 
 
@@ -295,7 +306,7 @@ async def test_clients_hear_of_it(home: Path, file: File) -> None:
     file.write({"a": entry()})
     async with running(home) as client:
         await until(client, ready("a"))
-        file.write({"b": entry()})
+        file.unseen({"b": entry()})
         await reload(client)
         read = await client.read_resource("toolscore://events")
         events = json.loads(read.contents[0].text)["events"]  # type: ignore[union-attr]
@@ -317,14 +328,14 @@ async def test_a_server_is_installed_as_the_file_says_and_only_anew_when_its_sou
         assert text(await execute(client, "small__echo", a=1)) == '{"a": 1}'
         marker = home / "servers" / "small" / "marker"
         marker.touch()
-        file.write({"small": {"source": "../project", "groups": ["b"]}, "quick": entry()})
+        file.unseen({"small": {"source": "../project", "groups": ["b"]}, "quick": entry()})
         assert (await reload(client))["changed"] == [{"name": "small", "what": ["groups"]}]
         assert marker.exists()
         assert (await servers(client))["small"]["pid"] == found["small"]["pid"]
-        file.write({"small": {"source": "../project#server.py"}, "quick": entry()})
+        file.unseen({"small": {"source": "../project#server.py"}, "quick": entry()})
         assert (await reload(client))["changed"][0]["what"] == ["source", "groups"]
         await until(client, lambda found: ready("small")(found) and not marker.exists())
-        file.write({"quick": entry()})
+        file.unseen({"quick": entry()})
         assert (await reload(client))["removed"] == ["small"]
         assert not (home / "servers" / "small").exists()
 
@@ -355,7 +366,7 @@ async def test_what_cannot_be_installed_is_told_and_holds_nothing_else_up(
         refused = await execute(client, "missing__tool")
         assert outcome(refused) == "install_failed"
         assert "no-such-folder does not exist" in text(refused)
-        file.write({"quick": entry(), "missing": entry()})
+        file.unseen({"quick": entry(), "missing": entry()})
         assert (await reload(client))["added"] == ["missing"]
         await until(client, ready("missing"))
 
@@ -431,13 +442,13 @@ async def test_other_arguments_of_an_installed_server_do_not_install_it_anew(hom
         before = (await until(client, ready("time")))["time"]
         marker = home / "servers" / "time" / "marker"
         marker.touch()
-        file.write(declared("--local-timezone=Europe/Paris"))
+        file.unseen(declared("--local-timezone=Europe/Paris"))
         assert (await reload(client))["changed"] == [{"name": "time", "what": ["args"]}]
         after = (await until(client, ready("time")))["time"]
         assert after["pid"] != before["pid"]
         assert marker.exists()
         assert "--local-timezone=Europe/Paris" in psutil.Process(after["pid"]).cmdline()
-        file.write(declared())
+        file.unseen(declared())
         await reload(client)
         again = (await until(client, ready("time")))["time"]
         assert "--local-timezone=Europe/Paris" not in psutil.Process(again["pid"]).cmdline()
