@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -23,6 +24,8 @@ os.environ.update(BARE | WORDS_ONLY)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A script that runs the tests in the background has it ignored, and what they start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # which such a script has ignored as well
 
 FOLDER = pytest.StashKey[Path]()
 
