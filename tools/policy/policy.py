@@ -117,7 +117,7 @@ class Profile:
         self._own = own
         self.calls: dict[str, Verdict] = {}
         """What was decided of calls, by the tools' names."""
-        self._own: dict[tuple[str, frozenset[str]], Verdict] = {}
+        self._own_calls: dict[tuple[str, frozenset[str]], Verdict] = {}
         self._seen: dict[str, tuple[Tool, bool]] = {}
         self._servers: dict[str, bool] = {}
         self._version = -1
@@ -161,10 +161,10 @@ class Profile:
 
     def own(self, name: str, hints: frozenset[str]) -> Verdict:
         """Decide whether one of ToolScore's own tools may be called, and under which limits."""
-        verdict = self._own.get((name, hints))
+        verdict = self._own_calls.get((name, hints))
         if verdict is None:
             subject = Subject(OWN_SERVER, name, hints)
-            verdict = self._own[name, hints] = Verdict(self.first("call", subject), self._uses(subject))
+            verdict = self._own_calls[name, hints] = Verdict(self.first("call", subject), self._uses(subject))
         return verdict
 
     def _uses(self, subject: Subject) -> tuple[Uses, ...]:
