@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 MAX_PAGES = 1000
 """Pages of one list; a server whose cursors go round in a circle must not be followed for ever."""
 
-MOST = 10_000
+MOST = 25_000
 """Things of one list: whatever is done with one is done with each, and all clients wait for it."""
 
 LARGEST = 64 * 1024 * 1024
