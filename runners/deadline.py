@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Any
 
 from .errors import ChildTimeoutError
@@ -32,12 +33,12 @@ class Deadline:
         self._held = 0
         self.future = future
         self.until = _NEVER
-        """When it is over, by the clock of the event loop."""
+        """When it is over, by `time.monotonic`, which is the clock of the event loop."""
 
     def extend(self) -> None:
         """Begin, or begin anew."""
         if self._timeout is not None and not self._held:
-            self.until = until = self._deadlines.now() + self._timeout
+            self.until = until = monotonic() + self._timeout
             if until < self._deadlines.rings:
                 self._deadlines.ring_at(until)
 
@@ -70,14 +71,12 @@ class Deadlines:
         waiting: Gives those of all requests that wait for an answer.
     """
 
-    __slots__ = ("_handle", "_loop", "_waiting", "now", "rings")
+    __slots__ = ("_handle", "_loop", "_waiting", "rings")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, waiting: Callable[[], Iterable[Deadline]]) -> None:
         self._loop = loop
         self._waiting = waiting
         self._handle: asyncio.TimerHandle | None = None
-        self.now = loop.time
-        """Gives the time."""
         self.rings = _NEVER
         """When it is looked next whether one is over."""
 
@@ -97,7 +96,7 @@ class Deadlines:
     def _ring(self) -> None:
         self._handle = None
         # What is a hair away from being over is: the clock may be read just before the time it rings at.
-        now, first = max(self.now(), self.rings), _NEVER
+        now, first = max(monotonic(), self.rings), _NEVER
         for deadline in self._waiting():
             if deadline.until <= now:
                 deadline.over()

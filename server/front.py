@@ -165,14 +165,14 @@ class Front:
         extra = None
         if len(params) > 2:
             extra = {key: value for key, value in params.items() if key not in ("name", "arguments", "_meta")}
-        transparent = None
+        transparent, caller = None, exchange.caller
         view = opened.view(exchange.peer)
         if view.exposure.server is not None:
             transparent = view.shown.full_name(name)
-            if transparent is None and not opened.toolset.knows(name, exchange.caller):
+            if transparent is None and not opened.toolset.knows(name, caller):
                 raise FaultError(INVALID_PARAMS, f"Unknown tool: {echoed(name)}")
         call = Call(
-            caller=exchange.caller,
+            caller=caller,
             report=exchange.report,
             on_progress=exchange.on_progress,
             meta=exchange.passed_meta(),

@@ -19,6 +19,7 @@ from ..tools.compact import compact, purpose
 from ..tools.dialed import dialed_in, name_taken
 from ..tools.errors import LibraryError
 from ..tools.library import Library, Tool
+from ..tools.names import OWN_PREFIX
 from ..tools.outcome import Outcome, RefusalError
 from ..tools.passage import Passage
 from ..tools.router import Router
@@ -169,7 +170,7 @@ class ToolSet:
 
     def knows(self, name: str, caller: Caller) -> bool:
         """Tell whether a name is that of an own tool, or the full name of a server's that a caller may know of."""
-        if name.removeprefix(f"{OWN_SERVER}__") in self.tools:
+        if name.removeprefix(OWN_PREFIX) in self.tools:
             return True
         tool, sight = self.library.tools.get(name), self.router.sight(caller)
         return tool is not None and (sight is None or sight.tool(tool))
@@ -191,7 +192,7 @@ class ToolSet:
         """
         name = full or params["name"]
         arguments = params.get("arguments")
-        if name.removeprefix(f"{OWN_SERVER}__") == "execute_tool" and isinstance(arguments, dict):
+        if name.removeprefix(OWN_PREFIX) == "execute_tool" and isinstance(arguments, dict):
             name = arguments.get("tool")
         tool = self.library.tools.get(name) if isinstance(name, str) else None
         return tool.server if tool is not None else None
@@ -208,7 +209,7 @@ class ToolSet:
             A tool result (MCP `CallToolResult`) as it goes on the wire. Refusals are results too.
         """
         try:
-            own = self.tools.get(name.removeprefix(f"{OWN_SERVER}__"))
+            own = self.tools.get(name.removeprefix(OWN_PREFIX))
             if own is None:
                 passed = await self.router.call(
                     name,
@@ -242,7 +243,7 @@ class ToolSet:
         passage = Passage(
             "tools/call",
             OWN_SERVER,
-            f"{OWN_SERVER}__{own.name}",
+            f"{OWN_PREFIX}{own.name}",
             arguments,
             call.caller,
             call.meta,
@@ -292,11 +293,9 @@ class ToolSet:
             await library.arrived(args.server)
         if args.server == OWN_SERVER:
             own = [
-                m.ListedTool(
-                    name=f"{OWN_SERVER}__{tool.name}", description=tool.description, server=OWN_SERVER
-                )
+                m.ListedTool(name=f"{OWN_PREFIX}{tool.name}", description=tool.description, server=OWN_SERVER)
                 for tool in self.tools.values()
-                if sight is None or sight.named(f"{OWN_SERVER}__{tool.name}", OWN_SERVER)
+                if sight is None or sight.named(f"{OWN_PREFIX}{tool.name}", OWN_SERVER)
             ]
             return m.ListToolsResult(tools=own, total=len(own))
         if args.server is not None:
@@ -324,8 +323,8 @@ class ToolSet:
         )
 
     async def _describe_tool(self, args: m.DescribeToolArguments, call: Call) -> m.DescribeToolResult:
-        own, sight = self.tools.get(args.tool.removeprefix(f"{OWN_SERVER}__")), CURRENT.get()
-        if own is not None and sight is not None and not sight.named(f"{OWN_SERVER}__{own.name}", OWN_SERVER):
+        own, sight = self.tools.get(args.tool.removeprefix(OWN_PREFIX)), CURRENT.get()
+        if own is not None and sight is not None and not sight.named(f"{OWN_PREFIX}{own.name}", OWN_SERVER):
             raise self.router.lookup.unknown(args.tool)
         held: str | None = None
         findings: list[str] | None = None
@@ -364,7 +363,7 @@ class ToolSet:
         )
 
     async def _execute_tool(self, args: m.ExecuteToolArguments, call: Call) -> dict[str, Any]:
-        own = args.tool.removeprefix(f"{OWN_SERVER}__")
+        own = args.tool.removeprefix(OWN_PREFIX)
         if own in self.tools:
             if own == "execute_tool":
                 raise RefusalError(Outcome.INVALID_ARGUMENTS, _ITSELF)
@@ -387,7 +386,7 @@ class ToolSet:
         return await self._cut(result, args, call)
 
     async def _cut(self, result: dict[str, Any], args: m.ExecuteToolArguments, call: Call) -> dict[str, Any]:
-        if self.long_results is None or args.tool.removeprefix(f"{OWN_SERVER}__") in UNTOUCHED:
+        if self.long_results is None or args.tool.removeprefix(OWN_PREFIX) in UNTOUCHED:
             return result
         return await self.long_results.limited(result, call, args.max_tokens)
 

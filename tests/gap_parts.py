@@ -34,6 +34,7 @@ def tool(name: str, description: str, **properties: str) -> Tool:
 WEATHER = tool("get_forecast", "Weather forecast for a city in the next days", city="Name of the city")
 MAIL = tool("send_email", "Send an email to a recipient", to="Address of the recipient", body="What to say")
 MUSIC = tool("transpose_melody", "Transpose a melody into another musical key", melody="Notes", key="Key")
+TIDES = tool("tide_table", "Give the times of high and low tide at a harbour", harbour="Its name", day="Date")
 CHESS = tool("best_move", "Find the best chess move in a position", position="FEN of the chess position")
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic as clock
 from typing import Any
 
 from ..runners.breaker import Refused
@@ -65,8 +65,8 @@ class Delivery:
             RefusalError: If it was not made, or its outcome is not known.
             ChildFaultError: If the server answered with an error.
         """
-        server, breaker, clock = unit.name, unit.breaker, asyncio.get_running_loop().time
-        began, replays = clock(), REPLAYS
+        server, breaker, replays = unit.name, unit.breaker, REPLAYS
+        began = clock()
         while True:
             ticket = breaker.admit(clock())
             if isinstance(ticket, Refused):
@@ -126,7 +126,7 @@ class Delivery:
                 return result
 
     async def _exchanged(self, unit: Unit, ticket: int, began: float) -> dict[str, Any]:
-        breaker, clock, asker = unit.breaker, asyncio.get_running_loop().time, self.asker
+        breaker, asker = unit.breaker, self.asker
         session = await unit.ready(self.limit)
         if self.vet is not None and self.method == "tools/call":
             self.vet(unit, self.params["name"])

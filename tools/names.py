@@ -17,6 +17,9 @@ LONGEST_SERVER = 32
 OWN_SERVER = "toolscore"
 """The server ToolScore's own tools belong to."""
 
+OWN_PREFIX = f"{OWN_SERVER}__"
+"""How their full names begin."""
+
 _BETWEEN = "__"
 _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
 _HASH_LENGTH = 8

@@ -13,7 +13,7 @@ import pytest
 from mcp_types import ElicitResult
 
 from gap_house import MODES, House, house, servers
-from gap_parts import MAIL, entry, shelf
+from gap_parts import TIDES, entry, remote, shelf, tool_servers
 from toolscore_client import Mode, call, connected, execute, outcome, text
 
 EVERY = pytest.mark.parametrize("mode", MODES)
@@ -320,19 +320,19 @@ async def test_a_setting_that_is_no_secret_is_asked_for_before_the_server_is_ins
         content = answers.pop(0)
         return ElicitResult(action="decline" if content is None else "accept", content=content)
 
-    liar = json.loads((at.folder / "entries/io.example_a-liar.json").read_text())
     header = {"name": "X-From", "description": "Who sends it", "isRequired": True}
-    remotes = [{**liar["remotes"][0], "headers": [header]}]
-    post = shelf(tmp_path / "post", entry("io.example/post", "Email", MAIL, remotes=remotes))
-    task = "Send an email to a recipient"
-    with anyio.fail_after(60):
+    task = "Give the times of high tide at a harbour"
+    with anyio.fail_after(60), tool_servers(tmp_path, harbour=[TIDES]) as (urls, ready):
+        await anyio.to_thread.run_sync(ready)
+        remotes = [{**remote(urls["harbour"])["remotes"][0], "headers": [header]}]
+        harbour = shelf(tmp_path / "harbour", entry("io.example/harbour", "Tides", TIDES, remotes=remotes))
         async with at.cleaned(), at.admin() as silent, at.admin(elicitation_callback=person) as one:
-            await call(silent, "sync_catalog", source=post)
+            await call(silent, "sync_catalog", source=harbour)
             told = await call(silent, "ensure_tools", task=task, install="allowed")
-            assert "io.example/post was not installed: it requires X-From" in " ".join(told["notes"])
+            assert "io.example/harbour was not installed: it requires X-From" in " ".join(told["notes"])
             answers[:] = [None]
             told = await call(one, "ensure_tools", task=task, install="allowed")
-            assert [done["done"] for done in told["done"]] == ["declined"]
+            assert [done["done"] for done in told["done"]] == ["declined"], told
             assert await servers(one) == {"sky"}
             assert list(asked.pop().model_dump(by_alias=True)["requestedSchema"]["properties"]) == ["X-From"]
             # By default a person agrees to the installation too, and is told that it gets that.
@@ -341,7 +341,7 @@ async def test_a_setting_that_is_no_secret_is_asked_for_before_the_server_is_ins
             assert [done["done"] for done in told["done"]] == ["installed"], told
             assert answers == []
             assert "with values for X-From" in asked[1].message
-            await call(one, "sync_catalog", source=post, forget=True)
+            await call(one, "sync_catalog", source=harbour, forget=True)
 
 
 async def test_a_person_is_asked_about_a_need_that_is_unsure_and_otherwise_it_is_said_what_to_do(
