@@ -427,9 +427,10 @@ def test_a_reader_that_lost_its_toolscore_ends_by_itself() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of processes")
 async def test_a_reader_has_bounds_of_time_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_PROGRAM", reader_that("reader.CPU = 1"))
-    with pytest.raises(FunctionError, match="to read: make it shorter"):
-        await signature_of("def f(): pass\n" * 18_000, "f")  # quadratic in CPython's compiler
+    if sys.version_info < (3, 13):
+        monkeypatch.setattr(reading, "_PROGRAM", reader_that("reader.CPU = 1"))
+        with pytest.raises(FunctionError, match="to read: make it shorter"):
+            await signature_of("def f(): pass\n" * 18_000, "f")  # quadratic in CPython's compiler, once
     monkeypatch.setattr(reading, "_PROGRAM", reader_that("reader.MEMORY = 32 << 20"))
     with pytest.raises(FunctionError, match="make"):
         await signature_of("a=1\n" * 60_000, "f")
@@ -447,8 +448,14 @@ def test_a_reader_imports_nothing_but_the_standard_library() -> None:
 
 async def test_what_the_source_says_in_escapes_can_be_sent_to_everybody() -> None:
     nested = "[" * 100 + "]" * 100
-    said = await signature_of(f"def f(a: list = {nested}, b: str = ''):\n    'a\\ud800\\0'", "f")
-    assert said.description == "a?\0"
+    if sys.version_info < (3, 13):
+        said = await signature_of("def f():\n    'a\\ud800\\0'", "f")
+        assert said.description == "a?\0"
+    else:  # whose compiler takes no such text for a function's description
+        with pytest.raises(FunctionError, match="surrogates not allowed"):
+            await signature_of("def f():\n    'a\\ud800\\0'", "f")
+    said = await signature_of(f"def f(a: list = {nested}, b: str = ''):\n    'a\\0'", "f")
+    assert said.description == "a\0"
     assert "default" not in said.input_schema["properties"]["a"]
     infinite = "import enum\nclass A(enum.Enum):\n    B = 1e999\ndef f(a: A): ..."
     with pytest.raises(FunctionError, match="no form in JSON"):
