@@ -22,7 +22,7 @@ class Deadline:
         future: What is failed with `ChildTimeoutError` when the time is over.
     """
 
-    __slots__ = ("_deadlines", "_held", "_timeout", "_what", "future", "until")
+    __slots__ = ("_deadlines", "_future", "_held", "_timeout", "_what", "until")
 
     def __init__(
         self, deadlines: Deadlines, what: str, timeout: float | None, future: asyncio.Future[Any]
@@ -31,7 +31,7 @@ class Deadline:
         self._what = what
         self._timeout = timeout
         self._held = 0
-        self.future = future
+        self._future = future
         self.until = _NEVER
         """When it is over, by `time.monotonic`, which is the clock of the event loop."""
 
@@ -54,8 +54,8 @@ class Deadline:
 
     def over(self) -> None:
         """Fail what is waited for."""
-        if not self.future.done():
-            self.future.set_exception(
+        if not self._future.done():
+            self._future.set_exception(
                 ChildTimeoutError(f"{self._what} got no answer within {self._timeout:g} s")
             )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..tools.caller import MANAGE
 from ..tools.journal.reader import Reader, Record
 from ..tools.journal.wanted import Wanted, moment
-from ..tools.names import OWN_SERVER
+from ..tools.names import OWN_PREFIX, OWN_SERVER
 from ..tools.outcome import Outcome, RefusalError
 from ..tools.sight import CURRENT, Sight
 from . import models_journal as m
@@ -105,7 +105,7 @@ def _told_of(sight: Sight) -> Callable[[Record], bool]:
 def _without_names(record: Record) -> Record:
     """Leave out what others were told by ToolScore's own tools: any server may be in it."""
     tool, server = str(record.get("tool") or ""), record.get("server") or ""
-    if server not in ("", OWN_SERVER) and not tool.startswith(f"{OWN_SERVER}__"):
+    if server not in ("", OWN_SERVER) and not tool.startswith(OWN_PREFIX):
         return record
     return {key: value for key, value in record.items() if key not in _SAYING}
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from ..tools.names import OWN_SERVER
+from ..tools.names import OWN_PREFIX
 from ..tools.passage import Passage
 from ..tools.policy.errors import PolicyError
 from ..tools.policy.file import PolicyFile
@@ -130,7 +130,7 @@ async def policed(settings: Settings, toolset: ToolSet, *, watched: bool) -> Asy
     """
     router, (path, required) = toolset.router, path_of(settings)
     gate = Gate(toolset.library, router.lookup.unknown, ask_person)
-    gate.own = {f"{OWN_SERVER}__{tool.name}": said(tool.hints) for tool in toolset.tools.values()}
+    gate.own = {f"{OWN_PREFIX}{tool.name}": said(tool.hints) for tool in toolset.tools.values()}
     file = PolicyFile(path, gate, required=required)
     try:
         file.open()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..tools.caller import CALL, MANAGE, OWNER, Caller
-from ..tools.names import OWN_SERVER
+from ..tools.names import OWN_PREFIX, OWN_SERVER
 from ..tools.outcome import Outcome, RefusalError
 from ..tools.policy.explaining import Explained, explained
 from ..tools.policy.policy import Policy, subject_of
@@ -157,10 +157,10 @@ class PolicyTools:
                 raise hidden
             return Subject(args.server, hints=said(READS)), None
         name = args.tool or ""
-        own = self._toolset.tools.get(name.removeprefix(f"{OWN_SERVER}__"))
+        own = self._toolset.tools.get(name.removeprefix(OWN_PREFIX))
         sight = CURRENT.get()
         if own is not None:
-            full = f"{OWN_SERVER}__{own.name}"
+            full = f"{OWN_PREFIX}{own.name}"
             if sight is not None and not sight.named(full, OWN_SERVER):
                 raise self._toolset.router.lookup.unknown(name)
             return Subject(OWN_SERVER, full, said(own.hints)), None

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..tools.caller import Caller
 from ..tools.errors import echoed
+from ..tools.names import OWN_PREFIX
 from .call import Call
 from .own_tools import OWN_SERVER, OWN_TOOLS
 from .toolset import ToolSet
@@ -24,7 +25,7 @@ class ReadingTools:
     def __init__(self, toolset: ToolSet) -> None:
         self._toolset = toolset
         self._tools = {
-            f"{OWN_SERVER}__{tool.name}": tool for tool in OWN_TOOLS if tool.hints.get("readOnlyHint")
+            f"{OWN_PREFIX}{tool.name}": tool for tool in OWN_TOOLS if tool.hints.get("readOnlyHint")
         }
 
     def definitions(self) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from ..tools.compact import BYTES, compact, plain, purpose, size
 from ..tools.finder import MOST, Finder, Found
 from ..tools.library import Library, Tool
 from ..tools.meant import unknown_server
-from ..tools.names import OWN_SERVER
+from ..tools.names import OWN_PREFIX, OWN_SERVER
 from ..tools.outcome import Outcome, RefusalError
 from ..tools.sight import CURRENT, visible
 from . import models_search as m
@@ -107,9 +107,7 @@ def unlisted() -> list[Tool]:
     from ..tools.digest import tool_digest
 
     return [
-        Tool(
-            f"{OWN_SERVER}__{tool.name}", OWN_SERVER, tool.name, tool.definition, tool_digest(tool.definition)
-        )
+        Tool(f"{OWN_PREFIX}{tool.name}", OWN_SERVER, tool.name, tool.definition, tool_digest(tool.definition))
         for tool in OWN_TOOLS
         if not tool.listed
     ]

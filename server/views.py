@@ -6,6 +6,7 @@ from typing import Any
 
 from ..tools.exposure import Exposure, Shown
 from ..tools.library import Library
+from ..tools.names import OWN_PREFIX
 from ..tools.offers import OfferIndex
 from ..tools.sight import Sight
 from .own_tools import OWN_SERVER, OWN_TOOLS
@@ -31,7 +32,7 @@ class View:
         self.exposure = exposure
         own = [tool for tool in OWN_TOOLS if tool.listed]
         if sight is not None:
-            own = [tool for tool in own if sight.named(f"{OWN_SERVER}__{tool.name}", OWN_SERVER)]
+            own = [tool for tool in own if sight.named(f"{OWN_PREFIX}{tool.name}", OWN_SERVER)]
         self.shown = Shown(library, exposure, [tool.shown for tool in own], sight)
         self.index = OfferIndex(library, exposure.server, sight)
 

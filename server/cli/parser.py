@@ -22,7 +22,7 @@ from .grammar import (
     upkeep,
     using,
 )
-from .grammar.values import pair
+from .grammar.values import add_repeatable, pair
 
 EXIT_CODES = """\
 exit status:
@@ -111,13 +111,8 @@ def _globals(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("global options")
     group.add_argument("--home", metavar="DIR", help="the home (TOOLSCORE_HOME)")
     group.add_argument("--config", metavar="FILE", help="the settings file (TOOLSCORE_CONFIG)")
-    group.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        type=pair,
-        action="append",
-        default=[],
-        help="a setting, such as process.timeout=60 (repeatable)",
+    add_repeatable(
+        group, "--set", "KEY=VALUE", "a setting, such as process.timeout=60 (repeatable)", kind=pair
     )
     group.add_argument("--quiet", action="store_true", help="no progress and no remarks")
 

@@ -6,14 +6,14 @@ import json
 from typing import Any
 
 from ...runners.spec import ServerSpec
-from ..names import OWN_SERVER
+from ..names import OWN_PREFIX
 from ..spec_secrets import extract
 from .content import MASK
 
-EXECUTE = f"{OWN_SERVER}__execute_tool"
+EXECUTE = f"{OWN_PREFIX}execute_tool"
 """The tool that calls another one, which has the record."""
 
-READ = f"{OWN_SERVER}__read_journal"
+READ = f"{OWN_PREFIX}read_journal"
 """The tool whose results are in the journal already."""
 
 LONGEST = 200
@@ -51,7 +51,7 @@ def kind_of(method: str) -> str:
 
 def safe_arguments(tool: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Give the kind of a call of an own tool, and its arguments without values that are given to a server."""
-    own = tool.removeprefix(f"{OWN_SERVER}__")
+    own = tool.removeprefix(OWN_PREFIX)
     kind = _KINDS.get(own, "call")
     inner, passed = arguments.get("tool"), arguments.get("arguments")
     passed = written_out(passed)

@@ -99,10 +99,8 @@ class PolicyFile:
 
     def look(self) -> Look:
         """Read it, without letting it hold. May be called in any thread."""
-        path, stamp = (
-            self.path,
-            self.stamp(),
-        )  # before it is read: what changes meanwhile is seen the next time
+        # The stamp before it is read: what changes meanwhile is seen the next time.
+        path, stamp = self.path, self.stamp()
         try:
             return Look(path, stamp, read(path))
         except FileNotFoundError:

@@ -9,7 +9,7 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import Any, Literal
 
-from ..names import OWN_SERVER
+from ..names import OWN_PREFIX, OWN_SERVER
 
 Action = Literal["see", "call", "install", "manage", "approve"]
 Answer = Literal["allow", "deny", "ask"]
@@ -133,7 +133,7 @@ class Selector:
 
     def _names_own(self, subject: Subject) -> bool:
         return any(glob == OWN_SERVER for glob in self.servers) or any(
-            glob.startswith(f"{OWN_SERVER}__") for glob in self.tools
+            glob.startswith(OWN_PREFIX) for glob in self.tools
         )
 
     def named(self) -> list[str]:

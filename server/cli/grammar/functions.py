@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .values import Command, count
+from .values import Command, add_repeatable, count
 
 _FUNCTIONS = {
     "list": ("", ()),
@@ -38,13 +38,7 @@ def add_to(command: Command) -> None:
         type=count,
         help="another version than the current one, which is all that export writes otherwise",
     )
-    functions.add_argument(
-        "--package",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="for add: a package it needs (repeatable)",
-    )
+    add_repeatable(functions, "--package", "NAME", "for add: a package it needs (repeatable)")
 
 
 def problem(options: argparse.Namespace) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .values import FORCE, Command, pair
+from .values import FORCE, Command, add_repeatable, pair
 
 
 def add_to(command: Command) -> None:
@@ -23,14 +23,13 @@ def add_to(command: Command) -> None:
     )
     install.add_argument("--name", help="the server's name; otherwise made from the source")
     _env(install)
-    install.add_argument(
+    add_repeatable(
+        install,
         "--give",
+        "KEY=VALUE",
+        "what a registry: entry or a bundle asks for by name (repeatable)",
         dest="settings",
-        metavar="KEY=VALUE",
-        type=pair,
-        action="append",
-        default=[],
-        help="what a registry: entry or a bundle asks for by name (repeatable)",
+        kind=pair,
     )
     _confine(install)
     _accept(install)
@@ -41,7 +40,7 @@ def add_to(command: Command) -> None:
     )
     register.add_argument("name", metavar="NAME")
     register.add_argument("--url", help="a ws://, wss://, http:// or https:// endpoint")
-    register.add_argument("--header", metavar="KEY=VALUE", type=pair, action="append", default=[])
+    add_repeatable(register, "--header", "KEY=VALUE", kind=pair)
     _env(register)
     _confine(register)
     _accept(register)
@@ -66,16 +65,9 @@ def _confine(parser: argparse.ArgumentParser) -> None:
         ("--allow-read", "a place it can read although it is hidden (repeatable)"),
         ("--hide", "a place it does not see (repeatable)"),
     ):
-        group.add_argument(option, metavar="PATH", action="append", default=[], help=text)
+        add_repeatable(group, option, "PATH", text)
     group.add_argument("--allow-network", action="store_true", help="leave it the network")
 
 
 def _env(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--env",
-        metavar="KEY=VALUE",
-        type=pair,
-        action="append",
-        default=[],
-        help="for the server (repeatable)",
-    )
+    add_repeatable(parser, "--env", "KEY=VALUE", "for the server (repeatable)", kind=pair)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from .values import Command, count
+from .values import Command, add_repeatable, count
 
 ACTIONS = ("list", "show", "sessions", "stats", "export", "schema")
 FORMATS = ("jsonl", "otlp", "trajectory")
@@ -37,7 +37,7 @@ def add_to(command: Command) -> None:
         ("--outcome", "such as ok, error or timed_out; '!ok' is every other"),
     ):
         name = option[2:].upper()
-        parser.add_argument(option, metavar=name, action="append", default=[], help=f"{text} (repeatable)")
+        add_repeatable(parser, option, name, f"{text} (repeatable)")
     parser.add_argument("--trace", metavar="ID", help="one trace")
     parser.add_argument(
         "--limit", metavar="N", type=count, help="so many of the newest (default: 50; of export, all)"

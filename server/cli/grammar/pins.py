@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .values import Command, pair
+from .values import Command, add_repeatable, pair
 
 
 def add_to(command: Command) -> None:
@@ -17,13 +17,7 @@ def add_to(command: Command) -> None:
     )
     verify = command("verify", "Compare what is installed with its pins, or with a lock.", json=True)
     verify.add_argument("file", metavar="FILE", nargs="?", help="a lock; without one the home's own pins")
-    verify.add_argument(
-        "--accept",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="first take the tools of this server as they are (repeatable)",
-    )
+    add_repeatable(verify, "--accept", "NAME", "first take the tools of this server as they are (repeatable)")
     sync = command("sync", "Install exactly what a lock names, by its hashes.", json=True)
     sync.add_argument("file", metavar="FILE", help="the lock; - : standard input")
     sync.add_argument("--dry-run", action="store_true", help="change nothing, only show what would be done")
@@ -31,23 +25,21 @@ def add_to(command: Command) -> None:
     sync.add_argument(
         "--other-tools", action="store_true", help="also servers whose tools are others than locked"
     )
-    sync.add_argument(
+    add_repeatable(
+        sync,
         "--from",
+        "NAME=PATH",
+        "where the folder or bundle of a server is here (repeatable)",
         dest="places",
-        metavar="NAME=PATH",
-        type=pair,
-        action="append",
-        default=[],
-        help="where the folder or bundle of a server is here (repeatable)",
+        kind=pair,
     )
-    sync.add_argument(
+    add_repeatable(
+        sync,
         "--secret",
+        "KEY=VALUE",
+        "the value of a secret that is missing, such as weather/env/API_KEY=... (repeatable)",
         dest="secrets",
-        metavar="KEY=VALUE",
-        type=pair,
-        action="append",
-        default=[],
-        help="the value of a secret that is missing, such as weather/env/API_KEY=... (repeatable)",
+        kind=pair,
     )
     sync.add_argument("--yes", action="store_true", help="do not ask")
     upgrade = command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from . import tape
-from .values import Command, endpoint
+from .values import Command, add_repeatable, endpoint
 
 
 def add_to(command: Command) -> None:
@@ -28,20 +28,18 @@ def add_to(command: Command) -> None:
 
 
 def _listening(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    add_repeatable(
+        parser,
         "--expose",
-        metavar="WHAT",
-        action="append",
-        default=[],
-        help="what clients are shown: own, all, server:NAME or a pattern such as time__* (tools.expose; repeatable)",
+        "WHAT",
+        "what clients are shown: own, all, server:NAME or a pattern such as time__* (tools.expose; repeatable)",
     )
-    parser.add_argument(
+    add_repeatable(
+        parser,
         "--listen",
-        metavar="ADDRESS",
-        type=endpoint,
-        action="append",
-        default=[],
-        help="serve on this address too, such as ws://127.0.0.1:8765/mcp (repeatable)",
+        "ADDRESS",
+        "serve on this address too, such as ws://127.0.0.1:8765/mcp (repeatable)",
+        kind=endpoint,
     )
     parser.add_argument(
         "--no-token",

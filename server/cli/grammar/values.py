@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 Command = Callable[..., argparse.ArgumentParser]
 """Makes the parser of a command, of its name, what it does and `json`, whether it can answer as one document."""
@@ -57,3 +58,25 @@ def rights(text: str) -> list[str]:
             f"{text!r} is not a list of {', '.join(RIGHTS)}, such as call,manage"
         )
     return given
+
+
+def add_repeatable(
+    parser: argparse._ActionsContainer,
+    option: str,
+    metavar: str,
+    text: str | None = None,
+    *,
+    dest: str | None = None,
+    kind: Callable[[str], Any] = str,
+) -> None:
+    """Add an option that may be given several times, and is a list.
+
+    Args:
+        parser: Whose it is, or the group.
+        option: Its name.
+        metavar: What it takes, in the help.
+        text: What it is for.
+        dest: What it is called among the options, where that is not its name.
+        kind: Reads what it takes.
+    """
+    parser.add_argument(option, dest=dest, metavar=metavar, type=kind, action="append", default=[], help=text)
