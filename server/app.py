@@ -47,6 +47,7 @@ from .approvals_tools import ApprovalsTools
 from .call import Call
 from .catalog_home import catalog_of, options_of
 from .catalog_tools import CatalogTools
+from .database_home import look, store_of
 from .ensuring import Ensuring
 from .functions import serve_functions
 from .gap_tools import GapTools
@@ -114,7 +115,7 @@ async def open_library(
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     # Importing the store's libraries takes longer than all the rest; clients are answered meanwhile.
     module = await asyncio.to_thread(importlib.import_module, "toolscore.tools.store")
-    store: Store = await module.Store.open(home.store_file)
+    store: Store = await module.Store.open(await asyncio.to_thread(store_of, settings, home))
     try:
         library = Library(store)
         approvals = await approving(library, store, settings)
@@ -319,11 +320,9 @@ async def open_toolset(settings: Settings) -> AsyncIterator[LocalTools]:
         HomeBusyError: If somebody else holds it.
         StoreError: If its store cannot be used.
     """
-    from ..tools.preflight import preflight
-
     home = Home.at(settings.home)
     prepare(home)
     with HomeLock.acquire(home, "command", __version__):
-        preflight(home.store_file)
+        look(store_of(settings, home))
         async with open_library(settings, home, start=False, origin="cli") as toolset:
             yield LocalTools(toolset)

@@ -238,8 +238,8 @@ def changed_setting(change: SettingChange, when: m.When) -> m.ChangedSetting:
     option = options()[change.key]
     return m.ChangedSetting(
         name=change.key,
-        before=option.written(change.before),
-        after=option.written(change.after),
+        before=option.written(option.shown(change.before)),
+        after=option.written(option.shown(change.after)),
         effective=when,
     )
 

@@ -100,8 +100,8 @@ def serve(
     with lock:
         from ..runners.open_files import raise_limit
         from ..tools.errors import StoreError
-        from ..tools.preflight import preflight
         from .allocator import keep_some
+        from .database_home import look, store_of
         from .own_log import keep_own_log
         from .policy_path import check as check_policy
         from .tape.event import TapeError
@@ -110,7 +110,7 @@ def serve(
         raise_limit()
         keep_some()
         try:
-            preflight(home.store_file)
+            look(store_of(settings, home))
             check_policy(settings)
             serving = _Serving(settings, home, lock, mode, endpoints, no_token=no_token)
             serving.loaded = loaded

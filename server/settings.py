@@ -241,7 +241,9 @@ class _Draft:
     def _explained(self, fault: Any) -> str:
         option = options()[".".join(map(str, fault["loc"][:2]))]
         value, origin = self.values.get(option.key, option.default), self.origins[option.key]
-        shown = f"{option.key} = {_short(value)} ({origin})"
+        shown = f"{option.key} = {_short(option.shown(value))} ({origin})"
+        if fault["type"] == "database":
+            return f"{shown} cannot be used: it {fault['msg']}."
         if fault["type"] == "port_order":
             other = fault["ctx"]["other"]
             return f"{shown} {fault['msg']} ({self.origins[other]}). Change one of the two."

@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from ..tools.database import masked
 from ..tools.shorten import LEAST
 from .settings_base import Group, setting
 from .settings_catalog import CatalogSettings
+from .settings_database import DatabaseSettings
 from .settings_journal import JournalSettings
 from .settings_policy import PolicySettings
 from .settings_process import ProcessSettings
@@ -204,6 +206,7 @@ class Settings(Group):
     policy: PolicySettings = PolicySettings()
     trust: TrustSettings = TrustSettings()
     journal: JournalSettings = JournalSettings()
+    database: DatabaseSettings = DatabaseSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +264,10 @@ class Option:
         if isinstance(value, bool):
             return str(value).lower()
         return f"{value:g}" if isinstance(value, float) else str(value)
+
+    def shown(self, value: Any) -> Any:
+        """Give a value as it may be shown: without the password it may hold."""
+        return masked(value) if self.key == "database.url" and isinstance(value, str) else value
 
 
 _KINDS: dict[Any, Kind] = {bool: "boolean", int: "integer", float: "number", str: "text"}

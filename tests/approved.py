@@ -22,6 +22,7 @@ from toolscore.tools.approvals.approvals import Approvals
 from toolscore.tools.approvals.decision import Rules
 from toolscore.tools.approvals.guard import ApprovalGuard
 from toolscore.tools.caller import OWNER, Caller
+from toolscore.tools.database import Where
 from toolscore.tools.library import Change, Library, Tool
 from toolscore.tools.outcome import RefusalError
 from toolscore.tools.router import Router
@@ -120,10 +121,12 @@ class ApprovedHouse:
 
 
 @asynccontextmanager
-async def approved_house(folder: Path, rules: Rules | None = None) -> AsyncIterator[ApprovedHouse]:
+async def approved_house(
+    folder: Path, rules: Rules | None = None, *, where: Where | None = None
+) -> AsyncIterator[ApprovedHouse]:
     """A house; one that is opened again in the same folder finds what it had, as after a restart."""
     runner = runner_at(folder)
-    store = await Store.open(folder / "store.db")
+    store = await Store.open(where or folder / "store.db")
     try:
         async with supervising(folder, runner, policy=QUICK, timeout=20.0) as supervisor:
             house = ApprovedHouse(folder, store, supervisor, rules or Rules())

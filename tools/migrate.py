@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import io
-import sqlite3
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Connection, NullPool, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, text
 
-from .preflight import BUSY_TIMEOUT, HEAD, explained
+from .database import Where
+from .engines import ERRORS, explained, shared_revision, sync_engine
+from .preflight import HEAD
 from .tables import METADATA
 
 _SCRIPTS = Path(__file__).parent / "migrations"
+
+_LOCK = 0x746F6F6C73636F72
+"""The advisory lock of a shared database under which the schema is made: the letters `toolscor`."""
 
 
 def configuration() -> Config:
@@ -28,40 +30,37 @@ def configuration() -> Config:
     return config
 
 
-def migrate(path: Path, revision: str = HEAD) -> None:
+def migrate(where: Where, revision: str = HEAD) -> None:
     """Bring a store to a schema, in one transaction: it gets there, or stays as it was.
 
+    Of several gateways that find the same shared database old, one does it, and the others wait.
+
     Args:
-        path: The store, which may be absent.
+        where: The store, which may be absent where it is a file.
         revision: The schema to reach.
 
     Raises:
+        NewerStoreError: If it is shared, and a newer ToolScore has written it meanwhile.
         StoreError: If the store cannot be read or written.
     """
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)),
-        poolclass=NullPool,
-        connect_args={"timeout": BUSY_TIMEOUT, "isolation_level": None},
-    )
-
-    # Python's sqlite3 opens no transaction for DDL by itself: hence no isolation level, and a BEGIN by hand.
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    # Persistent in the file; a transaction cannot switch it on, and the first one should already run with it.
-    @event.listens_for(engine, "connect")
-    def _connect(connection: Any, _record: object) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
-
+    engine = sync_engine(where)
     config = configuration()
     try:
         with engine.begin() as connection:
+            if not isinstance(where, Path):
+                _alone(connection)
+                if shared_revision(connection, where) == revision:
+                    return
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
-    except DBAPIError as error:
-        raise explained(path, error.orig) from error
-    except sqlite3.Error as error:
-        raise explained(path, error) from error
+    except ERRORS as error:
+        raise explained(where, error) from error
     finally:
         engine.dispose()
+
+
+def _alone(connection: Connection) -> None:
+    # However long another one takes; it may have much to copy.
+    connection.execute(text("SET LOCAL lock_timeout = '10min'"))
+    connection.execute(text("SET LOCAL statement_timeout = '10min'"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})

@@ -7,21 +7,24 @@ import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from ..runners.spec import ServerSpec
 from ..runners.template import secret_names
+from .database import Where
+from .errors import StoreError
 
 _BUSY = 10.0
 """Seconds to wait for who is writing the store."""
 
 
-def uses(store: Path, names: Iterable[str]) -> dict[str, list[str]]:
+def uses(store: Where, names: Iterable[str]) -> dict[str, list[str]]:
     """Tell of each named secret which servers refer to it.
 
     Args:
-        store: The store's file, which may be absent.
+        store: The store's file, which may be absent, or the URL of the database it lies in.
         names: The names.
 
     Returns:
@@ -34,18 +37,51 @@ def uses(store: Path, names: Iterable[str]) -> dict[str, list[str]]:
     return {name: sorted(servers) for name, servers in found.items()}
 
 
-def _specs(store: Path) -> list[tuple[str, ServerSpec]]:
-    if not store.is_file():
+def stored(store: Where, patience: float = 5.0) -> list[tuple[str, str, bool, Any]]:
+    """Read name, origin, whether it is enabled and the installation of every server; nothing is made or changed.
+
+    Raises:
+        StoreError: If a shared database cannot be read.
+        sqlite3.Error: If a file cannot.
+    """
+    if isinstance(store, Path):
+        with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True, timeout=patience)) as connection:
+            found = connection.execute("SELECT name, origin, enabled, installation FROM server").fetchall()
+        return [(name, origin, bool(enabled), _parsed(text)) for name, origin, enabled, text in found]
+    from sqlalchemy import select
+
+    from .engines import ERRORS, explained, sync_engine
+    from .tables import SERVER
+
+    engine = sync_engine(store)
+    try:
+        with engine.connect() as connection:
+            columns = (SERVER.c.name, SERVER.c.origin, SERVER.c.enabled, SERVER.c.installation)
+            return [tuple(row) for row in connection.execute(select(*columns))]
+    except ERRORS as error:
+        raise explained(store, error) from error
+    finally:
+        engine.dispose()
+
+
+def _parsed(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):
+        return None
+
+
+def _specs(store: Where) -> list[tuple[str, ServerSpec]]:
+    if isinstance(store, Path) and not store.is_file():
         return []
     try:
-        with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True, timeout=_BUSY)) as connection:
-            rows = connection.execute("SELECT name, installation FROM server").fetchall()
-    except sqlite3.Error:
+        rows = [(row[0], row[3]) for row in stored(store, _BUSY)]
+    except (sqlite3.Error, StoreError):
         return []
     found = []
     for name, installation in rows:
         try:
-            found.append((str(name), ServerSpec.model_validate(json.loads(installation)["spec"])))
+            found.append((str(name), ServerSpec.model_validate(installation["spec"])))
         except (ValueError, KeyError, TypeError, ValidationError):
             continue
     return found

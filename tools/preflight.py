@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from .database import Where, named
 from .errors import NewerStoreError, StoreError
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """Every schema this version can read, oldest first; the same as the files in `migrations/versions`."""
 
 HEAD = REVISIONS[-1]
@@ -57,16 +59,26 @@ def revision(path: Path) -> str | None:
                 rows = []
     except (sqlite3.Error, OSError) as error:
         raise explained(path, error) from error
-    if not rows:
+    return known_revision(path, [str(row[0]) for row in rows])
+
+
+def known_revision(where: Where, found: Sequence[str]) -> str | None:
+    """Give the schema of what stands in a store's table of versions; `None` where nothing does.
+
+    Raises:
+        NewerStoreError: If a newer ToolScore wrote it.
+    """
+    if not found:
         return None
-    revisions = sorted(str(row[0]) for row in rows)
-    if len(revisions) > 1 or revisions[0] not in REVISIONS:
-        raise NewerStoreError(
-            f"The store {path} was written by a newer ToolScore (schema {', '.join(revisions)}; this one "
-            f"knows {HEAD} and earlier). Upgrade ToolScore, or use another home "
-            "(TOOLSCORE_HOME or --home)."
+    if len(found) > 1 or found[0] not in REVISIONS:
+        elsewhere = (
+            "use another home (TOOLSCORE_HOME or --home)" if isinstance(where, Path) else "another database"
         )
-    return revisions[0]
+        raise NewerStoreError(
+            f"{named(where)} was written by a newer ToolScore (schema {', '.join(sorted(found))}; this one "
+            f"knows {HEAD} and earlier). Upgrade ToolScore, or {elsewhere}."
+        )
+    return found[0]
 
 
 def explained(path: Path, error: BaseException | None) -> StoreError:

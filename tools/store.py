@@ -1,4 +1,4 @@
-"""The store: which servers there are and what tools they have, in one SQLite file.
+"""The store: which servers there are and what tools they have, in one SQLite file, or a database several homes share.
 
 Importing this imports SQLAlchemy. What the store gives and takes is in `rows`, its errors in `errors`, and
 the look before anything is served in `preflight`; none of those do.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
@@ -17,17 +17,19 @@ from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
-from pydantic_core import from_json, to_json
-from sqlalchemy import URL, Connection, Row, delete, event, insert, select, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..runners.spec import Installation
+from .database import Where
+from .engines import ERRORS, async_engine, explained, shared_revision, sync_engine
 from .errors import NameTakenError, NewerStoreError, StoreError, UnknownServerError
-from .preflight import BUSY_TIMEOUT, HEAD, explained, revision
+from .preflight import HEAD, revision
 from .rows import Origin, ServerRow, ToolRow, tool_rows
 from .tables import DISMISSED, SERVER, TOOL
 from .unbroken import Steps
+from .upsert import upsert
 
 __all__ = [
     "NameTakenError",
@@ -50,28 +52,36 @@ class Store:
     cancelled meanwhile leaves it one or the other.
     """
 
-    def __init__(self, path: Path, engine: AsyncEngine) -> None:
-        self.path = path
+    def __init__(self, where: Where, engine: AsyncEngine) -> None:
+        self.where = where
         self._engine = engine
         self._writer = engine.execution_options(toolscore_write=True)
         self._steps = Steps()
 
     @classmethod
-    async def open(cls, path: Path) -> Store:
+    async def open(cls, where: Where) -> Store:
         """Open a store; make it if it is absent, and bring an older one to the schema of this version.
+
+        Args:
+            where: Its file, or the URL of a database that several homes share.
 
         Raises:
             NewerStoreError: If a newer ToolScore wrote it.
-            StoreError: If it is damaged, not writable, or its disk is full.
+            StoreError: If it is damaged, not writable, or its disk is full; if the database cannot be reached.
         """
-        await asyncio.to_thread(_ready, path)
-        store = cls(path, _engine(path))
+        await asyncio.to_thread(_ready, where)
+        store = cls(where, async_engine(where))
         try:
             await store._read(select(SERVER.c.name).limit(1))
         except BaseException:
             await store.close()
             raise
         return store
+
+    @property
+    def shared(self) -> bool:
+        """Whether other homes may have it open too."""
+        return not isinstance(self.where, Path)
 
     async def close(self) -> None:
         """Close it, after what is under way. Idempotent."""
@@ -121,7 +131,13 @@ class Store:
         async with self._transaction() as connection:
             try:
                 await connection.execute(
-                    insert(SERVER).values(name=row.name, created_at=now, updated_at=now, **_values(row))
+                    insert(SERVER).values(
+                        name=row.name,
+                        created_at=now,
+                        updated_at=now,
+                        version=_first_version(),
+                        **_values(row),
+                    )
                 )
             except IntegrityError as error:
                 raise NameTakenError(row.name) from error
@@ -138,6 +154,10 @@ class Store:
     async def names(self) -> set[str]:
         """Give the names of all servers, also of those whose rows `servers` leaves out."""
         return {row.name for row in await self._read(select(SERVER.c.name))}
+
+    async def versions(self) -> dict[str, int]:
+        """Give which version of each server there is, by name; a change of anything of one makes it higher."""
+        return {row.name: row.version for row in await self._read(select(SERVER.c.name, SERVER.c.version))}
 
     async def update_server(
         self,
@@ -248,7 +268,7 @@ class Store:
             # The tools go with it, by the foreign key.
             gone = (await connection.execute(delete(SERVER).where(SERVER.c.name == name))).rowcount > 0
             if dismiss and gone:
-                await connection.execute(insert(DISMISSED).values(name=name))
+                await upsert(connection, DISMISSED, [{"name": name}])
             return gone
 
     async def read(self, query: Any) -> Sequence[Row[Any]]:
@@ -270,10 +290,8 @@ class Store:
     async def _read(self, query: Any) -> Sequence[Row[Any]]:
         try:
             return await self._steps.left(self._rows(query))
-        except DBAPIError as error:
-            raise explained(self.path, error.orig) from error
-        except sqlite3.Error as error:
-            raise explained(self.path, error) from error
+        except ERRORS as error:
+            raise explained(self.where, error) from error
 
     async def _rows(self, query: Any) -> Sequence[Row[Any]]:
         async with self._engine.connect() as connection:
@@ -284,15 +302,19 @@ class Store:
         try:
             async with self._steps.transaction(self._writer) as connection:
                 yield connection
-        except DBAPIError as error:
-            raise explained(self.path, error.orig) from error
-        except sqlite3.Error as error:  # from the pragmas of a new connection
-            raise explained(self.path, error) from error
+        except ERRORS as error:
+            raise explained(self.where, error) from error
 
 
-def _ready(path: Path) -> None:
-    """Make the file, readable by its owner only, and its tables."""
-    found = revision(path)
+def _ready(where: Where) -> None:
+    """Make the file, readable by its owner only, and its tables; of a shared database, the tables."""
+    if not isinstance(where, Path):
+        if _shared_revision(where) != HEAD:
+            from .migrate import migrate
+
+            migrate(where)
+        return
+    path, found = where, revision(where)
     try:
         # SQLite gives its side files (-wal, -shm) the mode of the main one.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -306,42 +328,15 @@ def _ready(path: Path) -> None:
         migrate(path)
 
 
-def _engine(path: Path) -> AsyncEngine:
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)),
-        # One connection, which is one thread: transactions are short and rare, and so never collide.
-        pool_size=1,
-        max_overflow=0,
-        connect_args={"timeout": BUSY_TIMEOUT},
-        json_serializer=_dumps,
-        json_deserializer=from_json,
-    )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def _connect(connection: Any, _record: object) -> None:
-        # Transactions are begun below, by hand: sqlite3's own begin too late and never take the write lock.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in (
-            f"busy_timeout = {int(BUSY_TIMEOUT * 1000)}",
-            "journal_mode = WAL",
-            "synchronous = NORMAL",
-            "foreign_keys = ON",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # A transaction that starts as a reader cannot wait for the write lock; it fails at once.
-        write = connection.get_execution_options().get("toolscore_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-    return engine
-
-
-def _dumps(value: Any) -> str:
-    return to_json(value, inf_nan_mode="constants").decode()
+def _shared_revision(where: str) -> str | None:
+    engine = sync_engine(where)
+    try:
+        with engine.connect() as connection:
+            return shared_revision(connection, where)
+    except ERRORS as error:
+        raise explained(where, error) from error
+    finally:
+        engine.dispose()
 
 
 def _values(row: ServerRow) -> dict[str, Any]:
@@ -404,10 +399,17 @@ async def _add_tools(connection: AsyncConnection, tools: Sequence[ToolRow]) -> N
         )
 
 
+def _first_version() -> int:
+    # No server that had the name before came so far.
+    return time.time_ns() // 1000
+
+
 async def _touch(connection: AsyncConnection, name: str, **values: Any) -> None:
     """Change a server's row, if only its time of change; this also tells whether there is one."""
     done = await connection.execute(
-        update(SERVER).where(SERVER.c.name == name).values(updated_at=datetime.now(UTC), **values)
+        update(SERVER)
+        .where(SERVER.c.name == name)
+        .values(updated_at=datetime.now(UTC), version=SERVER.c.version + 1, **values)
     )
     if done.rowcount == 0:
         raise UnknownServerError(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     DateTime,
@@ -11,10 +12,10 @@ from sqlalchemy import (
     ForeignKey,
     Integer,
     MetaData,
-    String,
     Table,
-    Text,
 )
+
+from .words import LongWords, Words
 
 METADATA = MetaData(
     # SQLite cannot alter a constraint without a name, so each has one from the first day.
@@ -32,50 +33,54 @@ _DOCUMENT = JSON(none_as_null=True)
 SERVER = Table(
     "server",
     METADATA,
-    Column("name", String, primary_key=True),
-    Column("origin", String, nullable=False),
+    Column("name", Words, primary_key=True),
+    Column("origin", Words, nullable=False),
     Column("enabled", Boolean, nullable=False),
     Column("installation", _DOCUMENT, nullable=False),
-    Column("era", String),
+    Column("era", Words),
     Column("server_info", _DOCUMENT),
-    Column("instructions", Text),
+    Column("instructions", LongWords),
     Column("offers", _DOCUMENT),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("version", BigInteger, nullable=False, server_default="0"),
 )
-"""Times are UTC, also where the database (SQLite) keeps no time zone with them."""
+"""A version is higher after each change of a server, of its tools or of what is approved of them, also where it was
+removed and came again: it tells others what to read again.
+
+Times are UTC, also where the database (SQLite) keeps no time zone with them."""
 
 TOOL = Table(
     "tool",
     METADATA,
-    Column("server", String, ForeignKey("server.name", ondelete="CASCADE"), primary_key=True),
-    Column("name", String, primary_key=True),
+    Column("server", Words, ForeignKey("server.name", ondelete="CASCADE"), primary_key=True),
+    Column("name", Words, primary_key=True),
     Column("position", Integer, nullable=False),
     Column("definition", _DOCUMENT, nullable=False),
-    Column("digest", String, nullable=False),
+    Column("digest", Words, nullable=False),
 )
 
-DISMISSED = Table("dismissed", METADATA, Column("name", String, primary_key=True))
+DISMISSED = Table("dismissed", METADATA, Column("name", Words, primary_key=True))
 """Names of servers that are part of ToolScore, and that its user removed: they do not come back by themselves."""
 
 SCORE = Table(
     "score",
     METADATA,
-    Column("server", String, primary_key=True),
-    Column("tool", String, primary_key=True),
-    Column("version", String, primary_key=True),
+    Column("server", Words, primary_key=True),
+    Column("tool", Words, primary_key=True),
+    Column("version", Words, primary_key=True),
     Column("last_at", Float, nullable=False),
-    Column("record", Text, nullable=False),
+    Column("record", LongWords, nullable=False),
 )
 """How the tools of servers have done. Without a foreign key: a server that comes back finds its records."""
 
 FUNCTION = Table(
     "function",
     METADATA,
-    Column("name", String, primary_key=True),
+    Column("name", Words, primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("current", Boolean, nullable=False),
-    Column("source", Text, nullable=False),
+    Column("source", LongWords, nullable=False),
     Column("packages", _DOCUMENT, nullable=False),
     Column("hints", _DOCUMENT, nullable=False),
     Column("definition", _DOCUMENT, nullable=False),
@@ -86,20 +91,44 @@ FUNCTION = Table(
 APPROVAL = Table(
     "approval",
     METADATA,
-    Column("server", String, ForeignKey("server.name", ondelete="CASCADE"), primary_key=True),
-    Column("tool", String, primary_key=True),
-    Column("digest", String, nullable=False),
+    Column("server", Words, ForeignKey("server.name", ondelete="CASCADE"), primary_key=True),
+    Column("tool", Words, primary_key=True),
+    Column("digest", Words, nullable=False),
     Column("definition", _DOCUMENT),
     Column("at", Float, nullable=False),
-    Column("by", String, nullable=False),
-    Column("how", String, nullable=False),
+    Column("by", Words, nullable=False),
+    Column("how", Words, nullable=False),
     Column("findings", _DOCUMENT),
-    Column("held", String, nullable=False),
+    Column("held", Words, nullable=False),
     Column("held_definition", _DOCUMENT),
     Column("held_at", Float, nullable=False),
-    Column("why", String, nullable=False),
+    Column("why", Words, nullable=False),
     Column("held_findings", _DOCUMENT),
     Column("rejected", Boolean, nullable=False),
 )
 """What was approved of each tool, and what of it is held back. The row without a tool tells that a server's first
 list was taken in."""
+
+COMMON = Table(
+    "common",
+    METADATA,
+    Column("kind", Words, primary_key=True),
+    Column("name", Words, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("body", LongWords, nullable=False),
+    Column("by", Words, nullable=False),
+    Column("at", Float, nullable=False),
+)
+"""Texts that several gateways share: the policy, the locks of servers, sealed secrets. Who changes one says which
+version that was made from."""
+
+JOURNAL = Table(
+    "journal",
+    METADATA,
+    Column("gateway", Words, primary_key=True),
+    Column("segment", BigInteger, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("line", LongWords, nullable=False),
+)
+"""The journals of gateways: each line of their segments, and the byte it begins at there."""

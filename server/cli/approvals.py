@@ -8,7 +8,7 @@ from argparse import Namespace
 from typing import Any
 
 from ...runners.spec import silent
-from ..home import Home
+from ..database_home import has_store
 from ..settings import Settings
 from .backend import Backend, open_backend
 from .output import Output
@@ -21,7 +21,7 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
     Returns:
         The exit status: 1 where something was to be decided and was not.
     """
-    if not Home.at(settings.home).store_file.exists():
+    if not has_store(settings):
         if options.command == "approvals" and options.server is None:
             if out.json_wanted:
                 out.document({"tools": [], "noted": [], "next": "Nothing is in quarantine."})

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...runners.spec import silent
 from ...tools.catalog.finding import EMPTY
-from ..home import Home
+from ..database_home import has_store
 from ..settings import Settings
 from .backend import Backend, open_backend
 from .output import Output
@@ -27,7 +27,7 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
     Returns:
         The exit status.
     """
-    if options.what != "sync" and not Home.at(settings.home).store_file.exists():
+    if options.what != "sync" and not has_store(settings):
         return _without_a_home(options, settings, out)  # looking must not make one
     try:
         async with open_backend(settings, out.remark) as backend:

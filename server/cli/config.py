@@ -7,17 +7,20 @@ import sqlite3
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
-from pydantic_core import from_json
 
 from ...runners.spec import Installation
+from ...tools.database import Where
+from ...tools.errors import StoreError
 from ...tools.mark import Mark
+from ...tools.named_uses import stored
 from ...tools.reconcile import plan
-from ...tools.rows import ServerRow
+from ...tools.rows import Origin, ServerRow
 from ...tools.secrets import Secrets
 from .. import models as m
+from ..database_home import store_of
 from ..home import Home, current_owner
 from ..reload import changed_setting, outlined
 from ..settings import Loaded, SettingsError, load, options
@@ -44,7 +47,7 @@ def run(given: Namespace, loaded: Loaded, out: Output) -> int:
 def _show(loaded: Loaded, out: Output, *, origin: bool) -> int:
     values: dict[str, Any] = {"home": loaded.settings.home}
     for key, option in options().items():
-        values[key] = getattr(getattr(loaded.settings, option.group), option.name)
+        values[key] = option.shown(getattr(getattr(loaded.settings, option.group), option.name))
     if out.json_wanted:
         plain = {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
         if origin:
@@ -85,7 +88,11 @@ def check(given: Namespace, out: Output) -> int:
 
 
 def _compared(loaded: Loaded, now: Loaded | None, home: Home) -> m.ReloadResult:
-    rows, unreadable = _stored(home.store_file)
+    try:
+        where = store_of(loaded.settings, home)
+    except StoreError:
+        where = home.store_file
+    rows, unreadable = _stored(where)
     secrets = Secrets(home.secrets_file)
     todo = plan(loaded.declared, rows, lambda name: Mark.read(secrets, name), unreadable)
     changes = compare(now.settings, loaded.settings) if now is not None else []
@@ -97,23 +104,20 @@ def _compared(loaded: Loaded, now: Loaded | None, home: Home) -> m.ReloadResult:
     return result
 
 
-def _stored(path: Path) -> tuple[Mapping[str, ServerRow], set[str]]:
+def _stored(where: Where) -> tuple[Mapping[str, ServerRow], set[str]]:
     """Read the servers out of a store that somebody else may be using, and the names of those not understood."""
     rows: dict[str, ServerRow] = {}
     unreadable: set[str] = set()
-    if not path.exists():
+    if isinstance(where, Path) and not where.exists():
         return rows, unreadable
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
     try:
-        found = connection.execute("SELECT name, origin, enabled, installation FROM server").fetchall()
-    except sqlite3.Error:
+        found = stored(where)
+    except (sqlite3.Error, StoreError):
         found = []  # no table yet: a store that was never finished
-    finally:
-        connection.close()
     for name, origin, enabled, installation in found:
         try:
-            known = Installation.model_validate(from_json(installation))
-            rows[name] = ServerRow(name, origin, bool(enabled), known)
+            known = Installation.model_validate(installation)
+            rows[name] = ServerRow(name, cast(Origin, origin), enabled, known)
         except (ValidationError, ValueError):
             unreadable.add(name)
     return rows, unreadable

@@ -25,7 +25,9 @@ from ..relay import Relay
 UNUSABLE = 3
 """Exit status when the settings or the home cannot be used."""
 
-_NO_SETTINGS = ("TOOLSCORE_HOME", "TOOLSCORE_CONFIG", *NEVER, *PER_CLIENT.values())
+_NO_SETTINGS = {"TOOLSCORE_HOME", "TOOLSCORE_CONFIG", *NEVER, *PER_CLIENT.values()} - {
+    "TOOLSCORE_DATABASE_URL"
+}
 _NO_SETTINGS_PREFIXES = ("TOOLSCORE_TEST_", "TOOLSCORE_CHILD_")
 
 

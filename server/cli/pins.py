@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...runners.spec import silent
 from ...tools.replace import next_step, replace_file
-from ..home import Home
+from ..database_home import has_store
 from ..settings import Settings
 from .backend import Backend, open_backend
 from .output import Output
@@ -45,7 +45,7 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
         lock = None
         if options.command in ("verify", "sync") and options.file is not None:
             lock = _read(options.file)  # before a home is opened: a slip must not cost that
-        if options.command == "verify" and lock is None and not Home.at(settings.home).store_file.exists():
+        if options.command == "verify" and lock is None and not has_store(settings):
             return _verified(
                 {"clean": True, "servers": 0, "findings": []}, out
             )  # looking must not make a home

@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from ...runners.spec import silent
-from ..home import Home
+from ..database_home import has_store
 from ..settings import Settings
 from .backend import open_backend
 from .output import Output
@@ -20,7 +20,7 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
         The exit status.
     """
     name: str | None = options.name
-    if not Home.at(settings.home).store_file.exists():
+    if not has_store(settings):
         # Looking must not make a home.
         if name is not None:
             out.error(f"There is no tool or server named '{name}'. There are: none yet.")

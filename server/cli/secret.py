@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from typing import Any
 
 from ...runners.spec import silent
 from ...tools import passphrase
+from ...tools.errors import StoreError
 from ...tools.named import LONGEST, NamedSecrets, UnknownSecretError
 from ...tools.named_uses import uses
 from ...tools.secrets import Secrets
+from ..database_home import store_of
 from ..home import Home, current_owner, prepare
 from ..settings import Settings
 from .output import Output
@@ -38,20 +41,27 @@ def run(options: Namespace, settings: Settings, out: Output) -> int:
                 prepare(home)
                 return _set(options, settings, named, home, out)
             case "delete":
-                return _delete(options.names[0], named, home, out)
+                return _delete(options.names[0], settings, named, home, out)
             case "rename":
-                return _rename(options.names[0], options.names[1], named, home, out)
+                return _rename(options.names[0], options.names[1], settings, named, home, out)
             case "seal":
                 prepare(home)
                 return _seal(secrets, home, out)
             case "unseal":
                 return _unseal(secrets, out)
             case _:
-                _list(named, home, out)
+                _list(settings, named, home, out)
     except UnknownSecretError as error:
         out.error(str(error))
         return 4
     return 0
+
+
+def _uses(settings: Settings, home: Home, names: Iterable[str]) -> dict[str, list[str]]:
+    try:
+        return uses(store_of(settings, home), names)
+    except StoreError:  # the one that is being set may be what opens it
+        return {name: [] for name in names}
 
 
 def _set(options: Namespace, settings: Settings, named: NamedSecrets, home: Home, out: Output) -> int:
@@ -62,7 +72,7 @@ def _set(options: Namespace, settings: Settings, named: NamedSecrets, home: Home
         value = sys.stdin.read(LONGEST + 2)
         value = value.removesuffix("\n").removesuffix("\r")  # of `echo`, which is no part of it
     put = named.set(name, value, options.keep)
-    servers = uses(home.store_file, [name])[name]
+    servers = _uses(settings, home, [name])[name]
     started = asyncio.run(_start_waiting(name, servers, settings, home, out)) if servers else []
     if out.json_wanted:
         out.document({"name": name, "kept": put.where, "servers": servers, "started": started})
@@ -106,9 +116,9 @@ async def _start_waiting(
     return started
 
 
-def _delete(name: str, named: NamedSecrets, home: Home, out: Output) -> int:
+def _delete(name: str, settings: Settings, named: NamedSecrets, home: Home, out: Output) -> int:
     named.delete(name)
-    servers = uses(home.store_file, [name])[name]
+    servers = _uses(settings, home, [name])[name]
     if out.json_wanted:
         out.document({"deleted": name, "servers": servers})
         return 0
@@ -118,9 +128,9 @@ def _delete(name: str, named: NamedSecrets, home: Home, out: Output) -> int:
     return 0
 
 
-def _rename(old: str, new: str, named: NamedSecrets, home: Home, out: Output) -> int:
+def _rename(old: str, new: str, settings: Settings, named: NamedSecrets, home: Home, out: Output) -> int:
     put = named.rename(old, new)
-    servers = uses(home.store_file, [old])[old]
+    servers = _uses(settings, home, [old])[old]
     if out.json_wanted:
         out.document({"renamed": old, "name": new, "kept": put.where, "servers": servers})
         return 0
@@ -171,9 +181,9 @@ def _unseal(secrets: Secrets, out: Output) -> int:
     return 0
 
 
-def _list(named: NamedSecrets, home: Home, out: Output) -> None:
+def _list(settings: Settings, named: NamedSecrets, home: Home, out: Output) -> None:
     names = named.names()
-    used = uses(home.store_file, names)
+    used = _uses(settings, home, names)
     if out.json_wanted:
         listed = [{"name": name, "kept": where, "servers": used[name]} for name, where in names.items()]
         out.document({"secrets": listed})

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ...runners.spec import silent
+from ..database_home import has_store
 from ..home import Home, current_owner
 from ..settings import Settings
 from .backend import open_backend
@@ -30,7 +31,7 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
     policy: dict[str, Any] = {}
     if owner is not None and owner.mode == "command":
         servers = None  # the one that could be asked is busy with something else
-    elif owner is not None or home.store_file.exists():
+    elif owner is not None or has_store(settings):
         # Only then: looking must not make a home.
         async with open_backend(settings, out.remark) as backend:
             try:
@@ -93,7 +94,7 @@ def _described(client: dict[str, Any]) -> str:
 
 
 async def _one(name: str, settings: Settings, out: Output) -> int:
-    if not Home.at(settings.home).store_file.exists():
+    if not has_store(settings):
         # Looking must not make a home.
         out.error(f"There is no server named '{name}'. There are: none yet.")
         return 4

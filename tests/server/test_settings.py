@@ -516,3 +516,23 @@ def test_sandbox_settings_are_given_on_in_the_sandboxs_own_units(tmp_path: Path)
 
 def test_the_sandboxs_defaults_are_the_same_on_both_floors(tmp_path: Path) -> None:
     assert sandbox_settings(load({}, home=home(tmp_path), environ={}).settings) == SandboxSettings()
+
+
+def test_the_password_of_a_shared_database_is_not_shown(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://user:hush@127.0.0.1/db"
+    loaded = load({}, home=home(tmp_path), environ={"TOOLSCORE_DATABASE_URL": url})
+    assert loaded.settings.database.url == url
+    assert options()["database.url"].shown(url) == "postgresql+psycopg://user:***@127.0.0.1/db"
+    (said,) = problems(
+        home=home(tmp_path), environ={"TOOLSCORE_DATABASE_URL": "postgresql://user:hush@127.0.0.1"}
+    )
+    assert "must name a database" in said
+    assert "hush" not in said
+
+
+@pytest.mark.parametrize(
+    "url", ["${DATABASE}", "postgresql://u:${secret:PASSWORD}@h/d", "postgres://h:5432/${NAME}"]
+)
+def test_the_url_of_a_shared_database_may_be_a_template(tmp_path: Path, url: str) -> None:
+    loaded = load({}, home=home(tmp_path), environ={"TOOLSCORE_DATABASE_URL": url})
+    assert loaded.settings.database.url == url

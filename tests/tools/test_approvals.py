@@ -16,6 +16,7 @@ from approved import BAD, ApprovedHouse, approved_house, tool
 from helpers import until
 from toolscore.tools.approvals.decision import Rules
 from toolscore.tools.caller import OWNER, Caller
+from toolscore.tools.database import Where
 from toolscore.tools.errors import StoreError
 from toolscore.tools.outcome import Outcome, RefusalError
 from toolscore.tools.scan.finding import Finding
@@ -24,8 +25,8 @@ ANNOUNCE = tool("announce")
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[ApprovedHouse]:
-    async with approved_house(tmp_path) as house:
+async def house(tmp_path: Path, where: Where) -> AsyncIterator[ApprovedHouse]:
+    async with approved_house(tmp_path, where=where) as house:
         house.lists(ANNOUNCE, tool("add"), tool("wait"))
         await house.install()
         yield house
@@ -419,7 +420,9 @@ async def test_what_was_known_before_there_were_approvals_counts_as_approved(tmp
         house.approvals.rules = Rules(findings="show")
         await house.install()
     with closing(sqlite3.connect(tmp_path / "store.db")) as older, older:
-        older.execute("DROP TABLE approval")
+        for change in ("DROP TABLE approval", "DROP TABLE common", "DROP TABLE journal"):
+            older.execute(change)
+        older.execute("ALTER TABLE server DROP COLUMN version")
         older.execute("UPDATE alembic_version SET version_num = '0005'")
     async with approved_house(tmp_path) as house:
         assert await house.call("add") == "add"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from toolscore.runners.spec import Installation, ServerSpec, SourceKind
+from toolscore.tools.database import Where
 from toolscore.tools.library import FEW, Library
 from toolscore.tools.rows import Said, ServerRow, tool_rows
 from toolscore.tools.store import Store
@@ -22,8 +22,8 @@ SAID: Said = {"era": None, "server_info": None, "instructions": None, "offers": 
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(tmp_path / "toolscore.db")
+async def store(where: Where) -> AsyncIterator[Store]:
+    store = await Store.open(where)
     yield store
     await store.close()
 

@@ -17,10 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from toolscore.runners.spec import Installation, ServerSpec, SourceKind
+from toolscore.tools.database import Where
 from toolscore.tools.digest import tool_digest
 from toolscore.tools.errors import NameTakenError, UnknownServerError
 from toolscore.tools.rows import ServerRow, ToolRow, tool_rows
 from toolscore.tools.store import Store
+from toolscore.tools.tables import DISMISSED
+from toolscore.tools.upsert import upsert
 
 CLOCK = {
     "name": "get_time",
@@ -53,8 +56,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(path)
+async def store(where: Where) -> AsyncIterator[Store]:
+    store = await Store.open(where)
     yield store
     await store.close()
 
@@ -78,22 +81,23 @@ async def test_a_store_that_others_could_read_is_closed_to_them(path: Path) -> N
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-async def test_everything_is_there_after_a_restart(path: Path) -> None:
+async def test_everything_is_there_after_a_restart(where: Where) -> None:
     row = server(era="2025-11-25", server_info={"name": "Zeit", "version": "1"}, instructions="Frag früh.")
     tools = tool_rows("time", [CLOCK, {"name": "convert", "inputSchema": {}}])
-    store = await Store.open(path)
+    store = await Store.open(where)
     assert await store.servers() == []
     await store.put_server(row, tools)
     await store.put_server(server("alpha", enabled=False, origin="file"), [])
     await store.close()
 
-    store = await Store.open(path)
+    store = await Store.open(where)
     assert await store.servers() == [server("alpha", enabled=False, origin="file"), row]
     assert await store.tools() == tools
     assert await store.tools("time") == tools
     assert await store.tools("alpha") == []
     await store.close()
-    assert [file.name for file in path.parent.iterdir()] == ["toolscore.db"]
+    if isinstance(where, Path):
+        assert [file.name for file in where.parent.iterdir()] == ["toolscore.db"]
 
 
 async def test_closing_twice_is_no_error(store: Store) -> None:
@@ -101,12 +105,14 @@ async def test_closing_twice_is_no_error(store: Store) -> None:
     await store.close()
 
 
-async def test_the_connection_has_the_pragmas_the_design_asks_for(store: Store) -> None:
+async def test_the_connection_has_the_pragmas_the_design_asks_for(path: Path) -> None:
+    store = await Store.open(path)
     async with store._engine.connect() as connection:
         found = [
             (await connection.exec_driver_sql(f"PRAGMA {pragma}")).scalar()
             for pragma in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         ]
+    await store.close()
     assert found == ["wal", 1, 1, 5000]
 
 
@@ -126,11 +132,12 @@ JSON = st.recursive(
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(document=JSON)
-def test_a_definition_goes_in_and_out_equal(tmp_path_factory: pytest.TempPathFactory, document: Any) -> None:
+def test_a_definition_goes_in_and_out_equal(where: Where, document: Any) -> None:
     async def there_and_back() -> None:
-        store = await Store.open(tmp_path_factory.mktemp("store") / "s.db")
+        store = await Store.open(where)
         try:
             tools = tool_rows("time", [{"name": "t", "x": document}])
+            await store.delete_server("time")  # of the example before
             await store.put_server(server(), tools)
             (back,) = await store.tools()
             assert back == tools[0]
@@ -263,19 +270,21 @@ async def test_many_tasks_may_write_at_once(store: Store) -> None:
 
 
 async def test_one_row_that_cannot_be_understood_does_not_take_the_others_along(
-    store: Store, path: Path, caplog: pytest.LogCaptureFixture
+    store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     await store.put_server(server(), [])
     await store.put_server(server("bad"), [])
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("""UPDATE server SET installation = '{"oops": "hush"}' WHERE name = 'bad'""")
+    async with store.transaction() as connection:
+        await connection.exec_driver_sql(
+            """UPDATE server SET installation = '{"oops": "hush"}' WHERE name = 'bad'"""
+        )
     assert await store.servers() == [server()]
     assert "the server bad cannot be understood" in caplog.text
     assert "hush" not in caplog.text
 
 
-async def test_a_dismissed_server_is_remembered_until_it_is_there_again(path: Path) -> None:
-    store = await Store.open(path)
+async def test_a_dismissed_server_is_remembered_until_it_is_there_again(where: Where) -> None:
+    store = await Store.open(where)
     await store.put_server(server(origin="builtin"), [])
     await store.put_server(server("alpha"), [])
     assert await store.delete_server("alpha")
@@ -285,7 +294,7 @@ async def test_a_dismissed_server_is_remembered_until_it_is_there_again(path: Pa
     await store.delete_server("time")
     await store.close()
 
-    store = await Store.open(path)
+    store = await Store.open(where)
     assert await store.dismissed() == {"time"}
     await store.put_server(server(origin="builtin"), [], recall=True)
     assert await store.dismissed() == set()
@@ -294,14 +303,11 @@ async def test_a_dismissed_server_is_remembered_until_it_is_there_again(path: Pa
 
 @pytest.mark.parametrize("rows", [1, 300, 3000])
 async def test_a_write_that_is_cancelled_anywhere_leaves_the_store_usable(store: Store, rows: int) -> None:
-    from sqlalchemy import text
-
-    insert = text("INSERT OR REPLACE INTO dismissed VALUES (:name)")
     names = [{"name": f"{number} {'x' * 80}"} for number in range(rows)]
 
     async def write() -> None:
         async with store.transaction() as connection:
-            await connection.execute(insert, names)
+            await upsert(connection, DISMISSED, names)
 
     for number in range(30):
         task = asyncio.create_task(write())
@@ -314,8 +320,9 @@ async def test_a_write_that_is_cancelled_anywhere_leaves_the_store_usable(store:
 
 
 async def test_a_write_that_is_cancelled_while_it_waits_for_the_lock_gives_it_back(
-    store: Store, path: Path
+    path: Path,
 ) -> None:
+    store = await Store.open(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         began = time.monotonic()
@@ -326,15 +333,62 @@ async def test_a_write_that_is_cancelled_while_it_waits_for_the_lock_gives_it_ba
         other.execute("ROLLBACK")
     await store.put_server(server("other"), [])
     assert await store.names() == {"other"}
+    await store.close()
 
 
-async def test_a_store_that_is_closed_under_a_cancelled_write_is_free(path: Path) -> None:
-    store = await Store.open(path)
+async def test_a_store_that_is_closed_under_a_cancelled_write_is_free(where: Where) -> None:
+    store = await Store.open(where)
     for number in range(20):
         task = asyncio.create_task(store.put_server(server(f"s{number}"), []))
         await asyncio.sleep(number * 0.0002)
         task.cancel()
     await store.close()
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        other.execute("ROLLBACK")
+    if isinstance(where, Path):
+        with closing(sqlite3.connect(where, isolation_level=None, timeout=0)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+    store = await Store.open(where)
+    async with asyncio.timeout(4):
+        await store.put_server(server("another"), [])
+    await store.close()
+
+
+NASTY = ("a\0b", "\0", "\x1a0", "\x1a\0\x1a1", "\\u0000", "ünï ✓", "A", "B", "a", "Ä", "", "'\"%s:x")
+
+
+async def test_texts_of_any_characters_go_in_and_out_and_sort_alike(store: Store) -> None:
+    for number, name in enumerate(NASTY):
+        row = replace(server(f"s{number}{name}"), instructions=name, server_info={name: name})
+        await store.put_server(row, tool_rows(row.name, [{"name": f"t{name}", "description": name}]))
+    found = await store.servers()
+    assert {row.instructions for row in found} == set(NASTY)
+    assert all(row.server_info == {row.instructions: row.instructions} for row in found)
+    for row in found:
+        assert [tool.name for tool in await store.tools(row.name)] == [f"t{row.instructions}"]
+        await store.replace_tools(row.name, [])
+        assert await store.delete_server(row.name)
+    assert await store.servers() == []
+    for name in ("b", "a", "B", "A", "ä", "_"):
+        await store.put_server(server(name), [])
+    assert [row.name for row in await store.servers()] == ["A", "B", "_", "a", "b", "ä"]
+
+
+async def test_a_lone_surrogate_is_refused_and_nothing_is_written(store: Store) -> None:
+    with pytest.raises(Exception, match=r"surrogate|utf-8"):
+        await store.put_server(server(), tool_rows("time", [{"name": "t", "x": "\ud800"}]))
+    assert await store.names() == set()
+
+
+async def test_each_change_of_a_server_has_a_higher_version_also_if_it_comes_again(store: Store) -> None:
+    seen = []
+    await store.put_server(server(), [])
+    seen.append((await store.versions())["time"])
+    await store.set_enabled("time", False)
+    seen.append((await store.versions())["time"])
+    await store.replace_tools("time", tool_rows("time", [CLOCK]))
+    seen.append((await store.versions())["time"])
+    await store.delete_server("time")
+    assert await store.versions() == {}
+    await store.put_server(server(), [])
+    seen.append((await store.versions())["time"])
+    assert seen == sorted(set(seen))

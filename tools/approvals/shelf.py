@@ -6,17 +6,15 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, delete, exists, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..scan.finding import Finding
 from ..tables import APPROVAL, TOOL
+from ..upsert import upsert
 from .record import Record
 
 if TYPE_CHECKING:
     from ..store import Store
-
-_KEY = ("server", "tool")
 
 
 class Shelf:
@@ -86,14 +84,7 @@ async def write(connection: AsyncConnection, records: Sequence[Record]) -> None:
     """Write rows within a transaction. Where the definition that was approved is not given, it stays as it is."""
     for keeps in (True, False):
         some = [_values(one) for one in records if (one.definition is None and bool(one.digest)) is keeps]
-        if not some:
-            continue
-        upsert = insert(APPROVAL)
-        columns = [column.name for column in APPROVAL.c if column.name not in _KEY + ("definition",) * keeps]
-        upsert = upsert.on_conflict_do_update(
-            index_elements=list(_KEY), set_={name: upsert.excluded[name] for name in columns}
-        )
-        await connection.execute(upsert, some)
+        await upsert(connection, APPROVAL, some, but=("definition",) * keeps)
 
 
 def _values(one: Record) -> dict[str, Any]:

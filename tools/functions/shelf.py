@@ -135,4 +135,6 @@ def _function(row: Any) -> Function:
 
 
 def _shown(moment: datetime) -> str:
-    return moment.replace(tzinfo=UTC).isoformat(timespec="seconds")
+    # SQLite keeps no time zone, PostgreSQL gives times in the session's.
+    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return aware.isoformat(timespec="seconds")

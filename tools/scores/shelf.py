@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, delete, select, tuple_
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import and_, bindparam, delete, literal, select, tuple_
 
 from ..tables import SCORE
+from ..upsert import upsert
 from .record import Key
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Shelf:
         """
         query = select(SCORE).order_by(SCORE.c.server, SCORE.c.tool, SCORE.c.version).limit(PAGE)
         if after is not None:
-            query = query.where(tuple_(SCORE.c.server, SCORE.c.tool, SCORE.c.version) > tuple_(*after))
+            place = (literal(value, column.type) for value, column in zip(after, _COLUMNS, strict=True))
+            query = query.where(tuple_(*_COLUMNS) > tuple_(*place))
         return await self._store.read(query)
 
     async def write(self, rows: Sequence[tuple[Key, float, str]], gone: Iterable[Key]) -> None:
@@ -51,20 +52,17 @@ class Shelf:
         gone = list(gone)
         async with self._store.transaction() as connection:
             if gone:
-                named = and_(*(SCORE.c[name] == bindparam(f"b_{name}") for name in _KEY))
+                named = and_(
+                    *(SCORE.c[name] == bindparam(f"b_{name}", type_=SCORE.c[name].type) for name in _KEY)
+                )
                 await connection.execute(delete(SCORE).where(named), [_keyed(key, "b_") for key in gone])
-            if rows:
-                upsert = insert(SCORE)
-                upsert = upsert.on_conflict_do_update(
-                    index_elements=list(_KEY),
-                    set_={"last_at": upsert.excluded.last_at, "record": upsert.excluded.record},
-                )
-                await connection.execute(
-                    upsert, [{**_keyed(key), "last_at": at, "record": text} for key, at, text in rows]
-                )
+            await upsert(
+                connection, SCORE, [{**_keyed(key), "last_at": at, "record": text} for key, at, text in rows]
+            )
 
 
 _KEY = ("server", "tool", "version")
+_COLUMNS = [SCORE.c[name] for name in _KEY]
 
 
 def _keyed(key: Key, prefix: str = "") -> dict[str, str]:

@@ -39,9 +39,9 @@ def upgrade() -> None:
     now = time.time()
     for statement in (
         "INSERT INTO approval SELECT server, name, digest, definition, :now, 'owner', 'migration', NULL, '', NULL, "
-        "0, '', NULL, 0 FROM tool",
-        "INSERT INTO approval SELECT name, '', '', NULL, :now, 'owner', 'migration', NULL, '', NULL, 0, '', NULL, 0 "
-        "FROM server WHERE era IS NOT NULL",
+        "0, '', NULL, false FROM tool",
+        "INSERT INTO approval SELECT name, '', '', NULL, :now, 'owner', 'migration', NULL, '', NULL, 0, '', NULL, "
+        "false FROM server WHERE era IS NOT NULL",
     ):
         op.execute(sa.text(statement).bindparams(now=now))
 

@@ -1,0 +1,70 @@
+"""Which database the store of a home lies in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..tools.database import DatabaseUrlError, Where, checked, escaped
+from ..tools.errors import LibraryError, StoreError
+
+if TYPE_CHECKING:
+    from .home import Home
+    from .settings import Settings
+
+
+def store_of(settings: Settings, home: Home) -> Where:
+    """Give where the store of a home lies.
+
+    Raises:
+        StoreError: If the setting cannot be filled in, or names no database.
+    """
+    url = settings.database.url
+    if not url:
+        return home.store_file
+    from ..runners.errors import RunnerError
+    from ..runners.template import expand
+    from ..tools.named import NamedSecrets
+    from ..tools.secrets import Secrets
+
+    named = NamedSecrets(Secrets(home.secrets_file), home.path).get
+
+    def secret(name: str) -> str | None:
+        value = named(name)
+        # A password may hold what means something in a URL; one that is the whole URL is one already.
+        return value if value is None or "://" in value else escaped(value)
+
+    try:
+        filled = expand(url, "database.url", _variable, lambda _key: None, {}, secret)
+        return checked(filled)
+    except RunnerError as error:
+        raise StoreError(f"The shared database cannot be named: {error}") from None
+    except LibraryError as error:
+        raise StoreError(f"The password of the shared database cannot be read: {error}") from error
+    except DatabaseUrlError as error:
+        raise StoreError(f"database.url {error}.") from None
+
+
+def _variable(name: str) -> str | None:
+    value = os.environ.get(name)
+    return value if value is None or "://" in value else escaped(value)
+
+
+def has_store(settings: Settings) -> bool:
+    """Tell whether there is anything to look at, without making a home."""
+    from .home import Home
+
+    return bool(settings.database.url) or Home.at(settings.home).store_file.exists()
+
+
+def look(where: Where) -> None:
+    """Refuse a file that could not be opened later. A shared database is looked at when it is opened.
+
+    Raises:
+        StoreError: As in `preflight`.
+    """
+    from ..tools.preflight import preflight
+
+    if isinstance(where, Path):
+        preflight(where)
