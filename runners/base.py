@@ -162,6 +162,10 @@ class BaseRunner(ABC):
             StartError: If the program or endpoint is not there, or nothing answers.
         """
 
+    async def aclose(self) -> None:
+        """End what was not stopped, and let go of what this kind of runner holds. Nothing is started any more."""
+        return
+
     def dialed_in(self, server_id: str, channel: Channel) -> None:
         """Keep the line of a server that has connected by itself, for its next `start_server`.
 

@@ -21,13 +21,12 @@ from .diagnosis import diagnose
 from .embedded import EmbeddedChild, Opened
 from .environment import child_environment
 from .errors import AuthorizationNeededError, RunnerError, SpecError, StartError
-from .filling import Lend, filled
 from .guard import Guard
-from .known_secrets import KnownSecrets, SeenVault
+from .known_secrets import SeenVault
 from .ledger import Ledger
 from .log_file import FILES, MAX_BYTES
 from .log_read import LogFolder
-from .logs import Logs
+from .means import Means
 from .port_owner import local_port, owner, stranger, taken
 from .ports import PortRange
 from .process_child import ProcessChild
@@ -78,24 +77,21 @@ class ProcessOptions:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 
-async def _nobody_lends(_server: str, _names: frozenset[str]) -> Mapping[str, str]:
-    return {}
-
-
 class ProcessRunner(BaseRunner):
-    """Runs servers as child processes, and connects to those that are reached by url."""
+    """Runs servers as child processes, and connects to those that are reached by url.
+
+    Args:
+        options: What it works with.
+    """
 
     def __init__(self, options: ProcessOptions) -> None:
-        self._options = options
+        self.means = Means(options)
+        """What it shares with the other kinds of runner."""
         self._ports = PortRange(*options.ports)
         self._ledger = Ledger(options.run / "processes.jsonl")
         self._guard = None if sys.platform == "win32" else Guard()
         self._children: dict[str, Child] = {}
         self._dialed: dict[str, WebSocketChannel] = {}
-        self._logs = Logs(options.logs, options.log_bytes, options.log_files)
-        self.known = KnownSecrets()
-        """What servers were given that nobody may see."""
-        self.lend: Lend = _nobody_lends
         self.embedded: dict[str, Opened] = {}
         """Makes servers live in this process, by what stands behind `embedded:` in their url."""
         self._known: dict[str, Installation] = {}
@@ -103,7 +99,11 @@ class ProcessRunner(BaseRunner):
 
     def configure(self, options: ProcessOptions) -> None:
         """Work with other options from now on, but for folders, the range of ports and the sizes of logs."""
-        self._options = options
+        self.means.options = options
+
+    @property
+    def _options(self) -> ProcessOptions:
+        return self.means.options
 
     def sweep(self) -> list[str]:
         """End what a ToolScore that was killed left running in this home."""
@@ -117,7 +117,7 @@ class ProcessRunner(BaseRunner):
     def close(self) -> None:
         """Clear the ledger; every child has ended."""
         self._ledger.close()
-        self._logs.close()
+        self.means.logs.close()
 
     async def install_server(self, candidate: Candidate, report: Report = silent) -> Installation:
         """Fetch and build a server in its own folder."""
@@ -138,8 +138,8 @@ class ProcessRunner(BaseRunner):
         from .installers.install import remove
 
         await remove(installation, servers=self._options.servers)
-        self._logs.remove(installation.server_id)
-        self.known.forget(installation.name)
+        self.means.logs.remove(installation.server_id)
+        self.means.known.forget(installation.name)
 
     async def start_server(self, installation: Installation) -> Child:
         """Start the process, or connect, or both."""
@@ -161,14 +161,14 @@ class ProcessRunner(BaseRunner):
         extra: dict[str, str] = {}
         if "${PORT" in installation.spec.model_dump_json():
             extra["PORT"] = str(self._ports.lend(name))
-        spec, mask = await filled(installation, options, self.known, self.lend, extra)
+        spec, mask = await self.means.filled(installation, extra)
         if spec.command is None and (spec.url or "").startswith(EMBEDDED):
             return await self._embed(installation, spec)
         if spec.command is None:
             return await self._connect(name, spec)
         if spec.url is not None and "PORT" not in extra:
             await self._refuse_taken_port(name, spec.url)
-        log = self._logs.of(name)
+        log = self.means.logs.of(name)
         log.masks = mask
         child = ProcessChild(name, log, self._guard)
         child.pipes.mask, child.pipes.note = mask, partial(log.note, "WARNING")
@@ -234,7 +234,7 @@ class ProcessRunner(BaseRunner):
         auth = None
         if self._options.vault is not None and applies(spec.url, spec.headers):
             owner = name.partition("#")[0]  # instances are authorized together
-            vault = SeenVault(self._options.vault, self.known)
+            vault = SeenVault(self._options.vault, self.means.known)
             auth = provider_for(owner, spec.url, vault, headers=spec.headers)
         sse = is_sse(spec.url) if spec.sse is None else spec.sse
         return RemoteChild(HttpChannel(spec.url, spec.headers, sse=sse, auth=auth))
@@ -356,11 +356,11 @@ class ProcessRunner(BaseRunner):
 
     def masked(self, text: str) -> str:
         """Give a text without the secrets of any server that was started."""
-        return self.known.text(text)
+        return self.means.masked(text)
 
     def cleaned(self, server_id: str, value: dict[str, Any]) -> dict[str, Any]:
         """Give an object a server sent without its secrets."""
-        mask = self.known.answers.get(server_id.partition("#")[0])
+        mask = self.means.known.answers.get(server_id.partition("#")[0])
         return value if mask is None else mask(value)
 
     @property

@@ -24,6 +24,9 @@ async def silent(_progress: float, _total: float | None, _message: str) -> None:
 EMBEDDED = "embedded:"
 """How the url begins of a server that lives in ToolScore's own process."""
 
+Engine = Literal["process"]
+"""What a server runs on: processes of this machine (an endpoint, which runs anywhere, counts as one)."""
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """What the name of a header is (RFC 9110, 5.6.2)."""
 
@@ -96,6 +99,11 @@ class ServerSpec(BaseModel):
             raise ValueError(f"confine {wrong}")
         return self
 
+    @property
+    def engine(self) -> Engine:
+        """What it runs on."""
+        return "process"
+
 
 def unconfinable(command: str | None, url: str | None, confine: Confinement) -> str | None:
     """Say why a server cannot be confined as asked, or `None`."""
@@ -141,6 +149,11 @@ class Candidate(BaseModel):
     sha256: str | None = None
     place: str = ""
     locked: Locked | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """What it is to run on."""
+        return "process"
 
 
 class Installation(BaseModel):

@@ -17,6 +17,7 @@ from .. import __version__
 from ..runners.errors import SpecError
 from ..runners.filling import Lend
 from ..runners.keeping import Kept
+from ..runners.kinds import Runners
 from ..runners.lifecycle import RestartPolicy, State
 from ..runners.patron import Patron
 from ..runners.process import ProcessOptions, ProcessRunner
@@ -107,8 +108,10 @@ async def open_library(
         StoreError: If the store cannot be used, with the reason and the next step.
     """
     runner = ProcessRunner(_process_options(settings, home))
-    runner.lend = lend or runner.lend
-    mask_own_log(runner.masked)
+    means = runner.means
+    means.lend = lend or means.lend
+    runners = Runners(runner, {})
+    mask_own_log(means.masked)
     for name in await asyncio.to_thread(runner.sweep):
         logger.warning("ended what a killed ToolScore had left of server %s", name)
     for folder in (home.sandbox_dir, home.results_dir):
@@ -122,18 +125,18 @@ async def open_library(
         await library.load()
         journal = journal_of(settings, home, runner, library)
         options = _kept_as(settings, SupervisorOptions(client_info=CLIENT_INFO, patron=patron))
-        scores = Scores(library, mask=runner.masked)
+        scores = Scores(library, mask=means.masked)
         async with (
             keeping(scores, store),
             AsyncExitStack() as afterwards,  # what may take its time does so when no server waits to be ended
-            Supervisor(runner, options, stop_grace=SHUTDOWN_GRACE) as supervisor,
+            Supervisor(runners, options, stop_grace=SHUTDOWN_GRACE) as supervisor,
         ):
             if journal is not None:
                 afterwards.push_async_callback(journal.aclose)
                 library.on_change = partial(note_change, journal)  # until clients are told as well
             secrets = Secrets(home.secrets_file)
-            servers = Servers(library, supervisor, runner, secrets, home.servers_dir)
-            runner.known.stored = stored = StoredMask(secrets)
+            servers = Servers(library, supervisor, runners, secrets, home.servers_dir)
+            means.known.stored = stored = StoredMask(secrets)
             await asyncio.to_thread(stored.look)
             servers.named = NamedSecrets(secrets, home.path).get
 
@@ -163,7 +166,7 @@ async def open_library(
             servers.bring_back(start=start, but=but)
             router = Router(library, supervisor)
             guard(router, approvals, supervisor)
-            router.masks = runner.known.answers
+            router.masks = means.known.answers
             # One command is over before the models are loaded: it goes by words.
             by_meaning = settings.tools.semantic == "auto" and origin != "cli"
             vectors = home.vectors_dir if by_meaning else None
@@ -172,11 +175,11 @@ async def open_library(
             long_results = LongResults(KeptResults(home.results_dir), settings.tools.result_limit)
             router.score = scores.observe
             try:
-                toolset = ToolSet(servers, router, runner, page_size=settings.tools.page_size, origin=origin)
+                toolset = ToolSet(servers, router, runners, page_size=settings.tools.page_size, origin=origin)
                 toolset.setters = setters(toolset, runner, home)
                 toolset.scores = scores
                 take_journal(journal, toolset, settings, _readable(secrets.get))
-                toolset.masked = runner.masked
+                toolset.masked = means.masked
                 toolset.extend(ScoresTools(scores, library, router).handlers)
                 pins = PinsTools(servers, origin=origin)
                 pins.approvals = approvals
@@ -209,7 +212,7 @@ async def open_library(
                 await catalog.aclose()
         runner.close()
     finally:
-        await runner.aclose()
+        await runners.aclose()
         await store.close()
 
 
