@@ -52,6 +52,7 @@ from .database_home import look, store_of
 from .ensuring import Ensuring
 from .functions import serve_functions
 from .gap_tools import GapTools
+from .gateways.home import joined
 from .home import Home, HomeLock, prepare
 from .journal_home import journal_of, note_change, note_state, take_journal
 from .long_results import LongResults
@@ -128,6 +129,7 @@ async def open_library(
         scores = Scores(library, mask=means.masked)
         async with (
             keeping(scores, store),
+            joined(settings, home, store, __version__, passing=origin == "cli") as gateways,
             AsyncExitStack() as afterwards,  # what may take its time does so when no server waits to be ended
             Supervisor(runners, options, stop_grace=SHUTDOWN_GRACE) as supervisor,
         ):
@@ -178,6 +180,7 @@ async def open_library(
                 toolset = ToolSet(servers, router, runners, page_size=settings.tools.page_size, origin=origin)
                 toolset.setters = setters(toolset, runner, home)
                 toolset.scores = scores
+                toolset.gateways = gateways
                 take_journal(journal, toolset, settings, _readable(secrets.get))
                 toolset.masked = means.masked
                 toolset.extend(ScoresTools(scores, library, router).handlers)

@@ -92,23 +92,7 @@ class Network:
         Raises:
             ListenError: If there is no certificate, or it cannot be used.
         """
-        if not endpoint.is_secure:
-            return None
-        certificate, key = self.settings.tls_cert, self.settings.tls_key
-        if not certificate:
-            raise ListenError(
-                f"{endpoint.text} needs a certificate: set network.tls_cert and network.tls_key to its PEM files."
-            )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            context.load_cert_chain(certificate, key or None)
-        except (OSError, ssl.SSLError) as exc:
-            raise ListenError(
-                f"The certificate of {endpoint.text} cannot be used: {exc}. Check network.tls_cert "
-                f"({certificate}) and network.tls_key ({key or 'not set'})."
-            ) from exc
-        return context
+        return tls_of(self.settings, endpoint)
 
     def may_register(self, name: str, visitor: Visitor) -> tuple[int, str] | None:
         """Tell whether a server may dial in under a name.
@@ -147,3 +131,28 @@ class Network:
             yield
         finally:
             self._connections[listener] -= 1
+
+
+def tls_of(settings: NetworkSettings, endpoint: Endpoint) -> ssl.SSLContext | None:
+    """Make the TLS context of an address with the certificate of the settings; `None` where it needs none.
+
+    Raises:
+        ListenError: If there is no certificate, or it cannot be used.
+    """
+    if not endpoint.is_secure:
+        return None
+    certificate, key = settings.tls_cert, settings.tls_key
+    if not certificate:
+        raise ListenError(
+            f"{endpoint.text} needs a certificate: set network.tls_cert and network.tls_key to its PEM files."
+        )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key or None)
+    except (OSError, ssl.SSLError) as exc:
+        raise ListenError(
+            f"The certificate of {endpoint.text} cannot be used: {exc}. Check network.tls_cert "
+            f"({certificate}) and network.tls_key ({key or 'not set'})."
+        ) from exc
+    return context

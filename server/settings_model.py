@@ -17,6 +17,7 @@ from ..tools.shorten import LEAST
 from .settings_base import Group, setting
 from .settings_catalog import CatalogSettings
 from .settings_database import DatabaseSettings
+from .settings_gateway import GatewaySettings
 from .settings_journal import JournalSettings
 from .settings_policy import PolicySettings
 from .settings_process import ProcessSettings
@@ -207,6 +208,7 @@ class Settings(Group):
     trust: TrustSettings = TrustSettings()
     journal: JournalSettings = JournalSettings()
     database: DatabaseSettings = DatabaseSettings()
+    gateway: GatewaySettings = GatewaySettings()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ..tools.scores.scores import Scores
     from .approvals_tools import ApprovalsTools
     from .functions_tools import FunctionTools
+    from .gateways.home import Gateways
     from .policy_home import PolicyHome
 
 SPARSE = frozenset(
@@ -117,6 +118,8 @@ class ToolSet:
         """Cuts results that are too long; `None` where none are."""
         self.setters: dict[str, Setter] = {}
         """What takes changed settings over."""
+        self.gateways: Gateways | None = None
+        """The gateways that share the store, where it is one that several share."""
         self.approvals: Approvals | None = None
         """What was approved of servers' tools."""
         self.scores: Scores | None = None

@@ -132,3 +132,41 @@ JOURNAL = Table(
     Column("line", LongWords, nullable=False),
 )
 """The journals of gateways: each line of their segments, and the byte it begins at there."""
+
+GATEWAY = Table(
+    "gateway",
+    METADATA,
+    Column("id", Words, primary_key=True),
+    Column("name", Words, nullable=False),
+    Column("url", Words, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("version", Words, nullable=False),
+    Column("began_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+    Column("state", Words, nullable=False),
+    Column("unable", LongWords, nullable=False),
+)
+"""The gateways that share the store: one row for each life of one. Times are the database's clock's, in seconds since
+1970; `unable` is a JSON object of the servers it cannot run, and why."""
+
+LEASE = Table(
+    "lease",
+    METADATA,
+    Column("server", Words, primary_key=True),
+    Column("gateway", Words, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("state", Words, nullable=False),
+)
+"""Which gateway runs a server whose process all clients share. Each time somebody takes it, its epoch is higher. One
+of a gateway that is not there any more, or of none (an empty text), may be taken."""
+
+TICKET = Table(
+    "ticket",
+    METADATA,
+    Column("digest", Words, primary_key=True),
+    Column("receiver", Words, nullable=False),
+    Column("sender", Words, nullable=False),
+    Column("purpose", Words, nullable=False),
+    Column("until", Float, nullable=False),
+)
+"""What a gateway shows another to be let in, once: the digest of a random text, for whom, by whom, and for what."""

@@ -1,0 +1,1 @@
+"""Between gateways: the listener where others come in by ticket, and the way to them."""

@@ -1,0 +1,177 @@
+"""Gateways on one store: who there is, who is dead, and tickets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from postgres import Postgres
+from toolscore.tools.gateways.gateway import Gateway, preferred
+from toolscore.tools.gateways.registry import Registry
+from toolscore.tools.gateways.tickets import issue, redeem
+from toolscore.tools.store import Store
+
+PATIENCE = 60
+
+
+@pytest.fixture
+async def listening() -> AsyncIterator[str]:
+    """Give the address of somebody who takes connections."""
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+Join = Callable[..., Awaitable[Registry]]
+
+
+@pytest.fixture
+async def join(postgres: Postgres, listening: str) -> AsyncIterator[Join]:
+    """Give what makes a gateway of one database."""
+    url = postgres.database()
+    async with AsyncExitStack() as stack:
+
+        async def join(name: str, timeout: float = 2.0, address: str = listening) -> Registry:
+            store = await Store.open(url)
+            stack.push_async_callback(store.close)
+            registry = Registry(store, name, address, "1", timeout)
+            await registry.open()
+            stack.push_async_callback(registry.leave)
+            return registry
+
+        yield join
+
+
+@asynccontextmanager
+async def looked(registry: Registry, seen: Callable[[], bool]) -> AsyncIterator[None]:
+    """Wait, after the block, until a gateway sees something."""
+    event = asyncio.Event()
+
+    def look(_look: object) -> None:
+        if seen():
+            event.set()
+
+    yield
+    registry.on_look.append(look)
+    look(None)
+    async with asyncio.timeout(PATIENCE):
+        await event.wait()
+    registry.on_look.remove(look)
+
+
+def names(registry: Registry) -> list[str]:
+    return [one.name for one in registry.gateways]
+
+
+async def test_gateways_see_who_comes_and_who_leaves_at_once(join: Join) -> None:
+    first = await join("first", 600)  # nobody would be seen by looking now and then
+    assert names(first) == ["first"]
+    async with looked(first, lambda: names(first) == ["first", "second"]):
+        second = await join("second", 600)
+    assert names(second) == ["first", "second"]
+    assert second.me.epoch > first.me.epoch
+    async with looked(first, lambda: names(first) == ["first"]):
+        await second.leave()
+    assert not second.holds()
+
+
+async def test_one_that_drains_is_known_to(join: Join) -> None:
+    first, second = await join("first", 600), await join("second", 600)
+    async with looked(second, lambda: [one.state for one in second.gateways] == ["draining", "serving"]):
+        await first.drain()
+    chosen = [preferred(f"server-{number}", second.gateways) for number in range(20)]
+    assert {one.id for one in chosen if one is not None} == {second.me.id}
+
+
+async def test_one_whose_connection_broke_lives_as_long_as_it_is_listening(
+    join: Join, postgres: Postgres
+) -> None:
+    first, second = await join("first"), await join("second")
+    life = first.me.id
+    where = first.store.where
+    assert isinstance(where, str)
+    postgres.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_postmaster_start_time%' "
+        "AND pid <> pg_backend_pid()",
+        where,
+    )
+    looks = 0
+
+    def several() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks > 8
+
+    async with looked(second, several):
+        pass
+    assert {one.id for one in second.gateways} == {life, second.me.id}
+    assert first.holds()
+
+
+async def test_one_that_is_silent_is_dead_after_the_time_out_and_knows_it_before(join: Join) -> None:
+    first, second = await join("first"), await join("second")
+    life, fenced = first.me.id, asyncio.Event()
+    first.on_fenced.append(lambda _why: fenced.set())
+    first._is_heard = lambda: False  # type: ignore[method-assign]
+    first._pulse._is_heard = lambda: False
+    async with looked(second, lambda: names(second) == ["second"]):
+        async with asyncio.timeout(PATIENCE):
+            await fenced.wait()
+        assert not first.holds()
+        assert first.get(life) is not None
+    first._pulse._is_heard = lambda: True
+    async with looked(first, lambda: first.me.id != life):
+        pass
+    assert first.holds()
+
+
+async def test_one_that_is_gone_is_dead_long_before_the_time_out(join: Join) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        gone = f"ws://127.0.0.1:{nobody.getsockname()[1]}"
+        first, second = await join("first", 40), await join("second", 40, gone)
+        second._pulse.stop()  # as a process that was killed: its connections are closed, and its row is there
+        await first.poke()
+        async with looked(first, lambda: names(first) == ["first"]):
+            pass
+    assert first.gateways[0].age < 40
+
+
+async def test_all_choose_the_same_gateway_and_share_the_load() -> None:
+    three = [Gateway(str(n), f"gateway-{n}", "", n, "1", 0, 0, "serving") for n in range(3)]
+    servers = [f"server-{n}" for n in range(300)]
+    chosen = {server: preferred(server, three) for server in servers}
+    assert chosen == {server: preferred(server, reversed(three)) for server in servers}
+    counts = [list(chosen.values()).count(one) for one in three]
+    assert min(counts) > 60
+    left = {server: preferred(server, three[1:]) for server in servers}
+    assert all(left[server] == one for server, one in chosen.items() if one is not three[0])
+    assert preferred("any", []) is None
+
+
+async def test_a_ticket_is_good_once_for_one_gateway_and_one_purpose(join: Join) -> None:
+    first, second = await join("first"), await join("second")
+    ticket = await issue(first.store, first.me.id, second.me.id, "/peer?server=a")
+    assert await redeem(first.store, first.me.id, ticket, "/peer?server=a") is None
+    assert await redeem(second.store, second.me.id, ticket, "/peer?server=b") is None
+    assert await redeem(second.store, second.me.id, "another", "/peer?server=a") is None
+    assert await redeem(second.store, second.me.id, ticket, "/peer?server=a") == first.me.id
+    assert await redeem(second.store, second.me.id, ticket, "/peer?server=a") is None
+
+
+async def test_a_ticket_is_no_good_once_it_is_old_or_its_gateway_gone(join: Join, postgres: Postgres) -> None:
+    first, second = await join("first"), await join("second")
+    where = first.store.where
+    assert isinstance(where, str)
+    old = await issue(first.store, first.me.id, second.me.id, "/peer")
+    postgres.execute("UPDATE ticket SET until = 1", where)
+    assert await redeem(second.store, second.me.id, old, "/peer") is None
+    fresh = await issue(first.store, first.me.id, second.me.id, "/peer")
+    await first.leave()
+    assert await redeem(second.store, second.me.id, fresh, "/peer") is None
+    stored = postgres.execute("SELECT digest FROM ticket", where)
+    assert fresh not in {digest for (digest,) in stored}
