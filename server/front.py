@@ -5,6 +5,7 @@ Both lanes come here: the express lane with its frames, and the SDK's handlers w
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,10 @@ from .views import View, Views
 from .visits import Visits
 
 if TYPE_CHECKING:
+    from .balanced.balance import Balance
+    from .streamable import HttpListener
     from .tape.recorder import Recorder
+    from .tokens import Identity
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +93,12 @@ class Front:
         self.visits = Visits()
         self.recorder: Recorder | None = None
         """Records all clients; those that are recorded by themselves have a tape without it."""
+        self.hosts: list[HttpListener] = []
+        """The listeners of Streamable HTTP."""
+        self.balance: asyncio.Future[Balance] | None = None
+        """What makes this one of several gateways, once the store is open; `None` where it is not shared."""
+        self.vouch: Callable[[bytes], Identity | None] = lambda _digest: None
+        """Tells who comes in by the token of a digest."""
         self._toolset = toolset
         self._open: _Open | None = None
         self._handlers: dict[str, Callable[[_Open, Exchange], Awaitable[dict[str, Any]]]] = {
@@ -233,10 +243,14 @@ class Front:
         if own is None and opened.toolset.policy is not None:
             await opened.toolset.policy.subscribing(place[0], uri, exchange.caller)
         await opened.subscriptions.add(exchange.peer, uri, *place, client=exchange.peer.caller.client)
+        if exchange.peer.remembered is not None:
+            await exchange.peer.remembered.follows(uri, wanted=True)
         return {}
 
     async def _unsubscribe(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         await opened.subscriptions.drop(exchange.peer, exchange.params["uri"])
+        if exchange.peer.remembered is not None:
+            await exchange.peer.remembered.follows(exchange.params["uri"], wanted=False)
         return {}
 
     # --- prompts
@@ -292,6 +306,8 @@ class Front:
             )
         exchange.peer.log_level = level
         opened.spread_level()
+        if exchange.peer.remembered is not None:
+            await exchange.peer.remembered.wants(level)
         return {}
 
     async def _task(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:

@@ -108,6 +108,7 @@ class Listeners:
         )
         pages = Pages(self._status, self._metrics.render)
         self._network = Network(settings, home, pages, no_token=no_token)
+        desk.front.vouch = self._network.vouch
 
     async def open(self, endpoints: Sequence[Endpoint], *, announce: bool) -> None:
         """Open every listener, or none.
@@ -166,7 +167,9 @@ class Listeners:
                 return WebSocketListener(endpoint, self._network, self._serve_visitor, self._register)
             from .streamable import HttpListener
 
-            return HttpListener(endpoint, self._network, self._desk, self._holder)
+            listener = HttpListener(endpoint, self._network, self._desk, self._holder)
+            self._desk.front.hosts.append(listener)
+            return listener
         except OpenDoorError as exc:
             raise ListenError(str(exc)) from exc
 

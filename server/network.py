@@ -13,8 +13,9 @@ from ..tools.caller import REGISTER
 from ..tools.names import valid_server_name
 from .admission import Door
 from .home import HomeError
+from .private_file import PrivateFileError
 from .revoking import Revoking
-from .tokens import Identity, Tokens
+from .tokens import ANYONE, Identity, Tokens
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint
@@ -81,6 +82,19 @@ class Network:
             allowed_hosts=settings.allowed_hosts,
             allowed_origins=settings.allowed_origins,
         )
+
+    def vouch(self, digest: bytes) -> Identity | None:
+        """Tell who comes in by the token of this digest, of which another gateway says that it was shown there.
+
+        Returns:
+            Who it is; `None` if it is no token here, or cannot be told.
+        """
+        if self._tokens is None:
+            return None if digest else Identity(ANYONE, self._rights)
+        try:
+            return self._tokens.of_digest(digest)
+        except PrivateFileError:
+            return None
 
     def token(self) -> str | None:
         """Give the generated token, made now if need be; `None` where none is needed."""

@@ -12,6 +12,7 @@ from ..tools.caller import Caller
 from ..tools.exposure import Exposure
 
 if TYPE_CHECKING:
+    from .balanced.remembered import Remembered
     from .exchange import Exchange
     from .tape.recorder import SessionTape
 
@@ -42,6 +43,7 @@ class Peer(ABC):
         protocol: Version of MCP that is spoken with it, once that is settled.
         relay: Version of its relay, where it has one.
         tape: What is recorded of it; `None` where nothing is.
+        remembered: What other gateways can go on with; `None` where none could.
     """
 
     def __init__(self, caller: Caller) -> None:
@@ -58,6 +60,7 @@ class Peer(ABC):
         self.protocol = ""
         self.relay = ""
         self.tape: SessionTape | None = None
+        self.remembered: Remembered | None = None
         self._since = time.time()
 
     def introduced(self, info: Any) -> None:

@@ -201,6 +201,8 @@ class _Serving:
         max_frame = self._settings.network.max_message << 20
         self._desk = desk = Desk(self._settings, self._toolset)
         desk.gateway.on_record = partial(_recorder, desk, self._home)
+        if self._settings.database.url:
+            desk.front.balance = loop.create_future()
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self._end_clients)  # those who came before something went wrong
             if self.record is not None:
@@ -247,6 +249,11 @@ class _Serving:
                     self._opened.set_exception(exc)
                     self._opened.exception()
                 raise
+            if toolset.gateways is not None and desk.front.balance is not None:
+                from .balanced.balance import balanced
+
+                several = balanced(toolset.gateways, desk.front)
+                desk.front.balance.set_result(await closing.enter_async_context(several))
             if self.loaded is not None:
                 self._reloader = self._configured(self.loaded, toolset, desk)
                 closing.push_async_callback(self._reloader.close)

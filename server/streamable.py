@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import RequestBodyLimitMiddleware
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic_core import from_json
@@ -18,6 +15,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from .admission import TurnedAwayError
+from .balanced.carried import authorized
+from .balanced.manager import SessionManager
+from .http_idle import IDLE
 from .http_server import HttpConfig, HttpConnection, HttpServer, bound
 from .revoking import REVOKED
 from .tokens import Identity
@@ -25,12 +25,10 @@ from .visit import SCOPE_KEY, Visit
 
 if TYPE_CHECKING:
     from ..tools.caller import Caller
+    from .balanced.remembered import Remembered
     from .endpoint import Endpoint
     from .listeners import Holder, Reception
     from .network import Network
-
-IDLE = 1800.0
-"""Seconds after which a session without any request or open stream is ended."""
 
 KEEP_ALIVE = 75
 """Seconds a connection without a request is kept."""
@@ -64,7 +62,7 @@ class HttpListener:
         self._holder = holder
         self._door = network.door(endpoint)
         limit = network.settings.max_message << 20
-        self._manager = StreamableHTTPSessionManager(
+        self._manager = SessionManager(
             desk.gateway.server,
             session_idle_timeout=IDLE,
             max_request_body_size=limit,
@@ -195,15 +193,13 @@ class HttpListener:
             await (response or _text(404, "There is nothing here."))(scope, receive, send)
             return
         visit = scope[SCOPE_KEY] = Visit(self, identity)
-        # A session is only found by whom it belongs to: the SDK compares this. Other rights are another client.
-        client = f"{identity.principal} {','.join(sorted(identity.rights))}"
-        scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=client, scopes=[]))
+        authorized(scope, identity)
         if _in_session(headers):
-            await self._managed(scope, receive, send)
+            await self.managed(scope, receive, send)
             return
         with visit.place:  # in the modern era, a client is there while it asks
             visit.place.enter_context(self._network.counted(self.endpoint.text))
-            await self._managed(scope, receive, send)
+            await self.managed(scope, receive, send)
 
     async def _page(self, path: str, method: str) -> Response | None:
         page = await self._network.pages.answer(path, method)
@@ -225,8 +221,8 @@ class HttpListener:
             return _text(503, f"This listener has its {limit} clients (network.max_connections).")
         return None
 
-    async def _managed(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have the SDK serve a request, in a task that ends with ToolScore."""
+    async def managed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the SDK serve a request, in a task that ends with ToolScore; or the gateway that has its session."""
         began = finished = False
 
         async def watched(message: Message) -> None:
@@ -289,7 +285,53 @@ class HttpListener:
                 return message
             return await receive()
 
-        await self._manager.handle_request(scope, again, send)
+        headers = Headers(scope=scope)
+        session = headers.get(_SESSION, "")
+        if self.front.balance is None or not _in_session(headers) or self._manager.has(session):
+            await self.here(scope, again, send)
+        else:
+            await (await self.front.balance).sessions.serve(self, session, scope, again, send)
+
+    # --- sessions that are shared with other gateways
+
+    async def here(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the SDK serve a request, whatever other gateways there are."""
+        await self._manager.handle_request(scope, receive, send)
+
+    def has(self, session: str) -> bool:
+        """Tell whether a session is here."""
+        return self._manager.has(session)
+
+    @property
+    def identities(self) -> list[str]:
+        """The ids of all sessions that are here."""
+        return self._manager.identities
+
+    async def began(self, session: str | None, visit: Visit, opening: dict[str, Any]) -> Remembered | None:
+        """Take note of a session that begins; what is given keeps what it becomes, where gateways share it."""
+        if self.front.balance is None or session is None:
+            return None
+        return await (await self.front.balance).sessions.began(session, visit, opening)
+
+    async def ended(self, remembered: Remembered) -> None:
+        """Take note that a session is over."""
+        if self.front.balance is not None:
+            await (await self.front.balance).sessions.ended(remembered.identity)
+
+    async def adopt(self, session: str, scope: Scope, remembered: Remembered) -> bool:
+        """Make a session of another gateway anew here; tell whether that could be done."""
+        visit = Visit(self, scope[SCOPE_KEY].identity, remembered)
+        return await self._manager.adopt(session, {**scope, SCOPE_KEY: visit}, remembered.said())
+
+    async def subscribe_again(self, session: str, scope: Scope, remembered: Remembered) -> None:
+        """Subscribe to all that the client of such a session was subscribed to."""
+        for message in remembered.subscribed():
+            await self._manager.say(session, scope, message)
+        remembered.quiet = False
+
+    async def drop(self, session: str) -> None:
+        """End a session here that goes on elsewhere."""
+        await self._manager.drop(session)
 
 
 def _in_session(headers: Headers) -> bool:

@@ -126,7 +126,14 @@ class Tokens:
         Raises:
             PrivateFileError: As in `default`; nobody is let in on a guess.
         """
-        digest = _digest(presented)
+        return self.of_digest(_digest(presented))
+
+    def of_digest(self, digest: bytes) -> Identity | None:
+        """Tell whose token has this digest, as in `check`.
+
+        Raises:
+            PrivateFileError: As in `default`.
+        """
         generated = self._generated.read()
         known = [(entry.digest, Identity(entry.name, entry.rights, entry.digest)) for entry in self.named()]
         if generated is not None:

@@ -31,6 +31,7 @@ from .front import Front
 from .peer import Peer
 
 if TYPE_CHECKING:
+    from .balanced.remembered import Remembered
     from .tokens import Identity
 
 logger = logging.getLogger(__name__)
@@ -229,6 +230,14 @@ class Host(Protocol):
         """Count a session while it lasts."""
         ...
 
+    async def began(self, session: str | None, visit: Visit, opening: dict[str, Any]) -> Remembered | None:
+        """Take note of a session that begins."""
+        ...
+
+    async def ended(self, remembered: Remembered) -> None:
+        """Take note that one is over."""
+        ...
+
 
 class Visit:
     """One HTTP request, for the handlers of what it holds.
@@ -236,10 +245,12 @@ class Visit:
     Args:
         host: The listener it came to.
         identity: Who sent it.
+        adopted: What another gateway had noted of the session that it makes anew here; `None` for all others.
     """
 
-    def __init__(self, host: Host, identity: Identity) -> None:
+    def __init__(self, host: Host, identity: Identity, adopted: Remembered | None = None) -> None:
         self._host = host
+        self._adopted = adopted
         self._identity = self.identity = identity
         self.place = ExitStack()
         """Counts a client that belongs to no session yet, while its request lasts."""
@@ -298,11 +309,16 @@ class Visit:
         peer.capabilities = capabilities if isinstance(capabilities, dict) else {}
         peer.introduced((ctx.params or {}).get("clientInfo"))
         peer.speaks(ctx.protocol_version)
+        peer.remembered = self._adopted or await self._host.began(
+            connection.session_id, self, dict(ctx.params or {})
+        )
         self._host.front.visits.began(peer)
 
     async def _left(self, peer: HttpPeer) -> None:
         peer.close()
         await self._host.front.left(peer)
+        if peer.remembered is not None:
+            await self._host.ended(peer.remembered)
 
     def told(self, ctx: Context) -> None:
         """Take a notification of the client."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from .database import Where, named
 from .errors import NewerStoreError, StoreError
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 """Every schema this version can read, oldest first; the same as the files in `migrations/versions`."""
 
 HEAD = REVISIONS[-1]

@@ -170,3 +170,35 @@ TICKET = Table(
     Column("until", Float, nullable=False),
 )
 """What a gateway shows another to be let in, once: the digest of a random text, for whom, by whom, and for what."""
+
+HTTP_SESSION = Table(
+    "http_session",
+    METADATA,
+    Column("id", Words, primary_key=True),
+    Column("gateway", Words, nullable=False),
+    Column("client", Words, nullable=False),
+    Column("state", LongWords, nullable=False),
+    Column("until", Float, nullable=False),
+)
+"""Sessions of Streamable HTTP: which gateway has one, whose it is, and what another one makes it anew from when that
+gateway is gone (a JSON object). `until` is the database's clock's, in seconds since 1970, as in all of these."""
+
+RESULT = Table(
+    "result",
+    METADATA,
+    Column("id", Words, primary_key=True),
+    Column("owner", Words, nullable=False, index=True),
+    Column("mime", Words, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("text", LongWords, nullable=False),
+)
+"""Long results that were not given whole, for their owner to read on at any gateway."""
+
+EVENT = Table(
+    "event",
+    METADATA,
+    Column("number", BigInteger, primary_key=True),
+    Column("body", LongWords, nullable=False),
+)
+"""What happened to tools and servers, as its clients are told of it, in order."""
