@@ -48,7 +48,7 @@ from .approvals_tools import ApprovalsTools
 from .call import Call
 from .catalog_home import catalog_of, options_of
 from .catalog_tools import CatalogTools
-from .database_home import look, store_of
+from .database_home import following, look, store_of
 from .ensuring import Ensuring
 from .functions import serve_functions
 from .gap_tools import GapTools
@@ -207,7 +207,11 @@ async def open_library(
                 ):
                     deciding.allowed = policy.approves
                     toolset.extend(PolicyTools(policy, toolset, home).handlers)
-                    yield toolset
+                    if origin == "cli":  # a command is over before anybody else changes anything
+                        yield toolset
+                        return
+                    async with following(store, servers, approvals, functions):
+                        yield toolset
             finally:
                 finder.stop()
                 await asyncio.to_thread(long_results.close)

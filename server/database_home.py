@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +13,11 @@ from ..tools.database import DatabaseUrlError, Where, checked, escaped
 from ..tools.errors import LibraryError, StoreError
 
 if TYPE_CHECKING:
+    from ..tools.approvals.approvals import Approvals
+    from ..tools.changes import Changes
+    from ..tools.functions.functions import Functions
+    from ..tools.servers import Servers
+    from ..tools.store import Store
     from .home import Home
     from .settings import Settings
 
@@ -49,6 +57,38 @@ def store_of(settings: Settings, home: Home) -> Where:
 def _variable(name: str) -> str | None:
     value = os.environ.get(name)
     return value if value is None or "://" in value else escaped(value)
+
+
+@asynccontextmanager
+async def following(
+    store: Store, servers: Servers, approvals: Approvals, functions: Functions
+) -> AsyncIterator[Changes | None]:
+    """Have everything here follow what other gateways change, where the store is shared."""
+    if not store.shared:
+        yield None
+        return
+    from ..tools.changes import Changes
+    from ..tools.following import Following
+
+    followed = Following(store, servers, approvals)
+
+    async def follow(kind: str, name: str) -> None:
+        if kind == "server":
+            await followed.server(name)
+        elif kind == "function":
+            await functions.follow()
+
+    async def look() -> None:
+        await followed.look()
+        await functions.follow()
+
+    changes = Changes(store, follow, look)
+    task = asyncio.get_running_loop().create_task(changes.run())
+    try:
+        yield changes
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def has_store(settings: Settings) -> bool:

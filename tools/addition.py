@@ -21,7 +21,7 @@ from ..runners.pin import Locked
 from ..runners.spec import Candidate, Installation, Report, ServerSpec, SourceKind, silent
 from ..runners.supervisor import Unit
 from .completion import completed
-from .errors import LibraryError
+from .errors import LibraryError, NameTakenError
 from .library import Tool
 from .outcome import Outcome, RefusalError
 from .rows import Origin, ServerRow, said_by
@@ -255,6 +255,8 @@ class Addition:
         try:
             known = unit.tools, unit.offers
             tools = await completed(self._servers.library.add(row, unit.tools))
+        except NameTakenError as exc:  # another gateway was first
+            raise RefusalError(Outcome.NAME_TAKEN, f"It was not kept: {exc}") from exc
         except LibraryError as exc:
             raise RefusalError(Outcome.INSTALL_FAILED, f"It was not kept: {exc}") from exc
         # From here on the server is there: a cancellation that comes now finds the work done.

@@ -50,7 +50,7 @@ async def settle(servers: Servers) -> None:
     """Bring the rows of builtin servers in line with what this ToolScore has, before any server is supervised."""
     for name, row in list(servers.library.servers.items()):
         if row.origin == "builtin" and name not in servers.builtins:
-            await servers.library.remove(name)
+            await servers.library.withdraw(name)
             servers.secrets.delete_prefix(f"{name}/")
     for builtin in servers.builtins.values():
         await _stored(servers, builtin)
@@ -117,7 +117,7 @@ async def _stored(servers: Servers, builtin: Builtin) -> bool:
     row = library.servers.get(name)
     if row is None:
         # A row that cannot be understood keeps its name.
-        if name in library.dismissed or name in await library.stored_names():
+        if name in library.dismissed or name in await library.unreadable_names():
             return False
         fresh = ServerRow(name, "builtin", enabled=True, installation=builtin.installation)
         await library.add(fresh, builtin.definitions())
@@ -135,5 +135,5 @@ async def _stored(servers: Servers, builtin: Builtin) -> bool:
     }
     await library.refresh(name, said, builtin.definitions())
     # Last: were this killed before, the next start would do all of it again.
-    await library.set_installation(name, wanted)
+    await library.settle(name, wanted)
     return False

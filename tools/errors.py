@@ -52,5 +52,19 @@ class UnknownServerError(LibraryError):
         self.name = name
 
 
+class OverwrittenError(LibraryError):
+    """Another gateway changed the same thing at the same time, and was first. Nothing was changed.
+
+    Args:
+        what: What it is, as the beginning of a sentence.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} was changed by another gateway at the same time, and nothing of this was kept. Look at it as "
+            "it is now, and try again."
+        )
+
+
 class SecretsError(LibraryError):
     """The secrets file cannot be read or written, or is open to others. Never holds a value."""

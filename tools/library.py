@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..runners.keeping import Keeping
 from ..runners.listing import Offers
 from ..runners.spec import Installation
-from .errors import UnknownServerError
+from .errors import NameTakenError, UnknownServerError
 from .names import assign
 from .rows import Said, ServerRow, ToolRow, tool_rows
 from .screen import Screen, Screened
@@ -137,6 +137,11 @@ class Library:
         self.missing: dict[str, str] = {}
         """Names of servers that the configuration file declares and that could not be installed, and why."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether other gateways have the same servers."""
+        return self._store.shared
+
     def arriving(self, name: str, work: asyncio.Task[None]) -> None:
         """Take note that what a server lists is being stored."""
         self._arriving[work] = name
@@ -168,7 +173,12 @@ class Library:
         rows = tool_rows(server.name, definitions)
         first = await self.screen.first(server, rows) if self.screen is not None else None
         also = first.write if first is not None else None
-        await self._store.put_server(server, rows, recall=server.origin == "builtin", also=also)
+        try:
+            await self._store.put_server(server, rows, recall=server.origin == "builtin", also=also)
+        except NameTakenError:
+            # Each gateway has its own of what is part of ToolScore, and the store one row for all of them.
+            if not self._own(server) or (await self._store.origins()).get(server.name) != "builtin":
+                raise
         if first is not None:
             first.keep()
         if server.origin == "builtin":
@@ -191,6 +201,12 @@ class Library:
         """Give the names of all servers in the store, also of those whose rows cannot be understood."""
         return await self._store.names()
 
+    async def unreadable_names(self) -> set[str]:
+        """Give the names in the store that cannot be given again; of a part of ToolScore each gateway has its own."""
+        if not self._store.shared:
+            return await self._store.names()
+        return {name for name, origin in (await self._store.origins()).items() if origin != "builtin"}
+
     async def refresh(self, name: str, said: Said, definitions: Iterable[dict[str, Any]]) -> bool:
         """Take over what a server says of itself after a start, or when its lists changed.
 
@@ -202,9 +218,10 @@ class Library:
         Returns:
             Whether its tools are different from what was known.
         """
-        if self.screen is None:
+        if self.screen is None and not self._store.shared:
             return await self._refreshed(name, said, definitions)
-        # One list at a time, in the order they came: looking through one may take longer than through the next.
+        # One list at a time, in the order they came: looking through one may take longer than through the next, and
+        # a shared store writes several at once.
         async with self.turn(name):
             return name in self.servers and await self._refreshed(name, said, definitions)
 
@@ -214,7 +231,10 @@ class Library:
 
     async def _refreshed(self, name: str, said: Said, definitions: Iterable[dict[str, Any]]) -> bool:
         row = self.servers[name]
-        if any(getattr(row, key) != value for key, value in said.items()):
+        own = self._own(row)
+        if own:
+            self.servers[name] = row = replace(row, **said)
+        elif any(getattr(row, key) != value for key, value in said.items()):
             await self._store.update_server(name, **said)
             # Read again: somebody may have enabled, disabled or removed it meanwhile.
             if name not in self.servers:
@@ -235,7 +255,7 @@ class Library:
         gone = [tool.name for tool in known if tool.name not in kept]
         changed = [row for row in rows if row.name not in kept]
         same = not gone and not changed
-        if not same:
+        if not same and not own:
             few = max(len(gone), len(changed)) < FEW and name not in self._unsure
             mine = self._unsure[name] = object()
             if few:
@@ -316,7 +336,8 @@ class Library:
         """
         name = server.name
         rows = tool_rows(name, definitions)
-        await self._store.exchange(server, rows)
+        before_it = self.servers.get(name)
+        await self._store.exchange(server, rows, None if before_it is None else before_it.installation)
         if (row := self.servers.get(name)) is None:
             raise UnknownServerError(name)
         before = {tool.name: tool for tool in self.of(name)}
@@ -338,11 +359,41 @@ class Library:
             UnknownServerError: If there is none of that name, or it was removed meanwhile.
             StoreError: If it cannot be written; nothing is changed.
         """
-        await self._store.set_installation(name, installation)
+        before = self.servers.get(name)
+        await self._store.set_installation(
+            name, installation, None if before is None else before.installation
+        )
         if (row := self.servers.get(name)) is None:
             raise UnknownServerError(name)
         self.servers[name] = replace(row, installation=installation)
         return self.servers[name]
+
+    async def settle(self, name: str, installation: Installation) -> None:
+        """Start a part of ToolScore as the settings have it now; in a shared store, each gateway has its own so.
+
+        Raises:
+            StoreError: If it cannot be written; nothing is changed.
+        """
+        row = self.servers[name]
+        if self._own(row):
+            self.servers[name] = replace(row, installation=installation)
+        else:
+            await self.set_installation(name, installation)
+
+    async def withdraw(self, name: str) -> None:
+        """Forget a part of ToolScore that the settings switch off; in a shared store, others may have it.
+
+        Raises:
+            StoreError: If it cannot be written; nothing is changed.
+        """
+        if self._own(self.servers[name]):
+            self.let_go(name)
+        else:
+            await self.remove(name)
+
+    def _own(self, row: ServerRow) -> bool:
+        """Tell whether each gateway has a server of its own by that row."""
+        return row.origin == "builtin" and self._store.shared
 
     async def keep(self, name: str, keeping: Keeping) -> ServerRow:
         """Remember what is set for a server; see `set_installation`."""
@@ -360,6 +411,10 @@ class Library:
         await self._store.delete_server(name, dismiss=dismiss)
         if dismiss:
             self.dismissed.add(name)
+        self.let_go(name)
+
+    def let_go(self, name: str) -> None:
+        """Show a server no more that is not in the store any more."""
         gone = tuple(tool.name for tool in self.of(name))
         lists = _lists(self.of(name), self.offers.pop(name, Offers()))
         known = self.servers.pop(name, None) is not None
@@ -370,6 +425,24 @@ class Library:
             self.screen.forget(name)
         if known:
             self.on_change(Change(name, removed=gone, lists=lists))
+
+    def take_over(self, row: ServerRow, rows: Sequence[ToolRow]) -> None:
+        """Show a server as another gateway has stored it; nobody is told where that is nothing new."""
+        name, known, tools = row.name, self.servers.get(row.name), self.of(row.name)
+        self.servers[name] = row
+        lists = self._offered(name)
+        if self._publish(name, rows) != tools:
+            lists |= {"tools"}
+        if known is None or known.enabled != row.enabled:
+            lists |= _lists(self.of(name), self.offers[name])
+        was = {tool.original: tool.held for tool in tools}
+        screened = Screened(
+            held=tuple(one.original for one in self.of(name) if one.held and not was.get(one.original)),
+            approved=tuple(one.original for one in self.of(name) if not one.held and was.get(one.original)),
+        )
+        if known is None or lists:
+            self.on_change(self._compared(name, {tool.name: tool for tool in tools}, lists, screened))
+            self.on_listed(row, self.of(name))
 
     def of(self, server: str) -> list[Tool]:
         """Give a server's tools in its own order."""

@@ -133,13 +133,29 @@ class Reconciler:
 
     async def plan(self, declared: Mapping[str, Declared]) -> Plan:
         """Compare what is declared with what is there, and with what is on its way there."""
-        rows = self._servers.library.servers
+        rows, declared = self._ours(declared)
         stored = await self._servers.library.stored_names()
-        found = plan(declared, rows, lambda name: Mark.read(self._secrets, name), stored - rows.keys())
+        unreadable = stored - self._servers.library.servers.keys()
+        found = plan(declared, rows, lambda name: Mark.read(self._secrets, name), unreadable)
         under_way = {name: entry for name, (entry, task) in self._tasks.items() if not task.done()}
         added = tuple(entry for entry in found.added if under_way.get(entry.name) != entry)
         gone = tuple(name for name in under_way if name not in declared and name not in found.removed)
         return Plan(added, found.changed, (*found.removed, *gone), found.refused)
+
+    def _ours(
+        self, declared: Mapping[str, Declared]
+    ) -> tuple[Mapping[str, ServerRow], Mapping[str, Declared]]:
+        """Leave out what the file of another gateway declares: it is that one's to change, also if it is here too."""
+        library = self._servers.library
+        if not library.shared:
+            return library.servers, declared
+        others = {
+            name
+            for name, row in library.servers.items()
+            if row.origin == "file" and Mark.read(self._secrets, name) is None
+        }
+        rows = {name: row for name, row in library.servers.items() if name not in others}
+        return rows, {name: entry for name, entry in declared.items() if name not in others}
 
     async def apply(self, todo: Plan) -> Plan:
         """Do what a plan says. Returns when it is done, but for installations and starts.

@@ -9,22 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..runners.spec import Installation
 from .database import Where
 from .engines import ERRORS, async_engine, explained, shared_revision, sync_engine
-from .errors import NameTakenError, NewerStoreError, StoreError, UnknownServerError
+from .errors import NameTakenError, NewerStoreError, OverwrittenError, StoreError, UnknownServerError
 from .preflight import HEAD, revision
 from .rows import Origin, ServerRow, ToolRow, tool_rows
 from .tables import DISMISSED, SERVER, TOOL
@@ -44,6 +45,18 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+CHANNEL = "toolscore"
+"""Where gateways tell each other what they changed (PostgreSQL `NOTIFY`)."""
+
+_NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', :said)")
+
+
+def notice(teller: str, kind: str, name: str) -> str:
+    """Put a notice together; the name is last, as it may hold anything."""
+    return f"{teller} {kind} {name}"[:4000].replace("\0", "?")
+
 
 class Store:
     """An open store. Safe for any number of tasks of one event loop; made by `Store.open`.
@@ -57,6 +70,8 @@ class Store:
         self._engine = engine
         self._writer = engine.execution_options(toolscore_write=True)
         self._steps = Steps()
+        self.me = secrets.token_hex(8)
+        """Tells the notices of this open store from those of others."""
 
     @classmethod
     async def open(cls, where: Where) -> Store:
@@ -94,17 +109,14 @@ class Store:
         One whose row cannot be understood is logged and left out, so that it does not take the others along.
         """
         rows = await self._read(select(SERVER).order_by(SERVER.c.name))
-        return [server for row in rows if (server := _server(row)) is not None]
+        return [server for row in rows if (server := server_of(row)) is not None]
 
     async def tools(self, server: str | None = None) -> list[ToolRow]:
         """Give the tools of one server, or of all, in each server's own order."""
         query = select(TOOL).order_by(TOOL.c.server, TOOL.c.position, TOOL.c.name)
         if server is not None:
             query = query.where(TOOL.c.server == server)
-        return [
-            ToolRow(row.server, row.name, row.position, row.definition, row.digest)
-            for row in await self._read(query)
-        ]
+        return [tool_of(row) for row in await self._read(query)]
 
     async def put_server(
         self,
@@ -142,6 +154,7 @@ class Store:
             except IntegrityError as error:
                 raise NameTakenError(row.name) from error
             await _add_tools(connection, tools)
+            await self.tell(connection, "server", row.name)
             if recall:
                 await connection.execute(delete(DISMISSED).where(DISMISSED.c.name == row.name))
             if also is not None:
@@ -154,6 +167,10 @@ class Store:
     async def names(self) -> set[str]:
         """Give the names of all servers, also of those whose rows `servers` leaves out."""
         return {row.name for row in await self._read(select(SERVER.c.name))}
+
+    async def origins(self) -> dict[str, str]:
+        """Give who put each server in, by name, also of those whose rows `servers` leaves out."""
+        return {row.name: row.origin for row in await self._read(select(SERVER.c.name, SERVER.c.origin))}
 
     async def versions(self) -> dict[str, int]:
         """Give which version of each server there is, by name; a change of anything of one makes it higher."""
@@ -183,19 +200,29 @@ class Store:
         """
         said = {"era": era, "server_info": server_info, "instructions": instructions, "offers": offers}
         async with self._transaction() as connection:
-            await _touch(connection, name, **said)
+            await self.touch(connection, name, **said)
 
-    async def exchange(self, row: ServerRow, tools: Sequence[ToolRow]) -> None:
+    async def exchange(
+        self, row: ServerRow, tools: Sequence[ToolRow], was: Installation | None = None
+    ) -> None:
         """Replace how a server is started, what it said of itself and its tools, all at once.
 
+        Args:
+            row: The server.
+            tools: Its tools.
+            was: How it was started so far. In a shared store it must still be so.
+
         Raises:
+            OverwrittenError: If another gateway has changed that meanwhile.
             UnknownServerError: If there is none of that name.
             StoreError: If it cannot be written.
         """
         _check(row.name, tools)
         async with self._transaction() as connection:
             values = {key: value for key, value in _values(row).items() if key not in ("origin", "enabled")}
-            await _touch(connection, row.name, **values)
+            await self.touch(connection, row.name)
+            await self._compare(connection, row.name, was)
+            await connection.execute(update(SERVER).where(SERVER.c.name == row.name).values(**values))
             await connection.execute(delete(TOOL).where(TOOL.c.server == row.name))
             await _add_tools(connection, tools)
 
@@ -208,7 +235,7 @@ class Store:
         """
         _check(server, tools)
         async with self._transaction() as connection:
-            await _touch(connection, server)
+            await self.touch(connection, server)
             await connection.execute(delete(TOOL).where(TOOL.c.server == server))
             await _add_tools(connection, tools)
 
@@ -226,10 +253,10 @@ class Store:
         """
         _check(server, tools)
         async with self._transaction() as connection:
-            await _touch(connection, server)
+            await self.touch(connection, server)
             if gone:
                 await connection.execute(delete(TOOL).where(TOOL.c.server == server, TOOL.c.name.in_(gone)))
-            await _add_tools(connection, tools)
+            await upsert(connection, TOOL, _tool_values(tools))
 
     async def set_enabled(self, name: str, enabled: bool) -> None:
         """Switch a server on or off.
@@ -239,17 +266,28 @@ class Store:
             StoreError: If it cannot be written.
         """
         async with self._transaction() as connection:
-            await _touch(connection, name, enabled=enabled)
+            await self.touch(connection, name, enabled=enabled)
 
-    async def set_installation(self, name: str, installation: Installation) -> None:
+    async def set_installation(
+        self, name: str, installation: Installation, was: Installation | None = None
+    ) -> None:
         """Replace how a server is started and kept.
 
+        Args:
+            name: The server.
+            installation: How it is started from now on.
+            was: How it was so far. In a shared store it must still be so.
+
         Raises:
+            OverwrittenError: If another gateway has changed that meanwhile.
             UnknownServerError: If there is none of that name.
             StoreError: If it cannot be written.
         """
         async with self._transaction() as connection:
-            await _touch(connection, name, installation=installation.model_dump(mode="json"))
+            await self.touch(connection, name)
+            await self._compare(connection, name, was)
+            value = installation.model_dump(mode="json")
+            await connection.execute(update(SERVER).where(SERVER.c.name == name).values(installation=value))
 
     async def delete_server(self, name: str, *, dismiss: bool = False) -> bool:
         """Remove a server and its tools.
@@ -267,6 +305,8 @@ class Store:
         async with self._transaction() as connection:
             # The tools go with it, by the foreign key.
             gone = (await connection.execute(delete(SERVER).where(SERVER.c.name == name))).rowcount > 0
+            if gone:
+                await self.tell(connection, "server", name)
             if dismiss and gone:
                 await upsert(connection, DISMISSED, [{"name": name}])
             return gone
@@ -287,11 +327,67 @@ class Store:
         """
         return self._transaction()
 
-    async def _read(self, query: Any) -> Sequence[Row[Any]]:
+    async def snapshot(self, *queries: Any) -> list[Sequence[Row[Any]]]:
+        """Give the rows of several queries, as all of them were at one moment.
+
+        Raises:
+            StoreError: If the store cannot be read.
+        """
+        return await self._reading(self._rows_at_once(queries))
+
+    async def touch(self, connection: AsyncConnection, name: str, **values: Any) -> None:
+        """Change a server's row, if only its version, and tell others of it; this also tells whether there is one.
+
+        It is locked until the end of the transaction, so that nobody else changes anything of that server meanwhile.
+
+        Raises:
+            UnknownServerError: If there is none of that name.
+        """
+        done = await connection.execute(
+            update(SERVER)
+            .where(SERVER.c.name == name)
+            .values(updated_at=datetime.now(UTC), version=SERVER.c.version + 1, **values)
+        )
+        if done.rowcount == 0:
+            raise UnknownServerError(name)
+        await self.tell(connection, "server", name)
+
+    async def _compare(self, connection: AsyncConnection, name: str, was: Installation | None) -> None:
+        if was is None or not self.shared:
+            return
+        found = await connection.execute(
+            select(SERVER.c.origin, SERVER.c.installation).where(SERVER.c.name == name)
+        )
+        row = found.one()
+        # How a part of ToolScore is started is each gateway's own, and what is set for it goes by the last.
+        if row.origin != "builtin" and Installation.model_validate(row.installation) != was:
+            raise OverwrittenError(f"Server '{name}'")
+
+    async def tell(self, connection: AsyncConnection, kind: str, name: str) -> None:
+        """Tell other gateways that something is another one, once the transaction is committed.
+
+        Args:
+            connection: Within the transaction that changes it.
+            kind: What it is: `server`, `function`, or the kind of a common text.
+            name: Its name.
+        """
+        if self.shared:
+            await connection.execute(_NOTIFY, {"said": notice(self.me, kind, name)})
+
+    async def _reading(self, step: Coroutine[Any, Any, T]) -> T:
         try:
-            return await self._steps.left(self._rows(query))
+            return await self._steps.left(step)
         except ERRORS as error:
             raise explained(self.where, error) from error
+
+    async def _rows_at_once(self, queries: Sequence[Any]) -> list[Sequence[Row[Any]]]:
+        async with self._engine.connect() as connection:
+            if self.shared:
+                await connection.execution_options(isolation_level="REPEATABLE READ")
+            return [(await connection.execute(query)).all() for query in queries]
+
+    async def _read(self, query: Any) -> Sequence[Row[Any]]:
+        return await self._reading(self._rows(query))
 
     async def _rows(self, query: Any) -> Sequence[Row[Any]]:
         async with self._engine.connect() as connection:
@@ -351,7 +447,8 @@ def _values(row: ServerRow) -> dict[str, Any]:
     }
 
 
-def _server(row: Row[Any]) -> ServerRow | None:
+def server_of(row: Row[Any]) -> ServerRow | None:
+    """Give a server of its row; `None`, and a line in the log, where that cannot be understood."""
     try:
         installation = Installation.model_validate(row.installation)
     except ValidationError as error:
@@ -375,6 +472,11 @@ def _server(row: Row[Any]) -> ServerRow | None:
     )
 
 
+def tool_of(row: Row[Any]) -> ToolRow:
+    """Give a tool of its row."""
+    return ToolRow(row.server, row.name, row.position, row.definition, row.digest)
+
+
 def _check(server: str, tools: Sequence[ToolRow]) -> None:
     if any(tool.server != server for tool in tools):
         raise ValueError(f"tools of another server given for {server}")
@@ -384,32 +486,13 @@ def _check(server: str, tools: Sequence[ToolRow]) -> None:
 
 async def _add_tools(connection: AsyncConnection, tools: Sequence[ToolRow]) -> None:
     if tools:
-        await connection.execute(
-            insert(TOOL),
-            [
-                {
-                    "server": tool.server,
-                    "name": tool.name,
-                    "position": tool.position,
-                    "definition": tool.definition,
-                    "digest": tool.digest,
-                }
-                for tool in tools
-            ],
-        )
+        await connection.execute(insert(TOOL), _tool_values(tools))
+
+
+def _tool_values(tools: Sequence[ToolRow]) -> list[dict[str, Any]]:
+    return [{column.name: getattr(tool, column.name) for column in TOOL.c} for tool in tools]
 
 
 def _first_version() -> int:
     # No server that had the name before came so far.
     return time.time_ns() // 1000
-
-
-async def _touch(connection: AsyncConnection, name: str, **values: Any) -> None:
-    """Change a server's row, if only its time of change; this also tells whether there is one."""
-    done = await connection.execute(
-        update(SERVER)
-        .where(SERVER.c.name == name)
-        .values(updated_at=datetime.now(UTC), version=SERVER.c.version + 1, **values)
-    )
-    if done.rowcount == 0:
-        raise UnknownServerError(name)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..completion import completed
+from ..errors import OverwrittenError
 from ..library import Library, Tool
 from ..outcome import Outcome, RefusalError
 from ..rows import ServerRow, ToolRow, tool_rows
@@ -32,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 Scan = Callable[[dict[str, Any], str, "Names"], tuple[Finding, ...]]
 """Looks through a definition, given its server and the names of the tools of others."""
+
+TURNS = 5
+"""Times that a list is decided on anew, as other gateways do so at the same time."""
 
 MOST_HELD = 500
 """Tools of one server that are remembered as held back although they are not listed any more."""
@@ -111,14 +115,21 @@ class Approvals:
         """Decide on what a server lists now; see `Screen`."""
         if server.origin == "builtin":
             return Screened()
-        known = self._records.get(server.name, {})
-        if not self._undecided(known, rows):
-            return self._differing(server.name, known, rows)
-        first = BASELINE not in known
-        fresh = await self._decided(server, rows, known, first=first)
-        gone = self._forgotten(known, rows)
-        if fresh or gone:
-            await completed(self._put(server.name, fresh, gone))
+        for _turn in range(TURNS):
+            known = self._records.get(server.name, {})
+            if not self._undecided(known, rows):
+                return self._differing(server.name, known, rows)
+            first = BASELINE not in known
+            fresh = await self._decided(server, rows, known, first=first)
+            gone = self._forgotten(known, rows)
+            try:
+                if fresh or gone:
+                    await completed(self._put(server.name, fresh, gone))
+                break
+            except OverwrittenError:  # another gateway lists the same, and has decided on it
+                self._take(server.name, await self._shelf.of(server.name))
+        else:
+            raise OverwrittenError(f"What is approved of server '{server.name}'")
         self._tell(server.name, fresh, first=first)
         tools = [one for one in fresh if one.tool != BASELINE]
         return Screened(
@@ -258,7 +269,7 @@ class Approvals:
                 how=how,
                 findings=record.held_findings,
             )
-            await completed(self._put(server, [fresh], ()))
+            await self._decide(server, fresh)
         logger.info("server %s: tool %s was approved by %s (%s)", server, visible(tool), by, digest[:12])
         self._library.republish(server, Screened(approved=(tool,), differs=True))
         return fresh
@@ -272,7 +283,7 @@ class Approvals:
         """
         async with self._library.turn(server):
             fresh = replace(self._in_quarantine(server, tool), rejected=True)
-            await completed(self._put(server, [fresh], ()))
+            await self._decide(server, fresh)
         logger.info("server %s: tool %s was rejected by %s", server, visible(tool), by)
         return fresh
 
@@ -325,6 +336,17 @@ class Approvals:
         if self.supervisor is not None:
             for unit in self.supervisor.all_of(server):
                 unit.vetted = None
+
+    def follow(self, server: str, rows: Iterable[Any], tools: Iterable[Any]) -> None:
+        """Take over what another gateway stored of a server, as rows of the tables of approvals and of tools."""
+        from .shelf import of_rows
+
+        self._take(server, of_rows(rows, {row.name: row.digest for row in tools}))
+
+    def _take(self, server: str, records: Iterable[Record]) -> None:
+        fresh = {one.tool: one for one in records}
+        if fresh != self._records.get(server, {}):
+            self.took(server, fresh.values(), afresh=True)
 
     # --- inside
 
@@ -447,9 +469,15 @@ class Approvals:
             if one.digest and one.how == "trust.new_tools" and one.tool not in listed
         ]
 
+    async def _decide(self, server: str, fresh: Record) -> None:
+        try:
+            await completed(self._put(server, [fresh], ()))
+        except OverwrittenError as error:
+            raise RefusalError(Outcome.CHANGED, str(error)) from error
+
     async def _put(self, server: str, fresh: Sequence[Record], gone: Iterable[tuple[str, str]]) -> None:
         gone = list(gone)
-        await self._shelf.put(fresh, gone)
+        await self._shelf.put(fresh, gone, self._records.get(server, {}))
         for _, tool in gone:
             self._records.get(server, {}).pop(tool, None)
         if server in self._library.servers:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, delete, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..errors import OverwrittenError, UnknownServerError
 from ..scan.finding import Finding
 from ..tables import APPROVAL, TOOL
 from ..upsert import upsert
@@ -57,13 +59,42 @@ class Shelf:
         rows = await self._store.read(query)
         return rows[0].definition if rows else None
 
-    async def put(self, records: Sequence[Record], gone: Iterable[tuple[str, str]] = ()) -> None:
-        """Write rows and delete others, in one transaction.
+    async def of(self, server: str) -> list[Record]:
+        """Give the records of one server.
 
         Raises:
+            StoreError: If they cannot be read.
+        """
+        rows, tools = await self._store.snapshot(
+            select(APPROVAL).where(APPROVAL.c.server == server),
+            select(TOOL.c.name, TOOL.c.digest).where(TOOL.c.server == server),
+        )
+        return of_rows(rows, {row.name: row.digest for row in tools})
+
+    async def put(
+        self,
+        records: Sequence[Record],
+        gone: Iterable[tuple[str, str]] = (),
+        was: Mapping[str, Record] | None = None,
+    ) -> None:
+        """Write rows of one server and delete others, in one transaction.
+
+        Args:
+            records: What to write.
+            gone: Server and tool of what to delete.
+            was: What this was made from, by tool. In a shared store it must still be so.
+
+        Raises:
+            OverwrittenError: If another gateway has written one of them meanwhile.
             StoreError: If that cannot be done; nothing is changed then.
         """
+        gone = list(gone)
         async with self._store.transaction() as connection:
+            for server in sorted({*(one.server for one in records), *(server for server, _tool in gone)}):
+                await self._locked(connection, server)
+                if was is not None and self._store.shared:
+                    tools = {one.tool for one in records} | {tool for _server, tool in gone}
+                    await _compare(connection, server, tools, was)
             for server, tool in gone:
                 named = and_(APPROVAL.c.server == server, APPROVAL.c.tool == tool)
                 await connection.execute(delete(APPROVAL).where(named))
@@ -76,8 +107,44 @@ class Shelf:
             StoreError: If that cannot be done; nothing is changed then.
         """
         async with self._store.transaction() as connection:
+            await self._locked(connection, server)
             await connection.execute(delete(APPROVAL).where(APPROVAL.c.server == server))
             await write(connection, records)
+
+    async def _locked(self, connection: AsyncConnection, server: str) -> None:
+        """Let nobody else write of a server until the end, and tell them then; it may just have been removed."""
+        with suppress(UnknownServerError):
+            await self._store.touch(connection, server)
+
+
+async def _compare(
+    connection: AsyncConnection, server: str, tools: Collection[str], was: Mapping[str, Record]
+) -> None:
+    """See that rows are what they are thought to be.
+
+    Raises:
+        OverwrittenError: If one is not.
+    """
+    columns = (APPROVAL.c.tool, APPROVAL.c.digest, APPROVAL.c.held, APPROVAL.c.rejected)
+    rows = await connection.execute(select(*columns).where(APPROVAL.c.server == server))
+    now = {row.tool: (row.digest, row.held, bool(row.rejected)) for row in rows}
+    for tool in tools:
+        record = was.get(tool)
+        if now.get(tool) != (None if record is None else (record.digest, record.held, record.rejected)):
+            raise OverwrittenError(f"What is approved of server '{server}'")
+
+
+def of_rows(rows: Iterable[Any], listed: Mapping[str, str]) -> list[Record]:
+    """Give the records of whole rows; of what was approved the definition only where another one is listed.
+
+    Args:
+        rows: The rows.
+        listed: Digest of each tool that is listed, by name.
+    """
+    return [
+        _record(row, None if not row.digest or listed.get(row.tool) == row.digest else row.definition)
+        for row in rows
+    ]
 
 
 async def write(connection: AsyncConnection, records: Sequence[Record]) -> None:

@@ -95,6 +95,20 @@ class Functions:
         if self.current and row is not None and row.origin == "builtin":
             await self._servers.library.refresh(SERVER, _said(row), self.definitions())
 
+    async def follow(self) -> None:
+        """Take over what another gateway registered or removed.
+
+        Raises:
+            StoreError: If it cannot be read.
+        """
+        async with self._changing:
+            now = {function.name: function for function in await self._shelf.current()}
+            if {name: _known(one) for name, one in now.items()} != {
+                name: _known(one) for name, one in self.current.items()
+            }:
+                self.current = now
+                await completed(self._publish())
+
     async def register(self, draft: Draft, caller: Caller) -> tuple[Function, bool]:
         """Add a function, or another version of it.
 
@@ -178,7 +192,7 @@ class Functions:
                     )
                 version = older[-1]
             wanted = replace(await self.get(name, version), current=True)
-            await completed(self._switch(wanted))
+            await completed(self._switch(wanted, now.version))
         return wanted
 
     async def remove(self, name: str, caller: Caller) -> str:
@@ -218,8 +232,8 @@ class Functions:
         self.current[function.name] = replace(function, source="", created=created)
         await self._publish()
 
-    async def _switch(self, function: Function) -> None:
-        await self._shelf.make_current(function.name, function.version)
+    async def _switch(self, function: Function, was: int) -> None:
+        await self._shelf.make_current(function.name, function.version, was)
         self.current[function.name] = replace(function, source="")
         await self._publish()
 
@@ -266,6 +280,10 @@ class Functions:
 
 async def _unseen(_definition: dict[str, Any]) -> None:
     """Let it be."""
+
+
+def _known(function: Function) -> tuple[object, ...]:
+    return function.version, function.definition, function.packages, function.created
 
 
 def _same(function: Function, draft: Draft) -> bool:

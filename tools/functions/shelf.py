@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
+from ..errors import OverwrittenError
 from ..tables import FUNCTION
 
 if TYPE_CHECKING:
@@ -65,39 +67,56 @@ class Shelf:
             When that was, as ISO 8601.
 
         Raises:
+            OverwrittenError: If another gateway has just added that version.
             StoreError: If it cannot be written; nothing is changed then.
         """
         mine = FUNCTION.c.name == function.name
         now = datetime.now(UTC)
         async with self._store.transaction() as connection:
             await connection.execute(update(FUNCTION).where(mine).values(current=False))
-            await connection.execute(
-                insert(FUNCTION).values(
-                    name=function.name,
-                    version=function.version,
-                    current=True,
-                    source=function.source,
-                    packages=list(function.packages),
-                    hints=function.hints,
-                    definition=function.definition,
-                    created_at=now,
+            try:
+                await connection.execute(
+                    insert(FUNCTION).values(
+                        name=function.name,
+                        version=function.version,
+                        current=True,
+                        source=function.source,
+                        packages=list(function.packages),
+                        hints=function.hints,
+                        definition=function.definition,
+                        created_at=now,
+                    )
                 )
-            )
+            except IntegrityError as error:
+                raise OverwrittenError(f"Function '{function.name}'") from error
+            await self._store.tell(connection, "function", function.name)
             await connection.execute(
                 delete(FUNCTION).where(mine, FUNCTION.c.version <= function.version - most)
             )
         return _shown(now)
 
-    async def make_current(self, name: str, version: int) -> None:
+    async def make_current(self, name: str, version: int, was: int | None = None) -> None:
         """Make another version the current one.
 
+        Args:
+            name: The function.
+            version: The version.
+            was: Which one must be current so far; any, where it is not given.
+
         Raises:
+            OverwrittenError: If it is another one, or the version is gone.
             StoreError: If it cannot be written; nothing is changed then.
         """
+        mine = FUNCTION.c.name == name
         async with self._store.transaction() as connection:
+            query = select(FUNCTION.c.version, FUNCTION.c.current).where(mine).with_for_update()
+            found = {row.version: row.current for row in await connection.execute(query)}
+            if version not in found or not (was is None or found.get(was)):
+                raise OverwrittenError(f"Function '{name}'")
             await connection.execute(
-                update(FUNCTION).where(FUNCTION.c.name == name).values(current=FUNCTION.c.version == version)
+                update(FUNCTION).where(mine).values(current=FUNCTION.c.version == version)
             )
+            await self._store.tell(connection, "function", name)
 
     async def delete(self, name: str) -> None:
         """Forget a function with all its versions.
@@ -107,6 +126,7 @@ class Shelf:
         """
         async with self._store.transaction() as connection:
             await connection.execute(delete(FUNCTION).where(FUNCTION.c.name == name))
+            await self._store.tell(connection, "function", name)
 
     async def latest(self, name: str) -> int:
         """Give the highest version of a function; 0 where there is none.
