@@ -162,7 +162,9 @@ class Visitor:
 
     async def begin(self, tool: str, **arguments: Any) -> asyncio.Future[Message]:
         """Begin to call one."""
-        return await self.ask("tools/call", name="execute_tool", arguments={"tool": tool, "arguments": arguments})
+        return await self.ask(
+            "tools/call", name="execute_tool", arguments={"tool": tool, "arguments": arguments}
+        )
 
     async def text(self, tool: str, **arguments: Any) -> str:
         """Call a tool that must succeed, and give what it says."""

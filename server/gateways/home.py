@@ -87,6 +87,11 @@ class Gateways:
             await asyncio.gather(*(self.serving.hand_over(name) for name in list(self.claims.held)))
         await self.claims.settled()
 
+    def end_calls(self) -> None:
+        """End the servers that are at work on calls, so that each call is answered: that its outcome is not known."""
+        if self.sharing is not None:
+            self.sharing.end_calls()
+
     # --- what a runner asks; see `runners.owned.Ownership`
 
     def holds(self) -> bool:

@@ -119,6 +119,12 @@ class Sharing:
             if child is not None and self._runner.is_here(name):
                 child.kill(why)
 
+    def end_calls(self) -> None:
+        """End the servers that are at work on calls."""
+        for unit in self._supervisor.all_units():
+            if unit.in_flight:
+                unit.stop()
+
     def owner(self, unit: Unit) -> dict[str, Any] | None:
         """Tell which gateway runs a server; `None` for one that every gateway has for itself."""
         if not self._runner.concerns(unit.installation):
