@@ -93,9 +93,11 @@ async def following(
 
 def has_store(settings: Settings) -> bool:
     """Tell whether there is anything to look at, without making a home."""
-    from .home import Home
+    from .home import Home, current_owner
 
-    return bool(settings.database.url) or Home.at(settings.home).store_file.exists()
+    home = Home.at(settings.home)
+    # One that runs may have been told of a shared database that this command was not told of.
+    return bool(settings.database.url) or home.store_file.exists() or current_owner(home) is not None
 
 
 def look(where: Where) -> None:
