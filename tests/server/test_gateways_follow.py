@@ -7,13 +7,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp.client.client import Client
 
-from gateways import events, gateways, servers, tools, until
+from fleet import events, gateways, servers, tools, until
 from postgres import Postgres, running_postgres
 from toolscore_client import FAULTY, TOOLSCORE, call, execute, outcome, register_faulty, text
 
@@ -28,11 +29,14 @@ def own() -> Iterator[Postgres]:
 
 
 async def echoed(client: Client, server: str, said: str) -> bool:
-    return json.loads(text(await execute(client, f"{server}__echo", text=said))) == {"text": said}
+    done: dict[str, str] = json.loads(text(await execute(client, f"{server}__echo", text=said)))
+    return done == {"text": said}
 
 
 def listed(*tools: tuple[str, str]) -> str:
-    return json.dumps([{"name": name, "description": said, "inputSchema": {"type": "object"}} for name, said in tools])
+    return json.dumps(
+        [{"name": name, "description": said, "inputSchema": {"type": "object"}} for name, said in tools]
+    )
 
 
 async def test_a_server_that_comes_changes_and_goes_at_one_gateway_does_so_at_all(
@@ -109,7 +113,7 @@ async def test_of_two_gateways_that_take_one_name_at_once_one_gets_it_whole(
             # The other one may still be at work removing the one before.
             assert {"", "name_taken", "installing"} >= set(outcomes)
             for client in both:
-                await until(lambda client=client: tools(client), lambda names: "f__echo" in names)
+                await until(partial(tools, client), lambda names: "f__echo" in names)
                 assert await echoed(client, "f", "one")
             await call(both[0], "unregister_tool", name="f")
             await until(lambda: servers(both[1]), lambda seen: "f" not in seen)
@@ -135,7 +139,7 @@ async def test_what_changed_while_the_database_was_away_for_one_is_seen_when_it_
         # As another gateway would have while this one did not hear it.
         own.execute("DELETE FROM server WHERE name = 'old'", url)
         for client in (a, b):
-            await until(lambda client=client: servers(client), lambda seen: "old" not in seen)
+            await until(partial(servers, client), lambda seen: "old" not in seen)
         await until(lambda: a.call_tool("register_tool", asked()), lambda done: not done.is_error)
         await until(lambda: tools(b), lambda names: "new__echo" in names)
 
