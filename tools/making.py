@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from ..runners.errors import RunnerError, SpecError
+from ..runners.lifecycle import State
 from ..runners.spec import Installation
 from .common import Common
 from .errors import LibraryError
@@ -60,6 +61,7 @@ class Making:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._told: dict[str, Installation] = {}
         self._telling: set[asyncio.Task[None]] = set()
+        self._failed: dict[str, str] = {}
         self.why: dict[str, str] = {}
         """Servers that cannot run here, and why; those that are not in it can."""
 
@@ -93,6 +95,7 @@ class Making:
     def forget(self, name: str) -> None:
         """Forget a server that is gone."""
         self.why.pop(name, None)
+        self._failed.pop(name, None)
         self._told.pop(name, None)
         self._made.forget(name)
         if (task := self._tasks.get(name)) is not None:
@@ -173,9 +176,12 @@ class Making:
             except Exception:
                 logger.exception("bug while making server %s", name)
                 said = "an internal error; the log has more"
-            if self.why.get(name) != said:
+            if self._failed.get(name) != said:
                 logger.warning("server %s cannot be made at this gateway: %s. It is tried again.", name, said)
-            self.why[name] = said
+            self.why[name] = self._failed[name] = said
+            unit = self._servers.supervisor.units.get(name)
+            if unit is not None and unit.life.state is State.FAILED:
+                unit.start()  # which fails at once, and says why by now
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_RETRY)
 
