@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import AuthorizationNeededError, StartError
 from .log_read import LogFolder
 from .spec import Candidate, Installation, Report, silent
+
+if TYPE_CHECKING:
+    from .sampler import Usage
 
 Message = dict[str, Any]
 """One JSON-RPC message as it is on the wire."""
@@ -197,6 +200,10 @@ class BaseRunner(ABC):
     def confined(self, server_id: str) -> Mapping[str, str] | None:
         """Give the layers a running server is confined by, in words, by their names; `None` if it is not."""
         return None
+
+    async def usage(self, server_ids: Collection[str]) -> dict[str, Usage]:
+        """Give what servers use of the machine they run on, where that is not this one; others are left out."""
+        return {}
 
     def cleaned(self, server_id: str, value: dict[str, Any]) -> dict[str, Any]:
         """Give an object a server sent without the secrets it was given: the very same one where there are none."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from .base import BaseRunner, Channel, Child, Diagnosis, Health
 from .log_read import LogFolder
 from .means import Means
 from .process import ProcessRunner
 from .spec import Candidate, Engine, Installation, Report, silent
+
+if TYPE_CHECKING:
+    from .sampler import Usage
 
 Maker = Callable[[Means], BaseRunner]
 """Makes a runner of one kind, when the first server needs it.
@@ -92,6 +95,13 @@ class Runners(BaseRunner):
     def confined(self, server_id: str) -> Mapping[str, str] | None:
         """Give the layers a running server is confined by."""
         return self._running(server_id).confined(server_id)
+
+    async def usage(self, server_ids: Collection[str]) -> dict[str, Usage]:
+        """Ask every other kind of runner for its own."""
+        found: dict[str, Usage] = {}
+        for runner in set(self._made.values()):
+            found |= await runner.usage([one for one in server_ids if self._by_server.get(one) is runner])
+        return found
 
     def cleaned(self, server_id: str, value: dict[str, Any]) -> dict[str, Any]:
         """Give an object a server sent without its secrets."""

@@ -100,6 +100,7 @@ def secret_names(spec: ServerSpec) -> frozenset[str]:
 def _all_forms(spec: ServerSpec) -> Iterator[re.Match[str]]:
     texts = [spec.command, spec.cwd, spec.url, *spec.args, *spec.env.values(), *spec.headers.values()]
     texts += spec.confine.paths if spec.confine else ()
+    texts += spec.container.texts if spec.container else ()
     return (form for text in texts if text is not None for form in _forms(text))
 
 
@@ -167,6 +168,8 @@ def expand_spec(
     if spec.confine is not None:
         values["confine"] = spec.confine.each(one)
     try:
+        if spec.container is not None:
+            values["container"] = spec.container.each(one)
         return ServerSpec.model_validate(values)
     except ValidationError as error:
         # Not its text: that quotes the values, secrets among them.

@@ -127,7 +127,7 @@ async def state_of(servers: Servers, name: str) -> ServerState:
     if unit is None:
         return _on_its_way(name, time.time())  # it is being removed this very moment
     units = [unit, *servers.supervisor.instances_now(name)]
-    usage = await servers.supervisor.sampler.look([one.key for one in units])
+    usage = await servers.supervisor.usage([one.key for one in units])
     life, now = unit.life, time.monotonic()
     seconds = max(0.0, now - life.since)
     retry_after = max(0.0, life.retry_at - now) if life.retry_at is not None else None
