@@ -82,7 +82,11 @@ class Attempt:
             problem, stderr, refused = "", "", False
             fetching: asyncio.Task[None] | None = None
             try:
-                fetches = spec.container is None and spec.command is not None and is_launcher(spec.command, spec.args)
+                fetches = (
+                    spec.container is None
+                    and spec.command is not None
+                    and is_launcher(spec.command, spec.args)
+                )
                 async with asyncio.timeout(self._options.fetch_timeout if fetches else patience) as deadline:
                     if fetches:
                         self._fetching = True

@@ -133,7 +133,7 @@ def uncontainable(url: str | None, confine: Confinement | None, container: Conta
         return "confine does not go with a container, which is closed by itself: open it with container's own options"
     if url is not None and container.network == NO_NETWORK:
         return (
-            "container needs a network here, such as network = \"bridge\": ToolScore could not reach the url of a "
+            'container needs a network here, such as network = "bridge": ToolScore could not reach the url of a '
             "container that has none"
         )
     return None

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from ..runners.confinement import Confinement, as_profile
+from ..runners.container import Container
 from ..tools.shorten import LEAST
 
 MOST_TOKENS = 1_000_000
@@ -45,6 +46,11 @@ Confine = Annotated[
     Confinement | None,
     BeforeValidator(_confinement),
     WithJsonSchema({"type": ["boolean", "object"]}),
+]
+Contained = Annotated[
+    Container | None,
+    BeforeValidator(lambda value: None if value is None else _object_from_text(value)),
+    WithJsonSchema({"type": "object"}),
 ]
 Strings = Annotated[list[str], BeforeValidator(_list_from_text)]
 
@@ -128,7 +134,8 @@ class InstallServerArguments(Arguments):
 
     source: str = Field(
         description="pypi:NAME[@VERSION], npm:NAME[@VERSION], git+URL[@REF], a folder, a .mcpb file, or "
-        "'command: PROGRAM ARGS'. #SCRIPT picks one of several entry points. registry:NAME is from search_servers."
+        "docker:IMAGE, 'command: PROGRAM ARGS'. #SCRIPT picks one of several entry points. registry:NAME is from "
+        "search_servers."
     )
     name: str | None = Field(None, description="Name for the server; by default from the source.")
     args: Strings = Field(default_factory=list, description="Arguments for the server.")
@@ -139,6 +146,8 @@ class InstallServerArguments(Arguments):
         default_factory=dict, description="Values a registry: entry asks for, by name."
     )
     confine: Confine = None
+    container: Contained = None
+    url: str | None = Field(None, description="Where a docker: image listens; ${PORT} is published.")
 
 
 class ListServersArguments(Arguments):

@@ -131,6 +131,8 @@ class ServerTools:
             env=args.env,
             settings=args.settings,
             confine=args.confine,
+            container=args.container,
+            url=args.url,
             origin=call.origin or self._origin,
             agreed=call.agreed,
             report=call.report,

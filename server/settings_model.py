@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from ..tools.shorten import LEAST
 from .settings_base import Group, setting
 from .settings_catalog import CatalogSettings
+from .settings_docker import DockerSettings
 from .settings_journal import JournalSettings
 from .settings_policy import PolicySettings
 from .settings_process import ProcessSettings
@@ -201,6 +202,7 @@ class Settings(Group):
     shared: SharedSettings = SharedSettings()
     sandbox: SandboxSettings = SandboxSettings()
     catalog: CatalogSettings = CatalogSettings()
+    docker: DockerSettings = DockerSettings()
     policy: PolicySettings = PolicySettings()
     trust: TrustSettings = TrustSettings()
     journal: JournalSettings = JournalSettings()

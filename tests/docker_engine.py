@@ -291,15 +291,25 @@ ENTRY = 'ENTRYPOINT ["/usr/local/bin/python3", "/app/faulty_server.py"]'
 """Makes the image start the faulty server."""
 
 
-@functools.cache
-def _begun() -> DockerEngine:
-    """Start the engine of this process, with the image in it; it is ended with the process."""
+@contextlib.contextmanager
+def started_engine() -> Iterator[DockerEngine]:
+    """Start an engine with the image in it, and end it with all that is its own."""
     # Below /tmp itself: sockets have short names only.
     engine = DockerEngine(Path(tempfile.mkdtemp(prefix="ts-docker-", dir="/tmp")))
-    atexit.register(engine.close)
-    engine.start()
-    engine.add_image(IMAGE, (ENTRY,))
-    return engine
+    try:
+        engine.start()
+        engine.add_image(IMAGE, (ENTRY,))
+        yield engine
+    finally:
+        engine.close()
+
+
+@functools.cache
+def _begun() -> DockerEngine:
+    """Start the engine of this process; it is ended with the process."""
+    kept = contextlib.ExitStack()
+    atexit.register(kept.close)
+    return kept.enter_context(started_engine())
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ..runners.confinement import Confinement
+from ..runners.container import Container
 from ..runners.errors import InstallError, SettingsMissingError, SourceError
 from ..runners.keeping import Keeping
 from ..runners.lifecycle import State
@@ -95,6 +96,7 @@ class Addition:
         *,
         constraints: tuple[str, ...],
         confine: Confinement | None,
+        container: Container | None = None,
         keeping: Keeping,
         keep: bool,
         secrets: Mapping[str, str] | None = None,
@@ -110,6 +112,7 @@ class Addition:
             given: Its arguments and environment.
             constraints: Version constraints for its environment.
             confine: What it may reach of this machine once it is installed.
+            container: Options of its container, where the source is an image.
             keeping: What is set for this server alone.
             keep: Whether it is stored also if it does not start now.
             secrets: Literal values of secrets that what is given refers to already.
@@ -121,6 +124,10 @@ class Addition:
             RefusalError: With the reason and the next step.
         """
         # The source is stored: what looks like a secret in a command line must not stay in it.
+        if container is not None and not source.strip().startswith("docker:"):
+            raise RefusalError(
+                Outcome.INVALID_ARGUMENTS, f"container goes with an image (docker:IMAGE), not with {source}."
+            )
         own = len(command[1:])
         whole = given.model_copy(update={"args": (*command[1:], *given.args)})
         spec = self.keep_secrets(whole, secrets)
@@ -136,6 +143,7 @@ class Addition:
             sse=spec.sse,
             constraints=constraints,
             confine=confine,
+            container=container,
             label=label,
             sha256=sha256,
             locked=locked,

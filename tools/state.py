@@ -169,7 +169,8 @@ async def state_of(servers: Servers, name: str) -> ServerState:
 
 def confinement_of(servers: Servers, name: str) -> dict[str, str] | None:
     """Tell the layers that confine a server, in words: none while nothing of it runs; `None` if it is not to be."""
-    if servers.library.servers[name].installation.spec.confine is None:
+    spec = servers.library.servers[name].installation.spec
+    if spec.confine is None and spec.container is None:
         return None
     told = (servers.runner.confined(unit.key) for unit in servers.supervisor.all_of(name))
     return next((dict(layers) for layers in told if layers), {})

@@ -91,6 +91,22 @@ async def explain_start(
     return StartError(f"server '{server}' cannot start; the engine says: {error.message}")
 
 
+_INIT = re.compile(r"^\[FATAL tini[^]]*\] exec (?P<program>.+?) failed: (?P<why>.*)$", re.M)
+"""What the engine's own init writes where there is nothing it could start."""
+
+
+def explain_init(said: str) -> str | None:
+    """Say why the engine's init could not start the program of a container; `None` if it did."""
+    found = _INIT.search(said)
+    if found is None:
+        return None
+    if "format" in found["why"]:
+        return "its image is for another kind of processor than the engine's: install one for that."
+    if "ermission" in found["why"]:
+        return f"the user it runs as may not execute {found['program']}: set user."
+    return f"there is no program {found['program']} in its image that can be started ({found['why']})."
+
+
 async def _platform(engine: Engine, image: str) -> str:
     try:
         told = await engine.ask("GET", f"/images/{image}/json")

@@ -130,14 +130,25 @@ def _login(repository: str, environ: Mapping[str, str]) -> dict[str, str]:
     return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(said).encode()).decode()}
 
 
+def content_of(image: Mapping[str, Any], name: str) -> str:
+    """Give what an image is, the same in every home: its digest in the registry it is from, or else its id."""
+    exact = digest_name(image, name)
+    return str(image["Id"]) if exact is None else exact.partition("@")[2]
+
+
+def known_as(image: Mapping[str, Any]) -> set[str]:
+    """Give all that an image may be pinned as: its id, and its digests in registries."""
+    return {image["Id"], *(str(one).partition("@")[2] for one in image.get("RepoDigests") or ())}
+
+
 def refuse_other(image: Mapping[str, Any], content: str | None, name: str) -> None:
     """Refuse an image that is not the one that must come out.
 
     Raises:
         InstallError: If it is another one.
     """
-    if content is not None and content != image["Id"]:
+    if content is not None and content not in known_as(image):
         raise InstallError(
-            f"{name} is not what was locked: it is {image['Id']} now, and {content} is expected. Nothing was "
-            "installed; get what was locked, or lock what there is."
+            f"{name} is not what was locked: it is {content_of(image, name)} now, and {content} is expected. Nothing "
+            "was installed; get what was locked, or lock what there is."
         )

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
 
 from ..container import Container
 from ..errors import InstallError, SourceError
-from ..installers.source import parse
+from ..installers.install import UNDO, new_directory, undo
+from ..installers.source import Source, parse
 from ..pin import Pin
 from ..spec import Candidate, Installation, Report, ServerSpec, SourceKind
 from .engine import Engine
-from .images import digest_name, image_of, pull, refuse_other, split_name
+from .images import content_of, digest_name, image_of, known_as, pull, refuse_other, split_name
 
 VERSION_LABEL = "org.opencontainers.image.version"
 
 
 async def install(
-    engine: Engine, candidate: Candidate, report: Report, environ: Mapping[str, str]
+    engine: Engine, candidate: Candidate, report: Report, environ: Mapping[str, str], servers: Path
 ) -> Installation:
     """Install a server that is an image.
 
@@ -25,6 +30,7 @@ async def install(
         candidate: What to install and under which name.
         report: Told of every step.
         environ: ToolScore's environment.
+        servers: The folder that holds one folder for each server; an image leaves only notes there.
 
     Returns:
         The installation; nothing of it was started.
@@ -43,15 +49,44 @@ async def install(
         )
     if candidate.sha256 is not None:
         raise InstallError(f"A checksum goes with a package from an index, not with {candidate.source}.")
+    place = new_directory(servers, candidate.name, candidate.place)
+    try:
+        return await _install(engine, candidate, source, report, environ, servers.absolute() / candidate.name)
+    except BaseException:
+        with anyio.move_on_after(UNDO, shield=True):
+            await undo(place)
+        raise
+
+
+async def _install(
+    engine: Engine,
+    candidate: Candidate,
+    source: Source,
+    report: Report,
+    environ: Mapping[str, str],
+    directory: Path,
+) -> Installation:
     options = candidate.container or Container()
     locked = candidate.locked.content if candidate.locked is not None else None
-    image = await image_of(engine, source.name if locked is None else locked)
-    if image is None:
-        await pull(engine, source.name, report, environ, platform=options.platform)
-        image = await image_of(engine, source.name)
-    if image is None:
-        raise InstallError(f"The engine said it got {source.name}, and has no image of that name.")
-    refuse_other(image, locked, source.name)
+
+    async def had(name: str) -> dict[str, Any]:
+        await pull(engine, name, report, environ, platform=options.platform)
+        found = await image_of(engine, name)
+        if found is None:
+            raise InstallError(f"The engine said it got {name}, and has no image of that name.")
+        return found
+
+    image = await image_of(engine, source.name)
+    if locked is not None:
+        if image is None or locked not in known_as(image):
+            exact_name = f"{split_name(source.name)[0]}@{locked}"
+            image = (
+                await image_of(engine, locked) or await image_of(engine, exact_name) or await had(exact_name)
+            )
+        refuse_other(image, locked, source.name)
+    elif image is None or (candidate.place and image.get("RepoDigests")):
+        # A tag that is there is as it was had; an upgrade asks its registry for it anew, if it has one.
+        image = await had(source.name)
     labels = (image.get("Config") or {}).get("Labels") or {}
     exact = digest_name(image, source.name)
     version = labels.get(VERSION_LABEL) or _tag(source.name)
@@ -74,7 +109,13 @@ async def install(
         runtime="container",
         package=split_name(source.name)[0],
         version=version,
-        pin=Pin(source=f"docker:{exact or source.name}", content=image["Id"]),
+        directory=str(directory),
+        pin=Pin(
+            source=f"docker:{source.name}",
+            content=content_of(image, source.name),
+            place=candidate.place,
+            unhashed=() if exact else (source.name,),
+        ),
     )
 
 

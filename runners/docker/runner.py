@@ -28,6 +28,7 @@ from .address import find
 from .child import ContainerChild
 from .config import HOME_LABEL, INSTANCE_LABEL, OWNER_LABEL, SERVER_LABEL, create_body
 from .engine import Engine, EngineError, need_library
+from .explain import explain_init
 from .images import image_of
 from .install import install
 from .usage import Meter
@@ -97,7 +98,7 @@ class DockerRunner(BaseRunner):
         options = self.means.options
         try:
             async with asyncio.timeout(options.install_timeout):
-                return await install(self.engine, candidate, report, options.environ)
+                return await install(self.engine, candidate, report, options.environ, options.servers)
         except TimeoutError:
             raise InstallError(
                 f"Getting {candidate.source} took longer than {options.install_timeout:g} seconds and was stopped; "
@@ -113,6 +114,9 @@ class DockerRunner(BaseRunner):
         # If the engine is away, the next start of this home removes what is left.
         with contextlib.suppress(RunnerError):
             await self._remove_left(installation.server_id)
+        from ..installers.install import remove
+
+        await remove(installation, servers=self.means.options.servers)
         self.means.logs.remove(installation.server_id)
         self.means.known.forget(installation.name)
 
@@ -246,7 +250,11 @@ class DockerRunner(BaseRunner):
 
     def explain(self, installation: Installation, problem: str) -> Diagnosis:
         """Explain a failed start, and remember it for `diagnose`."""
-        found = diagnose(installation, self._children.get(installation.server_id), problem)
+        child = self._children.get(installation.server_id)
+        if child is not None and (why := explain_init(child.stderr_tail())) is not None:
+            found = Diagnosis(f"server '{installation.server_id}' cannot start: {why}", child.stderr_tail())
+        else:
+            found = diagnose(installation, child, problem)
         masked = self.means.masked
         found = replace(found, message=masked(found.message), stderr=masked(found.stderr))
         self._problems[installation.server_id] = found.message
