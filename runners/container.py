@@ -58,10 +58,10 @@ class Container(BaseModel):
     user: str | None = None
     read_only: bool = True
     capabilities: tuple[str, ...] = ()
-    memory: int | None = Field(None, ge=0)
-    cpus: float | None = Field(None, ge=0)
-    pids: int | None = Field(None, ge=0)
-    log_size: int = Field(10, ge=1)
+    memory: int | None = Field(default=None, ge=0)
+    cpus: float | None = Field(default=None, ge=0)
+    pids: int | None = Field(default=None, ge=0)
+    log_size: int = Field(default=10, ge=1)
     init: bool = True
     platform: str | None = None
     stdin_once: bool = False

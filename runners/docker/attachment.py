@@ -15,7 +15,7 @@ from typing import cast
 from ..base import Message
 from ..codec import encode
 from ..errors import ChildGoneError, MachineAwayError
-from ..pipes import WRITE_HIGH_WATER, PipeChannel
+from ..pipes import WRITE_HIGH_WATER, PipeChannel, StderrReader
 from .engine import Engine, EngineError
 
 STDOUT = 1
@@ -75,21 +75,55 @@ class Frames:
                 self._header = b""
 
 
+class _Tap(asyncio.ReadTransport):
+    """One of the two outputs that share a connection, as what reads it is used to: it can be held back.
+
+    Args:
+        held: The taps of this connection that are held back; while there are any, nothing of it is read.
+        transport: The connection.
+    """
+
+    def __init__(self, held: set[_Tap], transport: asyncio.Transport) -> None:
+        super().__init__()
+        self._held = held
+        self._transport = transport
+
+    def pause_reading(self) -> None:
+        self._held.add(self)
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._held.discard(self)
+        if not self._held:
+            self._transport.resume_reading()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        self._transport.close()
+
+
 class _Attached(asyncio.Protocol):
     """One connection: the answer's head first, then frames.
 
     Args:
         output: Takes the server's standard output.
+        complaints: Takes its standard error.
         paused: Told whether the engine takes no more.
         lost: Told when the connection is gone.
     """
 
     def __init__(
-        self, output: Callable[[bytes], None], paused: Callable[[bool], None], lost: Callable[[], None]
+        self,
+        output: Callable[[bytes], None],
+        complaints: Callable[[bytes], None],
+        paused: Callable[[bool], None],
+        lost: Callable[[], None],
     ) -> None:
         self.transport: asyncio.Transport | None = None
         self.upgraded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.frames = Frames(lambda stream, data: output(data) if stream == STDOUT else None)
+        self.frames = Frames(lambda stream, data: output(data) if stream == STDOUT else complaints(data))
         self._head = b""
         self._paused = paused
         self._lost = lost
@@ -138,10 +172,12 @@ class AttachedChannel(PipeChannel):
 
     Args:
         describe: Says why the line is closed.
+        complaint: Takes each line of standard error.
     """
 
-    def __init__(self, describe: Callable[[], str]) -> None:
+    def __init__(self, describe: Callable[[], str], complaint: Callable[[str], None]) -> None:
         super().__init__(describe)
+        self.complaints = StderrReader(complaint)
         self.cut = asyncio.Event()
         """Set while there is no connection, and the line is not given up."""
         self.unheard = False
@@ -166,7 +202,9 @@ class AttachedChannel(PipeChannel):
         attached: _Attached
 
         def made() -> _Attached:
-            return _Attached(self.data_received, self._pause, lambda: self._lost(attached))
+            return _Attached(
+                self.data_received, self.complaints.data_received, self._pause, lambda: self._lost(attached)
+            )
 
         try:
             async with asyncio.timeout(_ATTACH):
@@ -178,7 +216,7 @@ class AttachedChannel(PipeChannel):
                         made, address.host, address.port, ssl=address.tls
                     )
                 transport.write(
-                    f"POST {version}/containers/{container}/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\n"
+                    f"POST {version}/containers/{container}/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\n"
                     "Host: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n".encode()
                 )
                 try:
@@ -195,7 +233,9 @@ class AttachedChannel(PipeChannel):
         self._attached = attached
         self._reader = transport
         self._writer = transport
-        self._throttle.attach(transport)
+        held_back: set[_Tap] = set()
+        self._throttle.attach(_Tap(held_back, transport))
+        self.complaints.connection_made(_Tap(held_back, transport))
         self.cut.clear()
         held, self._held, self._held_size = self._held, [], 0
         self.unheard = False
@@ -287,8 +327,13 @@ class AttachedChannel(PipeChannel):
 
     def ended(self) -> None:
         """Take note that the server has ended: what it said last is handed on, and the line is over."""
-        self._throttle.lift()
         self.connection_lost(None)
+        self.complaints.connection_lost(None)
+
+    def hurry(self) -> None:
+        """Hold nothing back any more: the server has ended."""
+        super().hurry()
+        self.complaints.hurry()
 
 
 def _key(identity: object) -> object:

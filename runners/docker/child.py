@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import math
 import signal
+import time
+from collections import deque
 from typing import Any
 
 import anyio
@@ -13,10 +15,10 @@ import anyio
 from ..base import Channel
 from ..errors import MachineAwayError
 from ..logs import ServerLog
-from .attachment import STDERR, AttachedChannel
+from .attachment import AttachedChannel
 from .engine import Engine, EngineError
 from .explain import explain_start
-from .follower import Follower
+from .follower import Follower, missed
 
 KILL_WAIT = 10.0
 """Seconds a killed container may take to end."""
@@ -31,6 +33,9 @@ SOON = 1.0
 """Seconds an engine has to notice that a container whose output ended has ended itself."""
 
 _LOOK = (0.02, 0.05, 0.1, 0.25, 0.5)
+
+RECENT = 200
+"""Lines of standard error that are remembered, to tell what was missed once a line is there again."""
 
 Json = dict[str, Any]
 
@@ -52,7 +57,7 @@ class ContainerChild:
     def __init__(self, server_id: str, engine: Engine, log: ServerLog, *, spoken: bool = True) -> None:
         self.server_id = server_id
         self.id: str | None = None
-        self.line = AttachedChannel(self.epitaph)
+        self.line = AttachedChannel(self.epitaph, self._complained)
         self.exited = asyncio.Event()
         self.ended_because: str | None = None
         self.oom = False
@@ -68,6 +73,8 @@ class ContainerChild:
         self._tasks: list[asyncio.Task[None]] = []
         self._following: asyncio.Task[None] | None = None
         self._looking = asyncio.Event()
+        self._recent: deque[tuple[float, str]] = deque(maxlen=RECENT)
+        self._gap = False
         self._removed = False
 
     @property
@@ -133,23 +140,23 @@ class ContainerChild:
         except asyncio.CancelledError:
             await asyncio.wait([making])
             raise
+        self._log.mark()
         try:
             if self._spoken:
                 await self.line.attach(self._engine, self._path)
             await self._engine.ask("POST", f"/containers/{self._path}/start")
         except EngineError as error:
             raise await explain_start(self._engine, self.server_id, config, error) from error
-        self._log.mark()
-        self._follower = Follower(
-            self._engine,
-            self._path,
-            self._heard,
-            ended=lambda: self._dead,
-            everything=not self._spoken,
-            note=lambda text: self._log.note("WARNING", text),
-        )
         loop = asyncio.get_running_loop()
-        self._following = loop.create_task(self._follower.run())
+        if not self._spoken:
+            self._follower = Follower(
+                self._engine,
+                self._path,
+                self._heard,
+                ended=lambda: self._dead,
+                note=lambda text: self._log.note("WARNING", text),
+            )
+            self._following = loop.create_task(self._follower.run())
         self._tasks.append(loop.create_task(self._watch()))
 
     async def _make(self, name: str, config: Json) -> None:
@@ -164,8 +171,12 @@ class ContainerChild:
         assert self.id is not None
         return self.id
 
-    def _heard(self, line: str, at: float, _stream: int = STDERR) -> None:
+    def _heard(self, line: str, at: float, _stream: int) -> None:
         self._log.write(line, at)
+
+    def _complained(self, line: str) -> None:
+        self._recent.append((time.time(), line))
+        self._log.write(line)
 
     def look(self) -> None:
         """Look at it now: somebody has heard that it may have ended."""
@@ -176,6 +187,7 @@ class ContainerChild:
         """Follow it to its end: join a line that was cut where that loses nothing, else let the line be over."""
         try:
             while not await self._over():
+                self._gap = True
                 if not self._spoken:
                     continue
                 if not self.line.unheard:
@@ -188,6 +200,7 @@ class ContainerChild:
                 except (EngineError, MachineAwayError):
                     await asyncio.sleep(_LOOK[-1])
                     continue
+                await self._catch_up()
                 self._log.note("WARNING", "the line to its container was cut, and is there again")
         except MachineAwayError as error:
             self._lost = error.message
@@ -247,6 +260,12 @@ class ContainerChild:
             await asyncio.sleep(_LOOK[min(tries, len(_LOOK) - 1)])
             tries += 1
 
+    async def _catch_up(self) -> None:
+        """Write down what it wrote while its line was cut, from the engine's log."""
+        for at, line in await missed(self._engine, self._path, list(self._recent)):
+            self._recent.append((at, line))
+            self._log.write(line, at)
+
     def _ended_as(self, state: Json) -> None:
         code = int(state.get("ExitCode") or 0)
         self.oom = self.oom or bool(state.get("OOMKilled"))
@@ -263,6 +282,8 @@ class ContainerChild:
                     await asyncio.wait([self._following], timeout=LAST_WORDS)
                 self._following.cancel()
             self.line.ended()
+            if self._spoken and self._gap and self._code is not None:
+                await self._catch_up()
             self._log.close()
         finally:
             self.exited.set()

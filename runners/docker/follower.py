@@ -22,6 +22,9 @@ RATE = 1024 * 1024
 
 BURST = 4 * 1024 * 1024
 
+OVERLAP = 30.0
+"""Seconds before the last line that was seen, from where on a log is read for those that were missed."""
+
 _AGAIN = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds before each further try to read on."""
 
@@ -39,7 +42,6 @@ class Follower:
         container: The container's id.
         line: Takes each line: its text, when it was written (seconds since 1970), and whose output it is of.
         ended: Whether the container has ended for good, so that a log that ends is whole.
-        everything: Whether its standard output is read too.
         note: Told of floods.
     """
 
@@ -50,14 +52,12 @@ class Follower:
         line: Callable[[str, float, int], None],
         *,
         ended: Callable[[], bool],
-        everything: bool = False,
         note: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self._engine = engine
         self._container = container
         self._line = line
         self._ended = ended
-        self._everything = everything
         self._note = note
         self._cursor = ""
         self._same = 0
@@ -66,15 +66,16 @@ class Follower:
         self._left = float(BURST)
         self._at = time.monotonic()
         self._told = False
+        self._begin = 0.0
         self._hurried = asyncio.Event()
 
     def hurry(self) -> None:
         """Hold nothing back any more: the container has ended."""
         self._hurried.set()
 
-    def since(self, stamp: str) -> None:
-        """Begin behind a time, as the engine writes it, instead of at the beginning."""
-        self._cursor, self._same = stamp, 1 << 30
+    def since_time(self, at: float) -> None:
+        """Begin at a time, in seconds since 1970."""
+        self._begin = at
 
     async def run(self, *, follow: bool = True) -> None:
         """Read until the container has ended, or to the present end of its log.
@@ -102,9 +103,9 @@ class Follower:
                 break
             await asyncio.sleep(_AGAIN[min(tries, len(_AGAIN) - 1)])
             tries += 1
-        for at, rest in self._open.values():
+        for stream, (at, rest) in self._open.items():
             if rest:
-                self._line(rest.decode("utf-8", "replace").rstrip("\r"), at, STDERR)
+                self._line(rest.decode("utf-8", "replace").rstrip("\r"), at, stream)
         self._open.clear()
 
     async def _read(self, follow: bool) -> None:
@@ -115,10 +116,10 @@ class Follower:
             f"/containers/{self._container}/logs",
             params={
                 "follow": follow,
-                "stdout": self._everything,
+                "stdout": True,
                 "stderr": True,
                 "timestamps": True,
-                "since": _unix(seen) if seen else 0,
+                "since": _unix(seen) if seen else f"{max(0.0, self._begin):.9f}",
             },
         ) as response:
             import aiohttp
@@ -179,6 +180,41 @@ class _Entries(Frames):
             data = b"".join(self._pieces)
             self._pieces.clear()
         self._whole(stream, data)
+
+
+async def missed(engine: Engine, container: str, seen: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Give the lines of standard error that a container wrote since the last one that was seen, with their times.
+
+    Args:
+        engine: The engine.
+        container: The container's id.
+        seen: The last lines that were read from its line itself, with the times they came; all there were, if few.
+    """
+    found: list[tuple[float, str]] = []
+
+    def take(line: str, at: float, stream: int) -> None:
+        if stream == STDERR:
+            found.append((at, line))
+
+    reader = Follower(engine, container, take, ended=lambda: True)
+    reader.since_time(seen[-1][0] - OVERLAP if seen else 0.0)
+    reader.hurry()
+    await reader.run(follow=False)
+    if not seen:
+        return found
+    last = seen[-1][0]
+    tail = [line for _, line in seen[-3:]]
+    # The same text may come again and again: of the places that fit, the one is meant whose time is nearest.
+    lines = [line for _, line in found]
+    fitting = [
+        number
+        for number in range(len(lines))
+        if lines[max(0, number - 2) : number + 1] == tail[-min(3, number + 1) :]
+    ]
+    if not fitting:
+        return [one for one in found if one[0] > last]
+    nearest = min(fitting, key=lambda number: abs(found[number][0] - last))
+    return found[nearest + 1 :]
 
 
 def _seconds(stamp: str) -> float:
