@@ -156,6 +156,24 @@ class BaseRunner(ABC):
     async def remove_server(self, installation: Installation) -> None:
         """Delete what `install_server` made. A server that is already gone is no error."""
 
+    async def remove_volumes(
+        self, installation: Installation, but: Collection[str], *, do: bool
+    ) -> list[str]:
+        """Delete the data of a server that outlives it, which `remove_server` leaves.
+
+        Args:
+            installation: The server.
+            but: Names of what others use as well.
+            do: Whether to do it, instead of telling what there is.
+
+        Returns:
+            The names of what there is, or was.
+
+        Raises:
+            RunnerError: If it cannot be deleted.
+        """
+        return []
+
     @abstractmethod
     async def start_server(self, installation: Installation) -> Child:
         """Start or reach a server; the MCP handshake is the caller's.

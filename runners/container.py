@@ -8,10 +8,22 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from .service import Service, as_service
+
 NO_NETWORK = "none"
 """The network of a container that asks for none."""
 
+OWN = "@"
+"""How the names of networks and volumes begin that ToolScore makes for this home: nobody else's are taken for them."""
+
+INTERNAL = ":internal"
+"""How the name of a network of ToolScore's own ends that does not reach the outside."""
+
+SHARED_NETWORKS = (NO_NETWORK, "host", "bridge")
+"""Networks that every engine has. Containers do not find each other by name there."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_OWN_NAME = re.compile(r"@[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _SIZE = re.compile(r"(?P<number>[0-9]+)(?P<unit>[kmgt]?)(?:i?b)?", re.IGNORECASE)
 _MIB = {"": 1.0, "k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0 * 1024}
 _CAPABILITY = re.compile(r"(?:CAP_)?[A-Z_]{3,40}")
@@ -30,9 +42,12 @@ class Container(BaseModel):
 
     Attributes:
         image: What it is made from: the id of an image that is there (`sha256:...`); empty until it is installed.
-        network: `none`, `bridge` (the engine's own network, which reaches the outside), `host`, or a network's name.
-        volumes: `SOURCE:TARGET[:rw]`: folders and files of the engine's machine by their path, or named volumes;
-            read-only without `:rw`.
+        network: `none`, `bridge` (the engine's own network, which reaches the outside), `host`, a network's name, or
+            `@NAME[:internal]`: a network of this home's own, made when it is first needed, on which containers find
+            each other by name.
+        aliases: Further names it is found by on its network, besides the server's.
+        volumes: `SOURCE:TARGET[:rw]`: folders and files of the engine's machine by their path, named volumes, or
+            `@NAME`: a volume of this home's own, made when it is first needed; read-only without `:rw`.
         ports: `[ADDRESS:]PORT:PORT_INSIDE[/udp]`, published on loopback where no address says otherwise.
         tmpfs: `PATH[:OPTIONS]`: folders in memory, besides /tmp.
         user: Whom it runs as, `USER[:GROUP]`; when `None` the image's own user, or nobody (65534) if that is root.
@@ -46,12 +61,14 @@ class Container(BaseModel):
         platform: Such as `linux/arm64`; the engine's own when `None`.
         stdin_once: Whether the end of the line to it ends its input, as with `docker run -i`. It then ends by itself
             when ToolScore dies, and does not outlive a restart of the engine.
+        service: What makes it a plain service, which speaks no MCP; a server when `None`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     image: str = ""
     network: str = NO_NETWORK
+    aliases: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
     tmpfs: tuple[str, ...] = ()
@@ -65,14 +82,32 @@ class Container(BaseModel):
     init: bool = True
     platform: str | None = None
     stdin_once: bool = False
+    service: Service | None = None
+
+    @field_validator("service", mode="before")
+    @classmethod
+    def _service(cls, value: Any) -> Any:
+        return as_service(value)
+
+    @field_validator("aliases")
+    @classmethod
+    def _aliases(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [name for name in names if not _NAME.fullmatch(name)]:
+            raise ValueError(f"alias {wrong[0][:80]!r} is no name of a machine on a network")
+        return names
 
     @field_validator("network", mode="before")
     @classmethod
     def _network(cls, value: Any) -> Any:
         if isinstance(value, bool):
             return "bridge" if value else NO_NETWORK
-        if isinstance(value, str) and not _NAME.fullmatch(value) and "${" not in value:
-            raise ValueError(f"network {value[:80]!r} is no name of a network: none, bridge, host or a name")
+        if isinstance(value, str) and "${" not in value:
+            own = _OWN_NAME.fullmatch(value.removesuffix(INTERNAL))
+            if not own and not _NAME.fullmatch(value):
+                raise ValueError(
+                    f"network {value[:80]!r} is no name of a network: none, bridge, host, a name, or @NAME for one "
+                    "of ToolScore's own"
+                )
         return value
 
     @field_validator("memory", mode="before")
@@ -117,6 +152,15 @@ class Container(BaseModel):
     def _ports_need_network(self) -> Container:
         for text in self.ports:
             port(text)
+        if self.ports and self.network.endswith(INTERNAL):
+            raise ValueError(
+                f"ports are published from a network that reaches the outside, and network is {self.network}: write "
+                f"{self.network.removesuffix(INTERNAL)}"
+            )
+        if self.aliases and self.network in SHARED_NETWORKS:
+            raise ValueError(
+                f"aliases are for a network with names, such as @NAME, and network is {self.network}"
+            )
         if self.ports and self.network in (NO_NETWORK, "host"):
             raise ValueError(
                 f'ports are published from a network, and network is {self.network}: write network = "bridge", or '
@@ -132,12 +176,20 @@ class Container(BaseModel):
                 change(text, f"container.{name}[{index}]") for index, text in enumerate(getattr(self, name))
             )
         values["network"] = change(self.network, "container.network")
+        values["service"] = self.service and self.service.each(change)
         return Container.model_validate(values)
 
     @property
     def texts(self) -> tuple[str, ...]:
         """All texts in it that are templates."""
-        return (*self.volumes, *self.ports, *self.tmpfs, self.network)
+        probe = (self.service.command if self.service is not None else None) or ()
+        return (*self.volumes, *self.ports, *self.tmpfs, self.network, *probe)
+
+    @property
+    def own_volumes(self) -> tuple[str, ...]:
+        """The names of the volumes of this home's own, without their mark."""
+        sources = (volume(text)[0] for text in self.volumes)
+        return tuple(source.removeprefix(OWN) for source in sources if source.startswith(OWN))
 
 
 def volume(text: str) -> tuple[str, str, bool]:
@@ -158,7 +210,9 @@ def volume(text: str) -> tuple[str, str, bool]:
         raise ValueError(
             f"volume {text[:120]!r} would give the container the engine, and with it the whole machine"
         )
-    if not source.startswith(("/", "~", "${", ".")) and not _NAME.fullmatch(source):
+    if not source.startswith(("/", "~", "${", ".")) and not (
+        _NAME.fullmatch(source) or _OWN_NAME.fullmatch(source)
+    ):
         raise ValueError(f"volume {text[:120]!r} begins with neither a path nor a volume's name")
     return source, target, writable
 

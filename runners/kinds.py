@@ -71,6 +71,12 @@ class Runners(BaseRunner):
         """Delete what was installed, and the server's logs."""
         await self.of(installation.spec.engine).remove_server(installation)
 
+    async def remove_volumes(
+        self, installation: Installation, but: Collection[str], *, do: bool
+    ) -> list[str]:
+        """Delete the data of a server that outlives it, where it ran."""
+        return await self.of(installation.spec.engine).remove_volumes(installation, but, do=do)
+
     async def start_server(self, installation: Installation) -> Child:
         """Start a server with the runner of its kind."""
         runner = self._by_server[installation.server_id] = self.of(installation.spec.engine)

@@ -12,6 +12,7 @@ from .known_secrets import KnownSecrets
 from .log_mask import Mask
 from .logs import Logs
 from .ports import PortRange
+from .served import Served
 from .spec import Installation, ServerSpec
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Means:
         """Where `${PORT}` is taken from."""
         self.connect: Connect = _nobody_connects
         """Connects to a server that was started and listens at the url of its spec."""
+        self.served = Served()
+        """Where the services are that run."""
         self.kept = Kept()
         """How servers are kept that have nothing else set for themselves."""
         self.logs = Logs(options.logs, options.log_bytes, options.log_files)
@@ -63,7 +66,8 @@ class Means:
         Raises:
             RunnerError: If a value is missing, or what results is no spec.
         """
-        return await filled(installation, self.options, self.known, self.lend, extra)
+        places = self.served.values(installation)
+        return await filled(installation, self.options, self.known, self.lend, {**extra, **places})
 
     def masked(self, text: str) -> str:
         """Give a text without the secrets of any server that was started."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .confinement import Confinement, as_profile
-from .container import NO_NETWORK, Container
+from .container import INTERNAL, NO_NETWORK, Container
 from .keeping import Keeping
 from .pin import Locked, Pin
 
@@ -113,6 +113,11 @@ class ServerSpec(BaseModel):
         return "process" if self.container is None else "docker"
 
     @property
+    def is_service(self) -> bool:
+        """Whether it is a plain service, which speaks no MCP."""
+        return self.container is not None and self.container.service is not None
+
+    @property
     def started(self) -> bool:
         """Whether ToolScore starts something for it, instead of only reaching what is there."""
         return self.command is not None or self.container is not None
@@ -131,6 +136,10 @@ def uncontainable(url: str | None, confine: Confinement | None, container: Conta
     """Say why a server cannot be put into a container as asked, or `None`."""
     if confine is not None:
         return "confine does not go with a container, which is closed by itself: open it with container's own options"
+    if url is not None and container.service is not None:
+        return "url does not go with a service, which is not spoken to: its probe tells whether it works"
+    if url is not None and container.network.endswith(INTERNAL):
+        return f"url needs a network that is reached from outside: {container.network.removesuffix(INTERNAL)}"
     if url is not None and container.network == NO_NETWORK:
         return (
             'container needs a network here, such as network = "bridge": ToolScore could not reach the url of a '

@@ -81,6 +81,11 @@ class DockerEngine:
         self._containerd: subprocess.Popen[bytes] | None = None
         self._dockerd: subprocess.Popen[bytes] | None = None
 
+    @property
+    def dockerd_runs(self) -> bool:
+        """Whether dockerd was started and not ended."""
+        return self._dockerd is not None
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         folder = self.folder

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..container import Container, port, volume
+from ..container import SHARED_NETWORKS, Container, port, volume
 from ..errors import SpecError
 from ..keeping import Kept
 from ..spec import ServerSpec
@@ -66,6 +66,11 @@ def create_body(
         "StdinOnce": spoken and container.stdin_once,
         "HostConfig": _host(container, kept),
     }
+    if container.aliases and container.network not in SHARED_NETWORKS:
+        ends = {container.network: {"Aliases": list(container.aliases)}}
+        body["NetworkingConfig"] = {"EndpointsConfig": ends}
+    if container.service is not None:
+        body["Healthcheck"] = {"Test": ["NONE"]}  # it is probed from here
     if spec.command is not None:
         body["Entrypoint"] = [spec.command]
     if spec.args or spec.command is not None:

@@ -31,6 +31,9 @@ from .engine import Engine, EngineError, need_library
 from .explain import explain_init
 from .images import image_of
 from .install import install
+from .own import Own
+from .probe import declared
+from .service import ServiceChild
 from .usage import Meter
 
 HOME_FILE = "docker-home"
@@ -56,6 +59,18 @@ class DockerRunner(BaseRunner):
         self._known: dict[str, Installation] = {}
         self._owner = uuid.uuid4().hex
         self._home: str | None = None
+        self._own: Own | None = None
+
+    @property
+    def own(self) -> Own:
+        """Networks and volumes of this home.
+
+        Raises:
+            MachineAwayError: If there is no engine.
+        """
+        if self._own is None:
+            self._own = Own(self.engine, self.home)
+        return self._own
 
     @property
     def engine(self) -> Engine:
@@ -90,6 +105,8 @@ class DockerRunner(BaseRunner):
     async def aclose(self) -> None:
         """End the containers that were not stopped, and close all connections."""
         await asyncio.gather(*(self.stop_server(name, 0) for name in list(self._children)))
+        if self._own is not None:
+            await self._own.tidy()
         if self._engine is not None:
             await self._engine.aclose()
 
@@ -114,6 +131,7 @@ class DockerRunner(BaseRunner):
         # If the engine is away, the next start of this home removes what is left.
         with contextlib.suppress(RunnerError):
             await self._remove_left(installation.server_id)
+            await self.own.tidy()
         from ..installers.install import remove
 
         await remove(installation, servers=self.means.options.servers)
@@ -139,12 +157,31 @@ class DockerRunner(BaseRunner):
                 self._problems[name] = str(error)
             raise
 
+    async def remove_volumes(
+        self, installation: Installation, but: Collection[str], *, do: bool
+    ) -> list[str]:
+        """Remove the volumes of this home's own that only this server uses."""
+        container = installation.spec.container
+        names = [] if container is None else [one for one in container.own_volumes if one not in but]
+        if not names:
+            return []
+        found = await self.own.volumes(names)
+        if do:
+            await self.own.remove_volumes(found)
+        return found
+
     async def _start(self, installation: Installation) -> Child:
+        began = asyncio.get_running_loop().time()
         name = installation.server_id
         engine = self.engine
+        service = installation.spec.is_service
+        if service and "#" in name:
+            raise SpecError(
+                f"service '{name.partition('#')[0]}' runs once for all: set its isolation to shared."
+            )
         extra: dict[str, str] = {}
         if "${PORT" in installation.spec.model_dump_json():
-            extra["PORT"] = str(self.means.ports.lend(name))
+            extra["PORT"] = str(self.means.ports.lend(name, same=service))
         spec, mask = await self.means.filled(installation, extra)
         if spec.container is None or not spec.container.image:
             raise SpecError(f"server '{name}' names no image; install it from docker:IMAGE.")
@@ -154,8 +191,8 @@ class DockerRunner(BaseRunner):
                 f"server '{name}' cannot start: its image {installation.source} ({spec.container.image[:19]}) is not "
                 f"there any more. `toolscore upgrade {installation.name}` gets it again."
             )
-        spoken = spec.url is None
-        if not spoken:
+        spoken = spec.url is None and not service
+        if spec.url is not None:
             spec = spec.model_copy(update={"container": published(spec.container, extra.get("PORT"))})
         log = self.means.logs.of(name)
         log.masks = mask
@@ -163,18 +200,29 @@ class DockerRunner(BaseRunner):
         child.line.mask, child.line.note = mask, lambda text: log.note("WARNING", text)
         await self._remove_left(name)
         self._children[name] = child  # at once, so that a start that is cancelled half-way can be undone
-        body = create_body(
-            spec,
-            image=image,
-            kept=self.means.kept.under(installation.keeping),
-            labels=self._labels(name),
-            spoken=spoken,
-        )
+        kept = self.means.kept.under(installation.keeping)
         _plain, _, number = name.partition("#")
         title = f"toolscore-{installation.name}{f'-{number}' if number else ''}-{secrets.token_hex(4)}"
-        await child.launch(title, body)
+        assert spec.container is not None
+        with self.own.joining():
+            made = await self.own.made(name, spec.container)
+            body = create_body(
+                spec.model_copy(update={"container": made}),
+                image=image,
+                kept=kept,
+                labels=self._labels(name),
+                spoken=spoken,
+            )
+            await child.launch(title, body)
         if spoken:
             return child
+        if spec.container.service is not None:
+            probed = declared(spec.container.service, image)
+            plain = self._children[name] = ServiceChild(child, engine, probed, spec.container.network)
+            passed = asyncio.get_running_loop().time() - began
+            # A little less than a start may take, so that it is told what is wrong with it.
+            self.means.served.up(name, await plain.up(max(0.1, 0.95 * kept.start_timeout - passed)))
+            return plain
         remote = await self._connect_when_up(spec, child)
         served = self._children[name] = ServedChild(child, remote)
         return served
@@ -237,6 +285,7 @@ class DockerRunner(BaseRunner):
     async def stop_server(self, server_id: str, grace: float | None = None) -> bool:
         """End its container, remove it, and give its port back."""
         child = self._children.pop(server_id, None)
+        self.means.served.down(server_id)
         if child is not None:
             await child.stop(self.means.options.stop_grace if grace is None else grace)
             if self._meter is not None and (container := _container(child)) is not None and container.id:
@@ -253,6 +302,10 @@ class DockerRunner(BaseRunner):
         child = self._children.get(installation.server_id)
         if child is not None and (why := explain_init(child.stderr_tail())) is not None:
             found = Diagnosis(f"server '{installation.server_id}' cannot start: {why}", child.stderr_tail())
+        elif isinstance(child, ServiceChild):
+            found = Diagnosis(
+                f"service '{installation.server_id}' cannot start: {problem}", child.stderr_tail()
+            )
         else:
             found = diagnose(installation, child, problem)
         masked = self.means.masked
@@ -293,7 +346,9 @@ class DockerRunner(BaseRunner):
         usage = (await self._meter.look({server_id: container.id})).get(server_id)
         if usage is None:
             return Health(alive=True, reason="its container was started; the engine does not answer now")
-        return Health(alive=True, reason="its container runs", memory=usage.memory, cpu=cpu)
+        child = self._children.get(server_id)
+        reason = child.health() if isinstance(child, ServiceChild) else "its container runs"
+        return Health(alive=True, reason=reason, memory=usage.memory, cpu=cpu)
 
     @property
     def log_folder(self) -> LogFolder:
@@ -336,7 +391,7 @@ def _root(user: str | None) -> bool:
 
 
 def _container(child: Child | None) -> ContainerChild | None:
-    if isinstance(child, ServedChild) and isinstance(child.process, ContainerChild):
+    if isinstance(child, ServedChild | ServiceChild) and isinstance(child.process, ContainerChild):
         return child.process
     return child if isinstance(child, ContainerChild) else None
 
