@@ -6,7 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from .errors import AuthorizationNeededError, StartError
 from .log_read import LogFolder
@@ -14,6 +14,9 @@ from .spec import Candidate, Installation, Report, silent
 
 if TYPE_CHECKING:
     from .sampler import Usage
+
+Which = Literal["none", "new", "all"]
+"""Which volumes of a server are deleted."""
 
 Message = dict[str, Any]
 """One JSON-RPC message as it is on the wire."""
@@ -157,17 +160,18 @@ class BaseRunner(ABC):
         """Delete what `install_server` made. A server that is already gone is no error."""
 
     async def remove_volumes(
-        self, installation: Installation, but: Collection[str], *, do: bool
+        self, installation: Installation, but: Collection[str], which: Which = "none"
     ) -> list[str]:
         """Delete the data of a server that outlives it, which `remove_server` leaves.
 
         Args:
             installation: The server.
             but: Names of what others use as well.
-            do: Whether to do it, instead of telling what there is.
+            which: What is deleted: nothing, so that it is only told; what was made since the server was last
+                removed; or all.
 
         Returns:
-            The names of what there is, or was.
+            The names of what there is, or of what was deleted.
 
         Raises:
             RunnerError: If it cannot be deleted.

@@ -14,7 +14,7 @@ NO_NETWORK = "none"
 """The network of a container that asks for none."""
 
 OWN = "@"
-"""How the names of networks and volumes begin that ToolScore makes for this home: nobody else's are taken for them."""
+"""How the names of networks and volumes begin that ToolScore makes for this home alone."""
 
 INTERNAL = ":internal"
 """How the name of a network of ToolScore's own ends that does not reach the outside."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .base import BaseRunner, Channel, Child, Diagnosis, Health
+from .base import BaseRunner, Channel, Child, Diagnosis, Health, Which
 from .log_read import LogFolder
 from .means import Means
 from .process import ProcessRunner
@@ -72,10 +72,10 @@ class Runners(BaseRunner):
         await self.of(installation.spec.engine).remove_server(installation)
 
     async def remove_volumes(
-        self, installation: Installation, but: Collection[str], *, do: bool
+        self, installation: Installation, but: Collection[str], which: Which = "none"
     ) -> list[str]:
         """Delete the data of a server that outlives it, where it ran."""
-        return await self.of(installation.spec.engine).remove_volumes(installation, but, do=do)
+        return await self.of(installation.spec.engine).remove_volumes(installation, but, which)
 
     async def start_server(self, installation: Installation) -> Child:
         """Start a server with the runner of its kind."""

@@ -90,7 +90,7 @@ def _reached(
         return "127.0.0.1", wanted
     if wanted is None and place.published:
         wanted = next(iter(place.published))
-    if wanted not in place.published:
+    if wanted is None or wanted not in place.published:
         which = "no port" if wanted is None else f"not its port {wanted}"
         raise SpecError(
             f"It uses service '{name}', and that publishes {which} on this machine: write for the service "

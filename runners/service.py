@@ -29,12 +29,12 @@ class Service(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tcp: int | None = Field(None, gt=0, lt=65536)
+    tcp: int | None = Field(default=None, gt=0, lt=65536)
     http: str | None = None
     command: tuple[str, ...] | None = None
-    interval: float = Field(10.0, ge=0.1, le=86_400)
-    timeout: float = Field(5.0, ge=0.1, le=3_600)
-    retries: int = Field(3, ge=1, le=1_000)
+    interval: float = Field(default=10.0, ge=0.1, le=86_400)
+    timeout: float = Field(default=5.0, ge=0.1, le=3_600)
+    retries: int = Field(default=3, ge=1, le=1_000)
 
     @field_validator("http")
     @classmethod

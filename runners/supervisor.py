@@ -68,10 +68,13 @@ class Supervisor:
     async def __aexit__(self, *_exc: object) -> None:
         """End every server, all at once."""
         with anyio.CancelScope(shield=True):
-            closing = [unit.close(self._stop_grace) for unit in self.units.values()]
+            # What others stand on is ended after them.
+            services = [unit for unit in self.units.values() if unit.installation.spec.is_service]
+            closing = [unit.close(self._stop_grace) for unit in self.units.values() if unit not in services]
             closing += [instances.close(self._stop_grace) for instances in self._instances.values()]
             closing += [unit.close(self._stop_grace) for unit in self._trials]
             await asyncio.gather(*closing)
+            await asyncio.gather(*(unit.close(self._stop_grace) for unit in services))
             if self._leaving:
                 await asyncio.wait(self._leaving)
             await self.sampler.aclose()

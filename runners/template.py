@@ -133,7 +133,7 @@ def expand(
 ) -> str:
     """Replace every `${NAME}`, `${env:NAME}` and `${input:NAME}`, also with `:-default`, and `${secret:KEY}`.
 
-    `${service:NAME}`, `${service:NAME:host}` and `${service:NAME:port}` are where a service is, as values of this start.
+    `${service:NAME}`, and with `:host` or `:port` behind the name, is where a service is, a value of this start.
     `${NAME}` is a value of this start, or else the secret of that name, or else the environment variable;
     `${env:NAME}` is the variable only, and `${input:NAME}` and a `${secret:NAME}` without a slash the secret only. A
     default counts where there is no value or an empty one. What was put in is not looked at again. Everything else

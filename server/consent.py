@@ -87,6 +87,8 @@ async def consented(
         what = f"run code in the sandbox as the tool 'functions__{name}' when it is called ({lines} lines of Python)"
         if packages := arguments.get("packages") or packages_of(str(source)):
             what += f", with the packages {', '.join(map(str, packages))}"
+    if tool == "uninstall_server" and arguments.get("volumes"):
+        what += ", with its volumes and all data in them"
     if plan is not None:
         from ..tools.catalog.question import question
 

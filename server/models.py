@@ -123,10 +123,16 @@ class RegisterToolArguments(Arguments):
 
 
 class NameArguments(Arguments):
-    """Arguments of `unregister_tool` and `uninstall_server`."""
+    """Arguments of `unregister_tool`."""
 
     name: str = Field(description="The server's name, or that of a registered function.")
     force: bool = Field(False, description=FORCE)
+
+
+class UninstallArguments(NameArguments):
+    """Arguments of `uninstall_server`."""
+
+    volumes: bool = Field(False, description="Delete its volumes too, with all data.")
 
 
 class InstallServerArguments(Arguments):
@@ -288,6 +294,7 @@ class RemovedResult(Result):
 
     name: str
     removed: bool
+    notes: list[str] = Field(default=[], exclude_if=lambda notes: not notes)
 
 
 class ListedServer(Result):

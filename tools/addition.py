@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ import anyio
 
 from ..runners.confinement import Confinement
 from ..runners.container import Container
-from ..runners.errors import InstallError, SettingsMissingError, SourceError
+from ..runners.errors import InstallError, RunnerError, SettingsMissingError, SourceError
 from ..runners.keeping import Keeping
 from ..runners.lifecycle import State
 from ..runners.pin import Locked
@@ -25,6 +26,7 @@ from .completion import completed
 from .errors import LibraryError
 from .library import Tool
 from .outcome import Outcome, RefusalError
+from .removal import volumes_but
 from .rows import Origin, ServerRow, said_by
 from .spec_secrets import extract
 
@@ -213,6 +215,10 @@ class Addition:
 
     async def _unbuild(self, installation: Installation) -> None:
         with anyio.CancelScope(shield=True):
+            # What it made while it was tried out holds nothing that anybody could miss.
+            with contextlib.suppress(RunnerError):
+                others = volumes_but(self._servers, installation.name)
+                await self._servers.runner.remove_volumes(installation, others, "new")
             await self._servers.runner.remove_server(installation)
 
     async def _try_out(self, installation: Installation) -> tuple[Unit, str | None]:
@@ -274,7 +280,7 @@ class Addition:
             unit.start()
         if self._servers.library.screen is not None:
             self._notes += self._servers.library.screen.notes(unit.name)
-        if not tools and session is not None:
+        if not tools and session is not None and not row.installation.spec.is_service:
             self._notes.append("it offers no tools; see its resources or prompts, or its settings")
         await self._report(STEPS, STEPS, f"{unit.name} is {'ready' if session is not None else 'kept'}")
         return Added(row, tools, time.monotonic() - self._began, self._notes)

@@ -281,7 +281,8 @@ class Servers:
         *,
         kind: Literal["installed", "registered"] | None = None,
         force: bool = False,
-    ) -> None:
+        volumes: bool = False,
+    ) -> list[str]:
         """End a server and delete all that is its own.
 
         Args:
@@ -289,11 +290,15 @@ class Servers:
             caller: In whose name.
             kind: What it must be.
             force: Whether to do it although others need or use it.
+            volumes: Whether its volumes go too, which are kept otherwise: they hold data.
+
+        Returns:
+            What somebody should know, such as volumes that are kept.
 
         Raises:
             RefusalError: If there is none of that name, it is of the other kind, or it is needed or used.
         """
-        await remove(self, name, caller, kind=kind, force=force)
+        return await remove(self, name, caller, kind=kind, force=force, volumes=volumes)
 
     async def enable(self, name: str, enabled: bool) -> None:
         """Let a server run, or not. One that runs is not stopped by it."""

@@ -11,6 +11,7 @@ import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from ..base import Which
 from ..container import INTERNAL, OWN, SHARED_NETWORKS, Container, volume
 from ..errors import RunnerError, SpecError
 from .config import HOME_LABEL, SERVER_LABEL
@@ -33,6 +34,7 @@ class Own:
         self._home = home
         self._changing = asyncio.Lock()
         self._joining = 0
+        self._new: dict[str, set[str]] = {}
 
     def name(self, name: str) -> str:
         """Give what the engine knows one by: no two homes of an engine have the same."""
@@ -112,7 +114,8 @@ class Own:
         return found
 
     async def _volume(self, name: str, server: str) -> None:
-        # Making one that is there changes nothing of it.
+        if not await self._there([name]):
+            self._new.setdefault(server, set()).add(name)
         await self._engine.ask(
             "POST",
             "/volumes/create",
@@ -122,8 +125,13 @@ class Own:
             },
         )
 
-    async def tidy(self) -> None:
-        """Remove the networks of this home that no container is on. What cannot be removed stays for the next time."""
+    async def tidy(self, server: str | None = None) -> None:
+        """Remove the networks of this home that no container is on, as far as the engine lets them go now.
+
+        Args:
+            server: One that was removed: the volumes it made are not new any more.
+        """
+        self._new.pop(server or "", None)
         with contextlib.suppress(RunnerError):
             async with self._changing:
                 for one in await self._networks({}):
@@ -133,7 +141,7 @@ class Own:
                     with contextlib.suppress(EngineError):
                         await self._engine.ask("DELETE", f"/networks/{one['Id']}")
 
-    async def volumes(self, names: Collection[str]) -> list[str]:
+    async def _there(self, names: Collection[str]) -> list[str]:
         """Give those of some volumes that are there."""
         wanted = json.dumps({"label": [f"{HOME_LABEL}={self._home}"]})
         told = await self._engine.ask("GET", "/volumes", params={"filters": wanted})
@@ -141,12 +149,16 @@ class Own:
         there = {one.get(VOLUME_LABEL) for one in labels}
         return [name for name in names if name in there]
 
-    async def remove_volumes(self, names: Collection[str]) -> None:
-        """Remove volumes with all that is in them.
+    async def remove_volumes(self, server: str, names: Collection[str], which: Which) -> list[str]:
+        """Remove volumes with all that is in them; see `BaseRunner.remove_volumes`.
 
         Raises:
             EngineError: If a container still uses one.
             MachineAwayError: If the engine cannot be reached.
         """
-        for name in await self.volumes(names):
+        if which == "new":
+            names = self._new.get(server, set()).intersection(names)
+        found = await self._there(names)
+        for name in found if which != "none" else ():
             await self._engine.ask("DELETE", f"/volumes/{self.name(name)}")
+        return found

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from ..base import BaseRunner, Child, Diagnosis, Health
+from ..base import BaseRunner, Child, Diagnosis, Health, Which
 from ..container import Container
 from ..diagnosis import diagnose
 from ..errors import InstallError, MachineAwayError, RunnerError, SpecError, StartError
@@ -131,7 +131,7 @@ class DockerRunner(BaseRunner):
         # If the engine is away, the next start of this home removes what is left.
         with contextlib.suppress(RunnerError):
             await self._remove_left(installation.server_id)
-            await self.own.tidy()
+            await self.own.tidy(installation.server_id)
         from ..installers.install import remove
 
         await remove(installation, servers=self.means.options.servers)
@@ -158,17 +158,12 @@ class DockerRunner(BaseRunner):
             raise
 
     async def remove_volumes(
-        self, installation: Installation, but: Collection[str], *, do: bool
+        self, installation: Installation, but: Collection[str], which: Which = "none"
     ) -> list[str]:
         """Remove the volumes of this home's own that only this server uses."""
         container = installation.spec.container
         names = [] if container is None else [one for one in container.own_volumes if one not in but]
-        if not names:
-            return []
-        found = await self.own.volumes(names)
-        if do:
-            await self.own.remove_volumes(found)
-        return found
+        return await self.own.remove_volumes(installation.server_id, names, which) if names else []
 
     async def _start(self, installation: Installation) -> Child:
         began = asyncio.get_running_loop().time()
@@ -344,11 +339,12 @@ class DockerRunner(BaseRunner):
             return Health(alive=False, reason=container.epitaph())
         cpu = await self._meter.cpu_seconds(container.id)
         usage = (await self._meter.look({server_id: container.id})).get(server_id)
-        if usage is None:
-            return Health(alive=True, reason="its container was started; the engine does not answer now")
         child = self._children.get(server_id)
-        reason = child.health() if isinstance(child, ServiceChild) else "its container runs"
-        return Health(alive=True, reason=reason, memory=usage.memory, cpu=cpu)
+        told = child.health() if isinstance(child, ServiceChild) else None
+        if usage is None:
+            reason = told or "its container was started; the engine does not answer now"
+            return Health(alive=True, reason=reason)
+        return Health(alive=True, reason=told or "its container runs", memory=usage.memory, cpu=cpu)
 
     @property
     def log_folder(self) -> LogFolder:

@@ -1,4 +1,4 @@
-"""A plain service in a container. What is above the runner speaks MCP with it as with any server, and is answered here."""
+"""A plain service in a container. Those above the runner speak MCP with it as with any server; this file answers."""
 
 from __future__ import annotations
 

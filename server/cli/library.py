@@ -102,6 +102,8 @@ def _container(options: Namespace) -> dict[str, Any]:
     """Make the options of a container; paths of volumes start here."""
     found: dict[str, Any] = {
         "network": options.network,
+        "service": options.service,
+        "aliases": options.alias,
         "volumes": [_volume(text) for text in options.volume],
         "ports": options.publish,
         "tmpfs": options.tmpfs,
@@ -182,7 +184,7 @@ def _manage_arguments(options: Namespace) -> dict[str, Any]:
 
 
 def _uninstall_arguments(options: Namespace) -> dict[str, Any]:
-    return {"name": options.name, "force": options.force}
+    return {"name": options.name, "force": options.force} | ({"volumes": True} if options.volumes else {})
 
 
 def _configure_arguments(options: Namespace) -> dict[str, Any]:
@@ -260,10 +262,14 @@ async def _uninstall(options: Namespace, arguments: dict[str, Any], backend: Bac
     registered = any(s["name"] == options.name and s["kind"] == "registered" for s in servers)
     # To a person it is one thing: the server goes. The tools tell the two apart for models.
     tool = "unregister_tool" if registered else "uninstall_server"
+    if registered:
+        arguments.pop("volumes", None)
     removed = structured(await backend.call(tool, arguments, silent))
     if out.json_wanted:
         out.document(removed)
     else:
+        for note in removed.get("notes", ()):
+            out.remark(f"note: {note}")
         out.line(f"removed {removed['name']}")
     return 0
 

@@ -48,6 +48,9 @@ def add_to(command: Command) -> None:
     uninstall = command("uninstall", "Remove a server and everything installed for it.", json=True)
     uninstall.add_argument("name", metavar="NAME")
     uninstall.add_argument("--force", action="store_true", help=FORCE)
+    uninstall.add_argument(
+        "--volumes", action="store_true", help="delete its volumes (@NAME) too, with all data in them"
+    )
 
 
 def _accept(parser: argparse.ArgumentParser) -> None:
@@ -76,9 +79,26 @@ def _contain(parser: argparse.ArgumentParser) -> None:
         "What opens the container of a docker: source, which is closed otherwise.",
     )
     group.add_argument("--url", help="where it listens, such as http://127.0.0.1:${PORT}/mcp")
-    group.add_argument("--network", metavar="NAME", help="bridge, host, or the name of a network")
+    group.add_argument(
+        "--service",
+        metavar="PROBE",
+        nargs="?",
+        const="image",
+        help="a plain service, no MCP server; PROBE is tcp:PORT, http:PORT/PATH, 'command: PROGRAM ARGS', or image "
+        "for the image's own HEALTHCHECK",
+    )
+    group.add_argument(
+        "--network",
+        metavar="NAME",
+        help="bridge, host, the name of a network, or @NAME[:internal] for one of ToolScore's own",
+    )
     for option, metavar, text in (
-        ("--volume", "SOURCE:TARGET[:rw]", "a folder, or a named volume; read-only without :rw (repeatable)"),
+        (
+            "--volume",
+            "SOURCE:TARGET[:rw]",
+            "a folder, a named volume, or @NAME for one of ToolScore's own; read-only without :rw (repeatable)",
+        ),
+        ("--alias", "NAME", "a further name on its network (repeatable)"),
         ("--publish", "PORT:INSIDE", "a port, on loopback (repeatable)"),
         ("--tmpfs", "PATH[:OPTIONS]", "a folder in memory (repeatable)"),
         ("--capability", "NAME", "one of root's powers it keeps (repeatable)"),
