@@ -77,12 +77,16 @@ class Attempt:
         """
         spec = self._installation.spec
         # An endpoint is reached, not started: that costs this machine nothing, however long it takes.
-        async with Slot(slots if spec.command is not None else None, self._pid):
+        async with Slot(slots if spec.started else None, self._pid):
             patience = self._kept.start_timeout
             problem, stderr, refused = "", "", False
             fetching: asyncio.Task[None] | None = None
             try:
-                fetches = spec.command is not None and is_launcher(spec.command, spec.args)
+                fetches = (
+                    spec.container is None
+                    and spec.command is not None
+                    and is_launcher(spec.command, spec.args)
+                )
                 async with asyncio.timeout(self._options.fetch_timeout if fetches else patience) as deadline:
                     if fetches:
                         self._fetching = True

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from .errors import AuthorizationNeededError, StartError
 from .log_read import LogFolder
 from .spec import Candidate, Installation, Report, silent
+
+if TYPE_CHECKING:
+    from .sampler import Usage
+
+Which = Literal["none", "new", "all"]
+"""Which volumes of a server are deleted."""
 
 Message = dict[str, Any]
 """One JSON-RPC message as it is on the wire."""
@@ -153,6 +159,25 @@ class BaseRunner(ABC):
     async def remove_server(self, installation: Installation) -> None:
         """Delete what `install_server` made. A server that is already gone is no error."""
 
+    async def remove_volumes(
+        self, installation: Installation, but: Collection[str], which: Which = "none"
+    ) -> list[str]:
+        """Delete the data of a server that outlives it, which `remove_server` leaves.
+
+        Args:
+            installation: The server.
+            but: Names of what others use as well.
+            which: What is deleted: nothing, so that it is only told; what was made since the server was last
+                removed; or all.
+
+        Returns:
+            The names of what there is, or of what was deleted.
+
+        Raises:
+            RunnerError: If it cannot be deleted.
+        """
+        return []
+
     @abstractmethod
     async def start_server(self, installation: Installation) -> Child:
         """Start or reach a server; the MCP handshake is the caller's.
@@ -201,6 +226,10 @@ class BaseRunner(ABC):
     def elsewhere(self, server_id: str) -> str | None:
         """Name the gateway that runs a server, where that is another one; empty where it is not known which."""
         return None
+
+    async def usage(self, server_ids: Collection[str]) -> dict[str, Usage]:
+        """Give what servers use of the machine they run on, where that is not this one; others are left out."""
+        return {}
 
     def cleaned(self, server_id: str, value: dict[str, Any]) -> dict[str, Any]:
         """Give an object a server sent without the secrets it was given: the very same one where there are none."""

@@ -90,7 +90,7 @@ def diagnose(
         problem: What the one who started it saw.
         port_owner: Says who has a port.
     """
-    if child is None or child.pid is None:
+    if child is None or (child.pid is None and installation.spec.container is None):
         return Diagnosis(problem, "")
     stderr, noise = child.stderr_tail(), child.noise()
     if child.returncode == REFUSED and (refused := REFUSAL.search(stderr)):

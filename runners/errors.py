@@ -73,6 +73,10 @@ class StartError(RunnerError):
     """A server did not come up: it could not be started, exited, hung, or did not speak MCP."""
 
 
+class MachineAwayError(StartError):
+    """What a server is to run on cannot be reached. Nothing is wrong with the server, which is tried until it is."""
+
+
 class AuthorizationNeededError(StartError):
     """A server wants to be authorized by a person first. Trying again changes nothing until somebody does.
 

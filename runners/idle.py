@@ -14,7 +14,7 @@ UNSHARED_IDLE = 30.0
 
 def rest(unit: Unit) -> float | None:
     """Give the seconds until a server has been idle for long enough to be stopped; `None` if it is not to be."""
-    if unit.reserved:
+    if unit.reserved or unit.installation.spec.is_service:  # nobody calls a service, however much it is used
         return None
     limit, longest = unit.kept.idle_timeout, unit.idle_limit
     if unit.kept.isolation != "shared" and unit.key == unit.name:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
-from .base import BaseRunner, Channel, Child, Diagnosis, Health
+from .base import BaseRunner, Channel, Child, Diagnosis, Health, Which
 from .log_read import LogFolder
 from .means import Means
 from .process import ProcessRunner
 from .spec import Candidate, Engine, Installation, Report, silent
+
+if TYPE_CHECKING:
+    from .sampler import Usage
 
 Maker = Callable[[Means], BaseRunner]
 """Makes a runner of one kind, when the first server needs it.
@@ -68,6 +71,12 @@ class Runners(BaseRunner):
         """Delete what was installed, and the server's logs."""
         await self.of(installation.spec.engine).remove_server(installation)
 
+    async def remove_volumes(
+        self, installation: Installation, but: Collection[str], which: Which = "none"
+    ) -> list[str]:
+        """Delete the data of a server that outlives it, where it ran."""
+        return await self.of(installation.spec.engine).remove_volumes(installation, but, which)
+
     async def start_server(self, installation: Installation) -> Child:
         """Start a server with the runner of its kind."""
         runner = self._by_server[installation.server_id] = self.of(installation.spec.engine)
@@ -92,6 +101,13 @@ class Runners(BaseRunner):
     def confined(self, server_id: str) -> Mapping[str, str] | None:
         """Give the layers a running server is confined by."""
         return self._running(server_id).confined(server_id)
+
+    async def usage(self, server_ids: Collection[str]) -> dict[str, Usage]:
+        """Ask every other kind of runner for its own."""
+        found: dict[str, Usage] = {}
+        for runner in set(self._made.values()):
+            found |= await runner.usage([one for one in server_ids if self._by_server.get(one) is runner])
+        return found
 
     def cleaned(self, server_id: str, value: dict[str, Any]) -> dict[str, Any]:
         """Give an object a server sent without its secrets."""

@@ -35,21 +35,26 @@ class ServerLog:
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._level = "INFO"
 
-    def write(self, line: str) -> None:
-        """Add one line. It has the level it shows, or as a continuation that of the line before."""
+    def write(self, line: str, at: float | None = None) -> None:
+        """Add one line. It has the level it shows, or as a continuation that of the line before.
+
+        Args:
+            line: The line.
+            at: When it was written, in seconds since 1970; now when `None`.
+        """
         line = self.masks(line)
         if len(line) > LONGEST_LOG_LINE // 4:
             line = _shortened(line)
         self._tail.append(line)
         self._level = level_of(line) or self._level
-        self._put(self._level, line)
+        self._put(self._level, line, at)
 
     def note(self, level: str, text: str) -> None:
         """Add a line of ToolScore's own about this server; it is not in the tail, which explains failures."""
         self._put(level, f"[toolscore] {self.masks(text)}")
 
-    def _put(self, level: str, text: str) -> None:
-        self._file.write(f"{stamp()} {level}{self._instance} {text}\n".encode("utf-8", "replace"))
+    def _put(self, level: str, text: str, at: float | None = None) -> None:
+        self._file.write(f"{stamp(at)} {level}{self._instance} {text}\n".encode("utf-8", "replace"))
 
     def tail(self, limit: int = 4096) -> str:
         """Give the end of what was written since the last `mark`, at most `limit` characters."""

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
+from .errors import StartError
 from .filling import Lend, filled
+from .keeping import Kept
 from .known_secrets import KnownSecrets
 from .log_mask import Mask
 from .logs import Logs
+from .ports import PortRange
+from .served import Served
 from .spec import Installation, ServerSpec
 
 if TYPE_CHECKING:
     from .process import ProcessOptions
+    from .remote import RemoteChild
+
+    Connect = Callable[[str, ServerSpec], Awaitable[RemoteChild]]
 
 
 async def _nobody_lends(_server: str, _names: frozenset[str]) -> Mapping[str, str]:
     return {}
+
+
+async def _nobody_connects(_server_id: str, _spec: ServerSpec) -> RemoteChild:
+    raise StartError("nothing here connects to servers")
 
 
 class Means:
@@ -32,6 +43,14 @@ class Means:
         """What servers were given that nobody may see."""
         self.lend: Lend = _nobody_lends
         """Gives environment variables of clients, which servers want and ToolScore has not."""
+        self.ports = PortRange(*options.ports)
+        """Where `${PORT}` is taken from."""
+        self.connect: Connect = _nobody_connects
+        """Connects to a server that was started and listens at the url of its spec."""
+        self.served = Served()
+        """Where the services are that run."""
+        self.kept = Kept()
+        """How servers are kept that have nothing else set for themselves."""
         self.logs = Logs(options.logs, options.log_bytes, options.log_files)
 
     async def filled(self, installation: Installation, extra: Mapping[str, str]) -> tuple[ServerSpec, Mask]:
@@ -47,7 +66,8 @@ class Means:
         Raises:
             RunnerError: If a value is missing, or what results is no spec.
         """
-        return await filled(installation, self.options, self.known, self.lend, extra)
+        places = self.served.values(installation)
+        return await filled(installation, self.options, self.known, self.lend, {**extra, **places})
 
     def masked(self, text: str) -> str:
         """Give a text without the secrets of any server that was started."""

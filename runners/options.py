@@ -53,7 +53,7 @@ def policy_for(installation: Installation, policy: RestartPolicy) -> RestartPoli
 
     An endpoint is never given up: nothing is started there, and it may be away for as long as it likes.
     """
-    if installation.spec.command is None:
+    if not installation.spec.started:
         return replace(policy, limit=sys.maxsize)
     limit = installation.keeping.restart_limit
     return policy if limit is None else replace(policy, limit=limit)

@@ -21,11 +21,16 @@ class PortRange:
     def __init__(self, first: int, last: int) -> None:
         self._first, self._last = first, last
         self._lent: dict[str, int] = {}
+        self._kept: dict[str, int] = {}
         # Not the first of all: another ToolScore of this machine may be starting servers from the same range.
         self._next = random.randint(first, last) if first <= last else first  # noqa: S311 - no secret
 
-    def lend(self, server_id: str) -> int:
+    def lend(self, server_id: str, *, same: bool = False) -> int:
         """Give a free port to a server; it is the server's until `give_back`.
+
+        Args:
+            server_id: The server.
+            same: Whether it is to be the one it had last, as others know it, where that is free.
 
         Raises:
             StartError: If every port of the range is taken.
@@ -33,11 +38,17 @@ class PortRange:
         self.give_back(server_id)
         size = self._last - self._first + 1
         lent = set(self._lent.values())
+        last = self._kept.get(server_id) if same else None
+        if last is not None and last not in lent and is_free(last):
+            self._lent[server_id] = last
+            return last
         for offset in range(size):
             port = self._first + (self._next - self._first + offset) % size
             if port not in lent and is_free(port):
                 self._next = port + 1 if port < self._last else self._first
                 self._lent[server_id] = port
+                if same:
+                    self._kept[server_id] = port
                 return port
         raise StartError(
             f"no port between {self._first} and {self._last} is free: stop a server that uses one, or widen the "

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import psutil
@@ -28,7 +28,6 @@ from .log_file import FILES, MAX_BYTES
 from .log_read import LogFolder
 from .means import Means
 from .port_owner import local_port, owner, stranger, taken
-from .ports import PortRange
 from .process_child import ProcessChild
 from .programs import find_program
 from .remote import HttpChannel, RemoteChild, WebSocketChannel, is_sse, shown
@@ -87,7 +86,8 @@ class ProcessRunner(BaseRunner):
     def __init__(self, options: ProcessOptions) -> None:
         self.means = Means(options)
         """What it shares with the other kinds of runner."""
-        self._ports = PortRange(*options.ports)
+        self._ports = self.means.ports
+        self.means.connect = self._connect
         self._ledger = Ledger(options.run / "processes.jsonl")
         self._guard = None if sys.platform == "win32" else Guard()
         self._children: dict[str, Child] = {}
@@ -376,10 +376,16 @@ class ProcessRunner(BaseRunner):
         return self._problems.get(server_id) or f"nothing is known to be wrong with server '{server_id}'."
 
 
-class ServedChild(RemoteChild):
-    """A process that was started here and is spoken to over its url."""
+class Started(Child, Protocol):
+    """What was started and is spoken to over its url: a process, or a container."""
 
-    def __init__(self, process: ProcessChild, remote: RemoteChild) -> None:
+    exited: asyncio.Event
+
+
+class ServedChild(RemoteChild):
+    """A process or container that was started here and is spoken to over its url."""
+
+    def __init__(self, process: Started, remote: RemoteChild) -> None:
         super().__init__(remote.line)
         self.process = process
         # Without it the end of the process would show only in the next call over HTTP.

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .confinement import Confinement, as_profile
+from .container import INTERNAL, NO_NETWORK, Container
 from .keeping import Keeping
 from .pin import Locked, Pin
 
@@ -24,8 +25,9 @@ async def silent(_progress: float, _total: float | None, _message: str) -> None:
 EMBEDDED = "embedded:"
 """How the url begins of a server that lives in ToolScore's own process."""
 
-Engine = Literal["process"]
-"""What a server runs on: processes of this machine (an endpoint, which runs anywhere, counts as one)."""
+Engine = Literal["process", "docker"]
+"""What a server runs on: processes of this machine (an endpoint, which runs anywhere, counts as one), or containers
+of a Docker engine."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """What the name of a header is (RFC 9110, 5.6.2)."""
@@ -42,6 +44,7 @@ class SourceKind(StrEnum):
     FOLDER = "folder"
     MCPB = "mcpb"
     COMMAND = "command"
+    DOCKER = "docker"
     REGISTERED = "registered"
     BUILTIN = "builtin"
 
@@ -51,7 +54,8 @@ class ServerSpec(BaseModel):
 
     A spec with only `command` speaks over its standard streams; one with only `url` is an endpoint that is
     already there; one with both is started by ToolScore and then reached at `url`, where `${PORT}` stands for
-    a free port of the configured range (the same one in `command`, `args`, `env` and `url`).
+    a free port of the configured range (the same one in `command`, `args`, `env` and `url`). One with a `container`
+    is started in that; its `command`, if it has one, is what is started there instead of what the image says.
 
     Attributes:
         command: Program to start, looked up on `PATH` unless it is a path.
@@ -63,6 +67,7 @@ class ServerSpec(BaseModel):
         headers: HTTP headers sent to the endpoint.
         sse: Whether an HTTP endpoint is spoken to by HTTP with SSE; when `None`, one whose url ends in `/sse` is.
         confine: What the process may reach of this machine; all its user may when `None`.
+        container: The container it runs in; a process of this machine when `None`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,6 +80,7 @@ class ServerSpec(BaseModel):
     headers: dict[str, str] = Field(default_factory=dict)
     sse: bool | None = None
     confine: Confinement | None = None
+    container: Container | None = None
 
     @field_validator("confine", mode="before")
     @classmethod
@@ -91,18 +97,30 @@ class ServerSpec(BaseModel):
 
     @model_validator(mode="after")
     def _one_way_in(self) -> ServerSpec:
-        if not self.command and not self.url:
+        if not self.command and not self.url and self.container is None:
             raise ValueError("a server needs a command to start or a url to connect to")
         if self.url and not self.url.startswith(_URLS):
             raise ValueError(f"url must start with ws://, wss://, http:// or https://, not {self.url!r}")
         if self.confine is not None and (wrong := unconfinable(self.command, self.url, self.confine)):
             raise ValueError(f"confine {wrong}")
+        if self.container is not None and (wrong := uncontainable(self.url, self.confine, self.container)):
+            raise ValueError(wrong)
         return self
 
     @property
     def engine(self) -> Engine:
         """What it runs on."""
-        return "process"
+        return "process" if self.container is None else "docker"
+
+    @property
+    def is_service(self) -> bool:
+        """Whether it is a plain service, which speaks no MCP."""
+        return self.container is not None and self.container.service is not None
+
+    @property
+    def started(self) -> bool:
+        """Whether ToolScore starts something for it, instead of only reaching what is there."""
+        return self.command is not None or self.container is not None
 
 
 def unconfinable(command: str | None, url: str | None, confine: Confinement) -> str | None:
@@ -111,6 +129,22 @@ def unconfinable(command: str | None, url: str | None, confine: Confinement) -> 
         return "only goes with a command: what is reached by url is not started here"
     if url is not None and not confine.network:
         return "needs network = true here: ToolScore could not reach the url of a server that has no network"
+    return None
+
+
+def uncontainable(url: str | None, confine: Confinement | None, container: Container) -> str | None:
+    """Say why a server cannot be put into a container as asked, or `None`."""
+    if confine is not None:
+        return "confine does not go with a container, which is closed by itself: open it with container's own options"
+    if url is not None and container.service is not None:
+        return "url does not go with a service, which is not spoken to: its probe tells whether it works"
+    if url is not None and container.network.endswith(INTERNAL):
+        return f"url needs a network that is reached from outside: {container.network.removesuffix(INTERNAL)}"
+    if url is not None and container.network == NO_NETWORK:
+        return (
+            'container needs a network here, such as network = "bridge": ToolScore could not reach the url of a '
+            "container that has none"
+        )
     return None
 
 
@@ -125,6 +159,7 @@ class Candidate(BaseModel):
         env: Environment of the server; values may hold `${NAME}` references.
         constraints: Extra version constraints for a Python environment, such as `mcp<2`.
         confine: What it may reach of this machine once it is started; its installation is not confined.
+        container: Options of its container, where the source is an image.
         url: Where it is reached once it is started, where that is not by its standard streams.
         headers: HTTP headers sent there.
         sse: Whether it speaks HTTP with SSE there; see `ServerSpec`.
@@ -142,6 +177,7 @@ class Candidate(BaseModel):
     env: dict[str, str] = Field(default_factory=dict)
     constraints: tuple[str, ...] = ()
     confine: Confinement | None = None
+    container: Container | None = None
     url: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     sse: bool | None = None
@@ -153,7 +189,7 @@ class Candidate(BaseModel):
     @property
     def engine(self) -> Engine:
         """What it is to run on."""
-        return "process"
+        return "docker" if self.source.strip().startswith("docker:") else "process"
 
 
 class Installation(BaseModel):
@@ -165,7 +201,7 @@ class Installation(BaseModel):
         source: The source as given.
         spec: How it is started or reached.
         directory: Folder that belongs to this server alone and goes with it; `None` where it has none.
-        runtime: What runs it: `python`, `node`, `binary` (somebody's own program) or `remote`.
+        runtime: What runs it: `python`, `node`, `binary` (somebody's own program), `container` or `remote`.
         package: The distribution's name, where there is one.
         version: The version really installed.
         constraints: Version constraints its environment was made with, kept for every later rebuild.
@@ -181,7 +217,7 @@ class Installation(BaseModel):
     source: str
     spec: ServerSpec
     directory: str | None = None
-    runtime: Literal["python", "node", "binary", "remote"] = "binary"
+    runtime: Literal["python", "node", "binary", "container", "remote"] = "binary"
     package: str | None = None
     version: str | None = None
     constraints: tuple[str, ...] = ()

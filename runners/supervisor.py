@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 
 import anyio
@@ -15,7 +15,7 @@ from .errors import SpecError, StartError
 from .instances import Instances
 from .lifecycle import State
 from .options import NotReadyError, SupervisorOptions
-from .sampler import Sampler
+from .sampler import Sampler, Usage
 from .shared import Shared
 from .spec import Installation
 from .unit import Unit
@@ -70,10 +70,13 @@ class Supervisor:
     async def __aexit__(self, *_exc: object) -> None:
         """End every server, all at once."""
         with anyio.CancelScope(shield=True):
-            closing = [unit.close(self._stop_grace) for unit in self.units.values()]
+            # What others stand on is ended after them.
+            services = [unit for unit in self.units.values() if unit.installation.spec.is_service]
+            closing = [unit.close(self._stop_grace) for unit in self.units.values() if unit not in services]
             closing += [instances.close(self._stop_grace) for instances in self._instances.values()]
             closing += [unit.close(self._stop_grace) for unit in self._trials]
             await asyncio.gather(*closing)
+            await asyncio.gather(*(unit.close(self._stop_grace) for unit in services))
             if self._leaving:
                 await asyncio.wait(self._leaving)
             await self.sampler.aclose()
@@ -182,6 +185,12 @@ class Supervisor:
         deadline = time.monotonic() + HANDOVER
         while any(unit.in_flight and not unit.closing for unit in units) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_TURN)
+
+    async def usage(self, keys: list[str]) -> dict[Hashable, Usage]:
+        """Tell what servers use of the machines they run on; those of which nothing lives are left out."""
+        found = await self.sampler.look(keys)
+        found.update(await self._shared.runner.usage(keys))
+        return found
 
     def boot(self, unit: Unit) -> None:
         """Start what of a server is to run before anybody calls it."""

@@ -23,6 +23,7 @@ _FORM = re.compile(
     r"(?P<env>env:)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^{}]*))?"
     r"|input:(?P<input>[A-Za-z_][A-Za-z0-9_.-]*)(?::-(?P<otherwise>[^{}]*))?"
     r"|secret:(?P<secret>[^{}]+)"
+    r"|service:(?P<service>[A-Za-z0-9_-]+)(?::(?P<part>host|port))?(?::(?P<inside>[0-9]{1,5}))?"
     r")\}"
 )
 _BRACE = re.compile(r"[{}]")
@@ -97,9 +98,24 @@ def secret_names(spec: ServerSpec) -> frozenset[str]:
     return frozenset(found)
 
 
+def services(spec: ServerSpec) -> dict[str, tuple[str, str | None, int | None]]:
+    """Give what a spec wants to know of where services are.
+
+    Returns:
+        By what stands in the braces: the service, `host` or `port` or `None` for both, and which of its ports.
+    """
+    found = {}
+    for form in _all_forms(spec):
+        if form["service"] is not None:
+            inside = None if form["inside"] is None else int(form["inside"])
+            found[form[0][2:-1]] = form["service"], form["part"], inside
+    return found
+
+
 def _all_forms(spec: ServerSpec) -> Iterator[re.Match[str]]:
     texts = [spec.command, spec.cwd, spec.url, *spec.args, *spec.env.values(), *spec.headers.values()]
     texts += spec.confine.paths if spec.confine else ()
+    texts += spec.container.texts if spec.container else ()
     return (form for text in texts if text is not None for form in _forms(text))
 
 
@@ -117,6 +133,7 @@ def expand(
 ) -> str:
     """Replace every `${NAME}`, `${env:NAME}` and `${input:NAME}`, also with `:-default`, and `${secret:KEY}`.
 
+    `${service:NAME}`, and with `:host` or `:port` behind the name, is where a service is, a value of this start.
     `${NAME}` is a value of this start, or else the secret of that name, or else the environment variable;
     `${env:NAME}` is the variable only, and `${input:NAME}` and a `${secret:NAME}` without a slash the secret only. A
     default counts where there is no value or an empty one. What was put in is not looked at again. Everything else
@@ -167,6 +184,8 @@ def expand_spec(
     if spec.confine is not None:
         values["confine"] = spec.confine.each(one)
     try:
+        if spec.container is not None:
+            values["container"] = spec.container.each(one)
         return ServerSpec.model_validate(values)
     except ValidationError as error:
         # Not its text: that quotes the values, secrets among them.
@@ -185,6 +204,12 @@ def _value(
     extra: Mapping[str, str],
     named: Lookup,
 ) -> str:
+    if form["service"] is not None:
+        whole = form[0][2:-1]
+        where_it_is = extra.get(whole) or lookup(whole)
+        if where_it_is is None:
+            raise _unset_service(form["service"], where)
+        return where_it_is
     key, name = form["secret"], form["name"]
     if key is not None:
         value = secrets(key)
@@ -209,6 +234,10 @@ def _value(
     if value is None:
         raise MissingSecretError(form["input"], where, "input") if name is None else _unset(form, where)
     return value
+
+
+def _unset_service(name: str, where: str) -> StartError:
+    return StartError(f"{where} uses where service '{name}' is, and it is not running.")
 
 
 def _unset(form: re.Match[str], where: str) -> MissingVariableError:

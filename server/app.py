@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from .. import __version__
+from ..runners.base import BaseRunner
 from ..runners.errors import SpecError
 from ..runners.filling import Lend
 from ..runners.keeping import Kept
 from ..runners.kinds import Runners
 from ..runners.lifecycle import RestartPolicy, State
+from ..runners.means import Means
 from ..runners.patron import Patron
 from ..runners.process import ProcessOptions, ProcessRunner
 from ..runners.spec import Report, silent
@@ -111,7 +113,8 @@ async def open_library(
     runner = ProcessRunner(_process_options(settings, home))
     means = runner.means
     means.lend = lend or means.lend
-    runners = Runners(runner, {})
+    means.kept = kept_of(settings.process)
+    runners = Runners(runner, {"docker": partial(_in_containers, settings.docker.host)})
     mask_own_log(means.masked)
     for name in await asyncio.to_thread(runner.sweep):
         logger.warning("ended what a killed ToolScore had left of server %s", name)
@@ -230,6 +233,13 @@ async def open_library(
         await store.close()
 
 
+def _in_containers(host: str, means: Means) -> BaseRunner:
+    """Make the runner of containers, which is loaded with the first server that needs it."""
+    from ..runners.docker.runner import DockerRunner
+
+    return DockerRunner(means, host)
+
+
 async def _pinned(servers: Servers, name: str) -> None:
     """Pin the tools of a server as they are approved now."""
     from ..tools.pins.accepting import pin_tools
@@ -244,6 +254,7 @@ def setters(toolset: ToolSet, runner: ProcessRunner, home: Home) -> dict[str, Se
     """Give what takes changed settings over while ToolScore runs, by the names in `settings_hot.HOT`."""
 
     def servers(settings: Settings) -> None:
+        runner.means.kept = kept_of(settings.process)
         toolset.supervisor.configure(_kept_as(settings, toolset.supervisor.options))
 
     def process(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -86,12 +87,16 @@ async def consented(
         what = f"run code in the sandbox as the tool 'functions__{name}' when it is called ({lines} lines of Python)"
         if packages := arguments.get("packages") or packages_of(str(source)):
             what += f", with the packages {', '.join(map(str, packages))}"
+    if tool == "uninstall_server" and arguments.get("volumes"):
+        what += ", with its volumes and all data in them"
     if plan is not None:
         from ..tools.catalog.question import question
 
         what = question(plan, arguments.get("settings") or {}, arguments.get("env") or {}, caller.cwd)
     if tool == "install_server" and how:
         what += f", with the arguments {how}"
+    if tool == "install_server" and (container := arguments.get("container")):
+        what += f", in a container with {json.dumps(container, ensure_ascii=False)[:600]}"
     settings = (arguments.get("settings") or ()) if tool == "install_server" else ()
     names = [*(arguments.get("env") or ()), *settings, *(arguments.get("headers") or ())]
     if names and plan is None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from ..runners.confinement import Confinement, as_profile
+from ..runners.container import Container
 from ..tools.shorten import LEAST
 
 MOST_TOKENS = 1_000_000
@@ -45,6 +46,11 @@ Confine = Annotated[
     Confinement | None,
     BeforeValidator(_confinement),
     WithJsonSchema({"type": ["boolean", "object"]}),
+]
+Contained = Annotated[
+    Container | None,
+    BeforeValidator(lambda value: None if value is None else _object_from_text(value)),
+    WithJsonSchema({"type": "object"}),
 ]
 Strings = Annotated[list[str], BeforeValidator(_list_from_text)]
 
@@ -117,10 +123,16 @@ class RegisterToolArguments(Arguments):
 
 
 class NameArguments(Arguments):
-    """Arguments of `unregister_tool` and `uninstall_server`."""
+    """Arguments of `unregister_tool`."""
 
     name: str = Field(description="The server's name, or that of a registered function.")
     force: bool = Field(False, description=FORCE)
+
+
+class UninstallArguments(NameArguments):
+    """Arguments of `uninstall_server`."""
+
+    volumes: bool = Field(False, description="Delete its volumes too, with all data.")
 
 
 class InstallServerArguments(Arguments):
@@ -128,7 +140,8 @@ class InstallServerArguments(Arguments):
 
     source: str = Field(
         description="pypi:NAME[@VERSION], npm:NAME[@VERSION], git+URL[@REF], a folder, a .mcpb file, or "
-        "'command: PROGRAM ARGS'. #SCRIPT picks one of several entry points. registry:NAME is from search_servers."
+        "docker:IMAGE, 'command: PROGRAM ARGS'. #SCRIPT picks one of several entry points. registry:NAME is from "
+        "search_servers."
     )
     name: str | None = Field(None, description="Name for the server; by default from the source.")
     args: Strings = Field(default_factory=list, description="Arguments for the server.")
@@ -139,6 +152,8 @@ class InstallServerArguments(Arguments):
         default_factory=dict, description="Values a registry: entry asks for, by name."
     )
     confine: Confine = None
+    container: Contained = None
+    url: str | None = Field(None, description="Where a docker: image listens; ${PORT} is published.")
 
 
 class ListServersArguments(Arguments):
@@ -279,6 +294,7 @@ class RemovedResult(Result):
 
     name: str
     removed: bool
+    notes: list[str] = Field(default=[], exclude_if=lambda notes: not notes)
 
 
 class ListedServer(Result):

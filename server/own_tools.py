@@ -78,7 +78,7 @@ _SERVERS: tuple[OwnTool, ...] = (
         "uninstall_server",
         "Uninstall a server",
         "Remove an installed server: stop it, and delete it with its environment, secrets and logs.",
-        m.NameArguments,
+        m.UninstallArguments,
         m.RemovedResult,
         {"destructiveHint": True, "openWorldHint": False},
         listed=False,

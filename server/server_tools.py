@@ -131,15 +131,19 @@ class ServerTools:
             env=args.env,
             settings=args.settings,
             confine=args.confine,
+            container=args.container,
+            url=args.url,
             origin=call.origin or self._origin,
             agreed=call.agreed,
             report=call.report,
         )
         return _added(added)
 
-    async def _uninstall_server(self, args: m.NameArguments, call: Call) -> m.RemovedResult:
-        await self._servers.remove(args.name, call.caller, kind="installed", force=args.force)
-        return m.RemovedResult(name=args.name, removed=True)
+    async def _uninstall_server(self, args: m.UninstallArguments, call: Call) -> m.RemovedResult:
+        notes = await self._servers.remove(
+            args.name, call.caller, kind="installed", force=args.force, volumes=args.volumes
+        )
+        return m.RemovedResult(name=args.name, removed=True, notes=notes)
 
     async def _list_servers(self, args: m.ListServersArguments, call: Call) -> m.ListServersResult:
         listed = []
@@ -154,7 +158,7 @@ class ServerTools:
                     state=str(unit.life.state) if unit else "STOPPED",
                     enabled=row.enabled,
                     origin=row.origin,
-                    kind=str(row.installation.kind),
+                    kind="service" if row.installation.spec.is_service else str(row.installation.kind),
                     source=row.installation.source,
                     version=_version(row),
                     tools=len(visible_tools(library.of(name))),

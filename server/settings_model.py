@@ -18,6 +18,7 @@ from .settings_base import Group, setting
 from .settings_catalog import CatalogSettings
 from .settings_database import DatabaseSettings
 from .settings_gateway import GatewaySettings
+from .settings_docker import DockerSettings
 from .settings_journal import JournalSettings
 from .settings_policy import PolicySettings
 from .settings_process import ProcessSettings
@@ -204,6 +205,7 @@ class Settings(Group):
     shared: SharedSettings = SharedSettings()
     sandbox: SandboxSettings = SandboxSettings()
     catalog: CatalogSettings = CatalogSettings()
+    docker: DockerSettings = DockerSettings()
     policy: PolicySettings = PolicySettings()
     trust: TrustSettings = TrustSettings()
     journal: JournalSettings = JournalSettings()

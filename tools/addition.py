@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ..runners.confinement import Confinement
-from ..runners.errors import InstallError, SettingsMissingError, SourceError
+from ..runners.container import Container
+from ..runners.errors import InstallError, RunnerError, SettingsMissingError, SourceError
 from ..runners.keeping import Keeping
 from ..runners.lifecycle import State
 from ..runners.pin import Locked
@@ -24,6 +26,7 @@ from .completion import completed
 from .errors import LibraryError, NameTakenError
 from .library import Tool
 from .outcome import Outcome, RefusalError
+from .removal import volumes_but
 from .rows import Origin, ServerRow, said_by
 from .spec_secrets import extract
 
@@ -95,6 +98,7 @@ class Addition:
         *,
         constraints: tuple[str, ...],
         confine: Confinement | None,
+        container: Container | None = None,
         keeping: Keeping,
         keep: bool,
         secrets: Mapping[str, str] | None = None,
@@ -110,6 +114,7 @@ class Addition:
             given: Its arguments and environment.
             constraints: Version constraints for its environment.
             confine: What it may reach of this machine once it is installed.
+            container: Options of its container, where the source is an image.
             keeping: What is set for this server alone.
             keep: Whether it is stored also if it does not start now.
             secrets: Literal values of secrets that what is given refers to already.
@@ -121,6 +126,10 @@ class Addition:
             RefusalError: With the reason and the next step.
         """
         # The source is stored: what looks like a secret in a command line must not stay in it.
+        if container is not None and not source.strip().startswith("docker:"):
+            raise RefusalError(
+                Outcome.INVALID_ARGUMENTS, f"container goes with an image (docker:IMAGE), not with {source}."
+            )
         own = len(command[1:])
         whole = given.model_copy(update={"args": (*command[1:], *given.args)})
         spec = self.keep_secrets(whole, secrets)
@@ -136,6 +145,7 @@ class Addition:
             sse=spec.sse,
             constraints=constraints,
             confine=confine,
+            container=container,
             label=label,
             sha256=sha256,
             locked=locked,
@@ -205,6 +215,10 @@ class Addition:
 
     async def _unbuild(self, installation: Installation) -> None:
         with anyio.CancelScope(shield=True):
+            # What it made while it was tried out holds nothing that anybody could miss.
+            with contextlib.suppress(RunnerError):
+                others = volumes_but(self._servers, installation.name)
+                await self._servers.runner.remove_volumes(installation, others, "new")
             await self._servers.runner.remove_server(installation)
 
     async def _try_out(self, installation: Installation) -> tuple[Unit, str | None]:
@@ -268,7 +282,7 @@ class Addition:
             unit.start()
         if self._servers.library.screen is not None:
             self._notes += self._servers.library.screen.notes(unit.name)
-        if not tools and session is not None:
+        if not tools and session is not None and not row.installation.spec.is_service:
             self._notes.append("it offers no tools; see its resources or prompts, or its settings")
         await self._report(STEPS, STEPS, f"{unit.name} is {'ready' if session is not None else 'kept'}")
         return Added(row, tools, time.monotonic() - self._began, self._notes)

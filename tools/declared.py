@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..runners.confinement import Confinement, as_profile
+from ..runners.container import Container, volume
 from ..runners.keeping import Keeping
 from ..runners.spec import ServerSpec, unconfinable
 from .names import valid_server_name
@@ -38,9 +39,10 @@ _EXPECTED = {
     "headers": "a table of texts",
     "type": "stdio, http, sse, streamable-http or ws",
     "disabled": "true or false",
-    "source": "a text such as pypi:NAME, npm:NAME, registry:NAME, git+URL or a folder",
+    "source": "a text such as pypi:NAME, npm:NAME, docker:IMAGE, registry:NAME, git+URL or a folder",
     "settings": "a table of texts, numbers, true or false, or lists of them",
     "constraints": "a list of texts such as mcp<2",
+    "container": "a table of options, such as network, volumes, ports, user and memory",
     "confine": "true, or a table of write, read and hide (lists of paths) and network (true or false)",
 }
 """The keys of an entry besides those of `Keeping`, and what each must be."""
@@ -179,6 +181,9 @@ class _Reading:
             if not _fits(key, given[key]):
                 self.problem(key, f"must be {_EXPECTED[key]}", "Correct it there, or remove it.")
                 del given[key]
+        if "container" in given and (wrong := _bad_container(given["container"], self.file.parent)):
+            self.problem("container", f"cannot be used: {wrong}", "Correct it there, or remove it.")
+            del given["container"]
         keeping = self._keeping(given)
         self._one_way(given, entry)
         if len(self.found.problems) > before or keeping is None:
@@ -216,12 +221,18 @@ class _Reading:
         if given.get("confine") and (wrong := self._unconfinable(given)):
             self.problem("confine", wrong, "")
         if "source" in given:
-            for key in sorted(given.keys() & {"command", "url", "cwd", "headers", "type"}):
+            image = given["source"].strip().startswith("docker:")
+            foreign = {"command", "cwd"} if image else {"command", "url", "cwd", "headers", "type"}
+            for key in sorted(given.keys() & foreign):
                 self.problem(key, "does not go with source", f"Remove {key}, or source.")
+            if "container" in given and not image and not given["source"].strip().startswith("registry:"):
+                self.problem(
+                    "container", "only goes with an image", 'Write source = "docker:IMAGE", or remove it.'
+                )
             if problem := _bad_source(_placed_source(given["source"], self.file.parent)):
                 self.problem("source", f"cannot be used: {problem}", "")
             return
-        for key in ("constraints", "settings"):
+        for key in ("constraints", "settings", "container"):
             if key in given:
                 self.problem(key, "only goes with source", "Remove it.")
         command, url = given.get("command"), given.get("url")
@@ -268,6 +279,7 @@ class _Reading:
             headers=dict(given.get("headers", {})),
             sse=_sse(given),
             confine=_profile(given),
+            container=_container(given, base),
         )
         return Declared(
             self.name,
@@ -286,6 +298,8 @@ def _fits(key: str, value: Any) -> bool:
             return isinstance(value, list) and _texts(value)
         case "env" | "headers":
             return isinstance(value, dict) and _texts(value.values())
+        case "container":
+            return isinstance(value, dict)
         case "settings":
             return isinstance(value, dict) and all(_settable(one) for one in value.values())
         case "confine":
@@ -315,6 +329,32 @@ def _profiles(value: dict[str, Any]) -> bool:
 def _profile(given: Mapping[str, Any]) -> Confinement | None:
     found = as_profile(given.get("confine"))
     return found if found is None or isinstance(found, Confinement) else Confinement.model_validate(found)
+
+
+def _bad_container(value: dict[str, Any], base: Path) -> str | None:
+    try:
+        _container({"container": value}, base)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in faults)
+    return None
+
+
+def _container(given: Mapping[str, Any], base: Path) -> Container | None:
+    """Read a container's options; paths of volumes start at the file's folder."""
+    value = given.get("container")
+    if value is None:
+        return None
+    found = Container.model_validate(
+        {key: tuple(one) if isinstance(one, list) else one for key, one in value.items()}
+    )
+    placed = []
+    for text in found.volumes:
+        source, target, writable = volume(text)
+        if source.startswith((".", "~")):
+            source = _placed(source, base)
+        placed.append(f"{source}:{target}{':rw' if writable else ''}")
+    return found.model_copy(update={"volumes": tuple(placed)})
 
 
 def _texts(values: Iterable[Any]) -> bool:

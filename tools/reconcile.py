@@ -267,6 +267,8 @@ class Reconciler:
                     origin="file",
                     constraints=entry.constraints,
                     confine=entry.spec.confine,
+                    container=entry.spec.container,
+                    url=entry.spec.url,
                     keeping=entry.keeping,
                     keep=True,
                 )
@@ -415,6 +417,7 @@ def _wish(entry: Declared) -> Wish:
         settings=entry.settings,
         constraints=entry.constraints,
         confine=entry.spec.confine,
+        container=entry.spec.container,
     )
 
 

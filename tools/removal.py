@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from typing import TYPE_CHECKING, Literal
 
+from ..runners.errors import RunnerError
 from ..runners.spec import SourceKind
 from .builtin import restore
 from .caller import Caller
@@ -26,7 +27,8 @@ async def remove(
     *,
     kind: Literal["installed", "registered"] | None,
     force: bool,
-) -> None:
+    volumes: bool = False,
+) -> list[str]:
     """End a server and delete all that is its own; see `Servers.remove`."""
     servers.may_manage(caller)
     if name not in servers.library.servers and name in await servers.library.stored_names():
@@ -35,7 +37,7 @@ async def remove(
             await servers.library.remove(name)
             await asyncio.to_thread(shutil.rmtree, servers.folder / name, ignore_errors=True)
             servers.secrets.delete_prefix(f"{name}/")
-        return
+        return []
     row = servers.row(name)
     registered = row.installation.kind is SourceKind.REGISTERED
     # What comes from the catalog was asked for by install_server, also where it is only reached.
@@ -58,11 +60,18 @@ async def remove(
     if not force and (users := used_by(servers, [name], caller, removing=True)):
         raise in_use(name, "removed", users)
     with servers.hold(name):
-        await completed(_taken_apart(servers, row))
+        notes = await completed(_taken_apart(servers, row, volumes=volumes))
         await restore(servers, name)
+    return notes
 
 
-async def _taken_apart(servers: Servers, row: ServerRow) -> None:
+def volumes_but(servers: Servers, name: str) -> set[str]:
+    """Give the volumes of this home's own that servers besides one use."""
+    specs = [row.installation.spec for row in servers.library.servers.values() if row.name != name]
+    return {one for spec in specs if spec.container is not None for one in spec.container.own_volumes}
+
+
+async def _taken_apart(servers: Servers, row: ServerRow, *, volumes: bool) -> list[str]:
     """Take a server apart; what is begun is finished, so that no secret or process is left behind."""
     await servers.library.remove(row.name, dismiss=row.origin == "builtin")
     try:
@@ -70,5 +79,26 @@ async def _taken_apart(servers: Servers, row: ServerRow) -> None:
         await servers.runner.remove_server(row.installation)
         if servers.making is not None:
             servers.making.forget(row.name)
+        return await _volumes(servers, row, remove=volumes)
     finally:
         servers.secrets.delete_prefix(f"{row.name}/")
+
+
+async def _volumes(servers: Servers, row: ServerRow, *, remove: bool) -> list[str]:
+    container = row.installation.spec.container
+    if container is None or not container.own_volumes:
+        return []
+    others = volumes_but(servers, row.name)
+    shared = sorted(others.intersection(container.own_volumes)) if remove else []
+    notes = [f"volume @{name} is kept, as another server uses it" for name in shared]
+    try:
+        found = await servers.runner.remove_volumes(row.installation, others, "all" if remove else "none")
+    except RunnerError as error:
+        return [*notes, f"its volumes could not be looked after, and are kept: {error.message}"]
+    if remove:
+        return [*notes, *(f"volume @{name} was deleted" for name in found)]
+    return [
+        f"volume @{name} is kept with its data: a server that is given it finds it again, and uninstalling that with "
+        "volumes deletes it"
+        for name in found
+    ]

@@ -8,17 +8,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Container as Names
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..runners.base import BaseRunner
 from ..runners.confinement import Confinement
+from ..runners.container import Container
 from ..runners.errors import SourceError
 from ..runners.keeping import Keeping
 from ..runners.lifecycle import State
-from ..runners.spec import Installation, Report, ServerSpec, silent
+from ..runners.spec import Installation, Report, ServerSpec, SourceKind, silent
 from ..runners.supervisor import Supervisor, Unit
 from . import leftovers
 from .addition import Added, Addition
@@ -90,7 +92,7 @@ class Servers:
         self.configuring = asyncio.Lock()
         """Held while what is set for a server is read, changed and stored."""
 
-    def bring_back(self, *, start: bool, but: Container[str] = ()) -> None:
+    def bring_back(self, *, start: bool, but: Names[str] = ()) -> None:
         """Put every stored server under supervision, and start the enabled ones if asked to.
 
         Args:
@@ -171,6 +173,8 @@ class Servers:
         origin: Origin = "agent",
         constraints: tuple[str, ...] = (),
         confine: Confinement | None = None,
+        container: Container | None = None,
+        url: str | None = None,
         keeping: Keeping | None = None,
         keep: bool = False,
         agreed: Plan | None = None,
@@ -189,6 +193,8 @@ class Servers:
             origin: Who owns the row: `agent`, `cli` or `file`.
             constraints: Version constraints for its environment.
             confine: What it may reach of this machine once it is installed.
+            container: Options of its container, where the source is an image.
+            url: Where that listens, if it does not speak over its standard streams.
             keeping: What is set for this server alone.
             keep: Keep it, and start it again and again, also if it does not start now.
             agreed: What a person agreed to of an entry of the catalog: nothing else is installed.
@@ -202,7 +208,7 @@ class Servers:
 
         self.may_manage(caller)
         if source.strip().startswith(PREFIX) and origin != "file":  # which declares its own servers only
-            changed = bool(args or env or confine or constraints)
+            changed = bool(args or env or confine or container or constraints)
             return await brought_back(self, source.strip().removeprefix(PREFIX), name, changed=changed)
         if source.strip().startswith(REGISTRY):
             wish = Wish(
@@ -215,6 +221,7 @@ class Servers:
                 keeping or Keeping(),
                 keep,
                 agreed,
+                container,
             )
             return await install_entry(self, source, caller, name, wish, report)
         try:
@@ -222,6 +229,12 @@ class Servers:
             name = name or suggest_name(parsed)
         except SourceError as exc:
             raise RefusalError(Outcome.INVALID_ARGUMENTS, str(exc)) from exc
+        if url is not None and parsed.kind is not SourceKind.DOCKER:
+            raise RefusalError(
+                Outcome.INVALID_ARGUMENTS,
+                "url goes with an image (docker:IMAGE); a program that listens is registered: register_tool with its "
+                "command and its url.",
+            )
         if settings:
             env = {**for_manifest(parsed.kind, settings), **(env or {})}
         with self.reserve(name):
@@ -229,9 +242,10 @@ class Servers:
                 return await new.from_source(
                     source,
                     parsed.argv,
-                    ServerSpec(command="-", args=args, env=env or {}),
+                    ServerSpec(command="-", args=args, env=env or {}, url=url),
                     constraints=constraints,
                     confine=confine,
+                    container=container,
                     keeping=keeping or Keeping(),
                     keep=keep,
                 )
@@ -274,7 +288,8 @@ class Servers:
         *,
         kind: Literal["installed", "registered"] | None = None,
         force: bool = False,
-    ) -> None:
+        volumes: bool = False,
+    ) -> list[str]:
         """End a server and delete all that is its own.
 
         Args:
@@ -282,11 +297,15 @@ class Servers:
             caller: In whose name.
             kind: What it must be.
             force: Whether to do it although others need or use it.
+            volumes: Whether its volumes go too, which are kept otherwise: they hold data.
+
+        Returns:
+            What somebody should know, such as volumes that are kept.
 
         Raises:
             RefusalError: If there is none of that name, it is of the other kind, or it is needed or used.
         """
-        await remove(self, name, caller, kind=kind, force=force)
+        return await remove(self, name, caller, kind=kind, force=force, volumes=volumes)
 
     async def enable(self, name: str, enabled: bool) -> None:
         """Let a server run, or not. One that runs is not stopped by it."""

@@ -127,7 +127,7 @@ async def state_of(servers: Servers, name: str) -> ServerState:
     if unit is None:
         return _on_its_way(name, time.time())  # it is being removed this very moment
     units = [unit, *servers.supervisor.instances_now(name)]
-    usage = await servers.supervisor.sampler.look([one.key for one in units])
+    usage = await servers.supervisor.usage([one.key for one in units])
     life, now = unit.life, time.monotonic()
     seconds = max(0.0, now - life.since)
     retry_after = max(0.0, life.retry_at - now) if life.retry_at is not None else None
@@ -135,10 +135,14 @@ async def state_of(servers: Servers, name: str) -> ServerState:
     pids = {one.key: _pid(servers, one) for one in units}
     relations = {other: _related(servers, other) for other in (*needs[name], *dependents(name, needs))}
     needed = [relations[other] for other in needs[name]]
+    doing = _doing(row, unit, needed, retry_after)
+    if row.installation.spec.is_service and life.state is State.READY:
+        health = await servers.runner.health_check(name)
+        doing = f"{health.reason[:1].upper()}{health.reason[1:]}."
     return ServerState(
         name=name,
         state=str(life.state),
-        doing=_doing(row, unit, needed, retry_after),
+        doing=doing,
         since=_iso(time.time() - seconds),
         seconds=round(seconds, 3),
         next=_next(row, unit, needed, retry_after),
@@ -169,7 +173,8 @@ async def state_of(servers: Servers, name: str) -> ServerState:
 
 def confinement_of(servers: Servers, name: str) -> dict[str, str] | None:
     """Tell the layers that confine a server, in words: none while nothing of it runs; `None` if it is not to be."""
-    if servers.library.servers[name].installation.spec.confine is None:
+    spec = servers.library.servers[name].installation.spec
+    if spec.confine is None and spec.container is None:
         return None
     told = (servers.runner.confined(unit.key) for unit in servers.supervisor.all_of(name))
     return next((dict(layers) for layers in told if layers), {})
@@ -245,6 +250,8 @@ def _doing(row: ServerRow, unit: Unit, needed: list[Related], retry_after: float
                 return "It is away: it was connected, and is not."
             return "It is given up, and is not started again by itself."
         case _:
+            if row.installation.spec.is_service:
+                return "It does not run. A server that needs it starts it."
             return "It does not run. Its next call starts it."
 
 
@@ -253,7 +260,12 @@ def _next(row: ServerRow, unit: Unit, needed: list[Related], retry_after: float 
     if not row.enabled:
         return f"manage_server(name='{name}', action='enable') lets it run again."
     lacking = [one for one in needed if one.state in (State.FAILED, State.BACKOFF)]
+    start = f"manage_server(name='{name}', action='start')"
     match state:
+        case State.READY if row.installation.spec.is_service:
+            return "Nothing: it has no tools, and is there for the servers that need it."
+        case State.STOPPED if row.installation.spec.is_service:
+            return f"Start a server that needs it, or {start}."
         case State.READY:
             return f"Nothing: list_tools(server='{name}') shows what it can be asked for."
         case State.STARTING | State.INSTALLING | State.STOPPING:
@@ -266,7 +278,6 @@ def _next(row: ServerRow, unit: Unit, needed: list[Related], retry_after: float 
             return f"See to what it needs first: server_state(name='{lacking[0].name}') tells more."
         case State.FAILED if _dials_in(row):
             return "Wait until it dials in again, or start its program where that runs."
-    start = f"manage_server(name='{name}', action='start')"
     if state is State.BACKOFF:
         return (
             f"Wait {retry_after or 0:.1f} s, or find out why with server_logs(name='{name}'), then {start}."

@@ -66,7 +66,7 @@ async def install(
         done = _installation(candidate, source, entry)
         pin = await anyio.to_thread.run_sync(pin_command, done.spec, candidate.source, len(entry.args))
         return done.model_copy(update={"pin": pin})
-    directory = place = _directory(servers, candidate.name, candidate.place)
+    directory = place = new_directory(servers, candidate.name, candidate.place)
     if candidate.place:
         directory = servers.absolute() / candidate.name
     job = Job(
@@ -86,7 +86,7 @@ async def install(
             raise explain_os(error, f"Installing {candidate.name}") from error
     except BaseException:
         with anyio.move_on_after(UNDO, shield=True):
-            await _undo(place)
+            await undo(place)
         raise
 
 
@@ -135,7 +135,12 @@ async def _install(job: Job, source: Source, candidate: Candidate) -> Entry:
             raise InstallError(f"A server of kind {source.kind} is not installed by ToolScore.")
 
 
-def _directory(servers: Path, name: str, place: str = "") -> Path:
+def new_directory(servers: Path, name: str, place: str = "") -> Path:
+    """Make the folder of a server, or of a version of it.
+
+    Raises:
+        InstallError: If it is there, or cannot be made.
+    """
     if not name or name != Path(name).name or name in (".", ".."):
         raise InstallError(f"{name!r} is no name of a server.")
     if place and not re.fullmatch(r"versions/[0-9]{1,9}", place):
@@ -158,7 +163,8 @@ def _directory(servers: Path, name: str, place: str = "") -> Path:
     return directory
 
 
-async def _undo(directory: Path) -> None:
+async def undo(directory: Path) -> None:
+    """Delete what a failed installation made."""
     try:
         await delete_tree(directory)
     except OSError:

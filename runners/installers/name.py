@@ -75,6 +75,9 @@ def _offers(source: Source) -> list[str]:
     """List what the name could be made of, best first."""
     if source.kind in (SourceKind.PYPI, SourceKind.NPM):
         return _package(source.name)
+    if source.kind is SourceKind.DOCKER:
+        plain = re.sub(r"(?::[^/@]*)?(?:@.*)?$", "", source.name)
+        return _package(plain)
     if source.kind is SourceKind.GIT:
         *above, last = [part for part in urlsplit(source.url).path.split("/") if part]
         repository = last.removesuffix(".git")

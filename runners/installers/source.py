@@ -18,7 +18,7 @@ from .mask import mask
 KNOWN_FORMS = (
     "Known forms: pypi:NAME[@VERSION][#SCRIPT], npm:[@SCOPE/]NAME[@VERSION][#BIN], git+URL[@REF][#ENTRY], "
     "a folder (./NAME, /path/NAME, ~/NAME), a file ending in .mcpb, https://HOST/FILE.mcpb#sha256=CHECKSUM, "
-    "registry:NAME[@VERSION][#KIND] of the catalog, or command: PROGRAM ARGS..."
+    "docker:IMAGE[:TAG][@sha256:DIGEST], registry:NAME[@VERSION][#KIND] of the catalog, or command: PROGRAM ARGS..."
 )
 
 LONGEST = 16_384
@@ -40,6 +40,14 @@ _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+", 
 _BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock$|[./]$")
 _BUNDLE_SUFFIXES = (".mcpb", ".dxt")  # the format's first name was DXT
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+# The grammar of references to images: an optional host, a path in lower case, a tag, a digest.
+_IMAGE_PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_IMAGE_HOST = r"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:[0-9]))(?::[0-9]{1,5})?"
+_IMAGE = re.compile(
+    rf"(?:{_IMAGE_HOST}/)?{_IMAGE_PART}(?:/{_IMAGE_PART})*"
+    r"(?P<tag>:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?P<digest>@sha256:[0-9a-f]{64})?",
+    re.ASCII,
+)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -50,7 +58,8 @@ class Source:
     Attributes:
         kind: What sort of source it is.
         text: The source as given.
-        name: Name of the distribution (`pypi`) or package with its scope (`npm`).
+        name: Name of the distribution (`pypi`), package with its scope (`npm`), or image (`docker`), which has a tag
+            or a digest in any case.
         extras: Extras of the distribution (`pypi`).
         version: Version asked for (`pypi`, `npm`).
         entry: Script, file or subfolder after `#`.
@@ -98,6 +107,8 @@ def parse(source: str) -> Source:
         return _git(text)
     if text.startswith("command:"):
         return _command(text)
+    if text.startswith("docker:"):
+        return _docker(text)
     if text.startswith("mcpb:") or (text.startswith(("https://", "http://")) and _is_bundle(text)):
         return _bundle(text)
     if text.startswith(("/", "~", "./", "../", "file://")) or text in (".", ".."):
@@ -214,6 +225,18 @@ def _npm(text: str) -> Source:
     if version is not None and not _NPM_VERSION.fullmatch(version):
         raise _error(f"{version!r} is no version or tag of an npm package, such as 1.4.2 or latest.")
     return Source(SourceKind.NPM, text, name=name, version=version, entry=entry)
+
+
+def _docker(text: str) -> Source:
+    name = text.removeprefix("docker:").strip()
+    if name.startswith("//"):
+        raise _error(f"{text!r} is written without slashes: docker:IMAGE.")
+    match = _IMAGE.fullmatch(name)
+    if match is None or len(name) > 512:
+        raise _error(f"{name!r} is no name of an image, such as mcp/fetch:1.2 or ghcr.io/somebody/server.")
+    if not match["tag"] and not match["digest"]:
+        name += ":latest"
+    return Source(SourceKind.DOCKER, text, name=name)
 
 
 def _git(text: str) -> Source:
@@ -345,4 +368,13 @@ def identity(kind: SourceKind, source: str) -> tuple[str, ...]:
     except SourceError:
         return (kind, source)
     name = normal(found.name) if found.kind is SourceKind.PYPI else found.name
+    if found.kind is SourceKind.DOCKER:
+        name = _image_repository(name)
     return (found.kind, name, found.url if found.kind is SourceKind.GIT else "")
+
+
+def _image_repository(name: str) -> str:
+    """Cut tag and digest off the name of an image."""
+    rest = name.partition("@")[0]
+    head, colon, tag = rest.rpartition(":")
+    return head if colon and "/" not in tag else rest

@@ -21,7 +21,7 @@ from .output import Output
 from .results import ToolFailedError, content_lines, outcome, shown, structured
 from .status import show_servers
 
-_SCHEMES = ("pypi:", "npm:", "git+", "command:", "registry:", "mcpb:")
+_SCHEMES = ("pypi:", "npm:", "git+", "command:", "registry:", "mcpb:", "docker:")
 
 
 class _UsageError(Exception):
@@ -68,6 +68,10 @@ def _install_arguments(options: Namespace) -> dict[str, Any]:
         if found.exists():
             source = os.path.abspath(found) + mark + script  # noqa: PTH100 - tidies `..`, keeps links
     arguments = {"source": source, "args": options.rest, "env": dict(options.env)} | _confinement(options)
+    if container := _container(options):
+        arguments["container"] = container
+    if options.url:
+        arguments["url"] = options.url
     if options.settings:
         arguments["settings"] = _settings(options.settings)
     return arguments | ({"name": options.name} if options.name else {})
@@ -92,6 +96,30 @@ def _confinement(options: Namespace) -> dict[str, Any]:
     if options.allow_network:
         profile["network"] = True
     return {"confine": profile or True} if profile or options.confine else {}
+
+
+def _container(options: Namespace) -> dict[str, Any]:
+    """Make the options of a container; paths of volumes start here."""
+    found: dict[str, Any] = {
+        "network": options.network,
+        "service": options.service,
+        "aliases": options.alias,
+        "volumes": [_volume(text) for text in options.volume],
+        "ports": options.publish,
+        "tmpfs": options.tmpfs,
+        "capabilities": options.capability,
+        "user": options.user,
+        "read_only": False if options.writable else None,
+        "memory": options.memory,
+        "cpus": options.cpus,
+        "pids": options.pids,
+    }
+    return {key: value for key, value in found.items() if value is not None and value != []}
+
+
+def _volume(text: str) -> str:
+    source, colon, rest = text.partition(":")
+    return f"{_path(source)}{colon}{rest}" if source.startswith((".", "~")) else text
 
 
 def _path(path: str) -> str:
@@ -156,7 +184,7 @@ def _manage_arguments(options: Namespace) -> dict[str, Any]:
 
 
 def _uninstall_arguments(options: Namespace) -> dict[str, Any]:
-    return {"name": options.name, "force": options.force}
+    return {"name": options.name, "force": options.force} | ({"volumes": True} if options.volumes else {})
 
 
 def _configure_arguments(options: Namespace) -> dict[str, Any]:
@@ -234,10 +262,14 @@ async def _uninstall(options: Namespace, arguments: dict[str, Any], backend: Bac
     registered = any(s["name"] == options.name and s["kind"] == "registered" for s in servers)
     # To a person it is one thing: the server goes. The tools tell the two apart for models.
     tool = "unregister_tool" if registered else "uninstall_server"
+    if registered:
+        arguments.pop("volumes", None)
     removed = structured(await backend.call(tool, arguments, silent))
     if out.json_wanted:
         out.document(removed)
     else:
+        for note in removed.get("notes", ()):
+            out.remark(f"note: {note}")
         out.line(f"removed {removed['name']}")
     return 0
 

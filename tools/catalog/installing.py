@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ...runners.confinement import Confinement
+from ...runners.container import Container
 from ...runners.keeping import Keeping
 from ...runners.spec import Installation, Report, ServerSpec, SourceKind, silent, unconfinable
 from ..outcome import Outcome, RefusalError
@@ -38,6 +39,7 @@ class Wish:
     keeping: Keeping = field(default_factory=Keeping)
     keep: bool = False
     agreed: Plan | None = None
+    container: Container | None = None
 
 
 KINDS = ("pypi", "npm", "mcpb", "remote")
@@ -176,6 +178,7 @@ async def install_entry(
                     _spec(filled, wish),
                     constraints=wish.constraints,
                     confine=wish.confine,
+                    container=wish.container,
                     keeping=wish.keeping,
                     keep=wish.keep,
                     secrets=filled.secrets,

@@ -51,7 +51,12 @@ class Tried:
 
 
 async def tried(servers: Servers, installation: Installation) -> Tried:
-    """Start a version where nobody sees it, list its tools, and end it."""
+    """Start a version where nobody sees it, list its tools, and end it.
+
+    Not of a service: it has no tools, and two of it would have one volume and one port.
+    """
+    if installation.spec.is_service:
+        return Tried({"era": None, "server_info": None, "instructions": None, "offers": None}, [])
     unit = servers.supervisor.trial(installation)
     try:
         unit.start()

@@ -151,6 +151,7 @@ def asked(row: ServerRow, source: str, pin: Pin) -> Candidate:
         env={**{key: value for key, value in spec.env.items() if key not in own}, **pin.given},
         constraints=installation.constraints,
         confine=spec.confine,
+        container=spec.container and spec.container.model_copy(update={"image": ""}),
         url=spec.url,
         headers=spec.headers,
         sse=spec.sse,
@@ -220,6 +221,10 @@ def _source(kind: SourceKind, source: str, to: str | None) -> str:
             return f"pypi:{old.name}{extras}{f'@{to}' if to else ''}{entry}"
         case SourceKind.NPM:
             return f"npm:{old.name}{f'@{to}' if to else ''}{entry}"
+        case SourceKind.DOCKER:
+            return (
+                f"docker:{old.name.partition('@')[0].rpartition(':')[0] or old.name}:{to}" if to else source
+            )
         case SourceKind.GIT if to is not None:
             return f"git+{old.url}@{to}{entry}"
         case SourceKind.MCPB if to is not None:

@@ -45,6 +45,7 @@ _WHAT = {
     "sse": "way of speaking HTTP",
     "cwd": "working directory",
     "confine": "confinement",
+    "container": "container",
 }
 """What of a server is compared with a lock, and how it is called. How it is kept is no part of what it is."""
 

@@ -18,8 +18,8 @@ def add_to(command: Command) -> None:
         "source",
         metavar="SOURCE",
         help="pypi:NAME[@VERSION], npm:NAME[@VERSION], git+URL[@REF], a folder, an .mcpb file or its "
-        "https://...#sha256=CHECKSUM, registry:NAME[@VERSION][#KIND] of the catalog, 'command: ...', or builtin:NAME "
-        "for a part of ToolScore that was uninstalled",
+        "https://...#sha256=CHECKSUM, docker:IMAGE[:TAG][@sha256:DIGEST], registry:NAME[@VERSION][#KIND] of the "
+        "catalog, 'command: ...', or builtin:NAME for a part of ToolScore that was uninstalled",
     )
     install.add_argument("--name", help="the server's name; otherwise made from the source")
     _env(install)
@@ -32,6 +32,7 @@ def add_to(command: Command) -> None:
         kind=pair,
     )
     _confine(install)
+    _contain(install)
     _accept(install)
     register = command("register", "Register a server that is already there.", json=True)
     register.usage = (
@@ -47,6 +48,9 @@ def add_to(command: Command) -> None:
     uninstall = command("uninstall", "Remove a server and everything installed for it.", json=True)
     uninstall.add_argument("name", metavar="NAME")
     uninstall.add_argument("--force", action="store_true", help=FORCE)
+    uninstall.add_argument(
+        "--volumes", action="store_true", help="delete its volumes (@NAME) too, with all data in them"
+    )
 
 
 def _accept(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +71,44 @@ def _confine(parser: argparse.ArgumentParser) -> None:
     ):
         add_repeatable(group, option, "PATH", text)
     group.add_argument("--allow-network", action="store_true", help="leave it the network")
+
+
+def _contain(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "containers (docs/containers.md)",
+        "What opens the container of a docker: source, which is closed otherwise.",
+    )
+    group.add_argument("--url", help="where it listens, such as http://127.0.0.1:${PORT}/mcp")
+    group.add_argument(
+        "--service",
+        metavar="PROBE",
+        nargs="?",
+        const="image",
+        help="a plain service, no MCP server; PROBE is tcp:PORT, http:PORT/PATH, 'command: PROGRAM ARGS', or image "
+        "for the image's own HEALTHCHECK",
+    )
+    group.add_argument(
+        "--network",
+        metavar="NAME",
+        help="bridge, host, the name of a network, or @NAME[:internal] for one of ToolScore's own",
+    )
+    for option, metavar, text in (
+        (
+            "--volume",
+            "SOURCE:TARGET[:rw]",
+            "a folder, a named volume, or @NAME for one of ToolScore's own; read-only without :rw (repeatable)",
+        ),
+        ("--alias", "NAME", "a further name on its network (repeatable)"),
+        ("--publish", "PORT:INSIDE", "a port, on loopback (repeatable)"),
+        ("--tmpfs", "PATH[:OPTIONS]", "a folder in memory (repeatable)"),
+        ("--capability", "NAME", "one of root's powers it keeps (repeatable)"),
+    ):
+        add_repeatable(group, option, metavar, text)
+    group.add_argument("--user", metavar="USER[:GROUP]", help="whom it runs as")
+    group.add_argument("--writable", action="store_true", help="let it write its root file system")
+    group.add_argument("--memory", metavar="SIZE", help="such as 512m or 2g")
+    group.add_argument("--cpus", type=float, metavar="NUMBER", help="processors it may keep busy")
+    group.add_argument("--pids", type=int, metavar="NUMBER", help="processes and threads it may have")
 
 
 def _env(parser: argparse.ArgumentParser) -> None:
