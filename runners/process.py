@@ -89,7 +89,7 @@ class ProcessRunner(BaseRunner):
         """What it shares with the other kinds of runner."""
         self._ports = PortRange(*options.ports)
         self._ledger = Ledger(options.run / "processes.jsonl")
-        self._guard = None if sys.platform == "win32" else Guard()
+        self._guard = self.guard = None if sys.platform == "win32" else Guard()
         self._children: dict[str, Child] = {}
         self._dialed: dict[str, WebSocketChannel] = {}
         self.embedded: dict[str, Opened] = {}

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from .confinement import Confinement, as_profile
 from .keeping import Keeping
 from .pin import Locked, Pin
+from .placement import Placement, as_placement
 
 Report = Callable[[float, float | None, str], Awaitable[None]]
 """Receives progress: how far, out of how much (`None` where unknown), and what is being done."""
@@ -24,8 +25,9 @@ async def silent(_progress: float, _total: float | None, _message: str) -> None:
 EMBEDDED = "embedded:"
 """How the url begins of a server that lives in ToolScore's own process."""
 
-Engine = Literal["process"]
-"""What a server runs on: processes of this machine (an endpoint, which runs anywhere, counts as one)."""
+Engine = Literal["process", "ray"]
+"""What a server runs on: processes of this machine (an endpoint, which runs anywhere, counts as one), or the nodes of
+a Ray cluster."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """What the name of a header is (RFC 9110, 5.6.2)."""
@@ -62,7 +64,8 @@ class ServerSpec(BaseModel):
             `embedded:NAME` for a part of ToolScore that is spoken to without a process or a line between.
         headers: HTTP headers sent to the endpoint.
         sse: Whether an HTTP endpoint is spoken to by HTTP with SSE; when `None`, one whose url ends in `/sse` is.
-        confine: What the process may reach of this machine; all its user may when `None`.
+        confine: What the process may reach of its machine; all its user may when `None`.
+        cluster: What it needs of the node of a cluster it runs on; it runs on this machine when `None`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,11 +78,17 @@ class ServerSpec(BaseModel):
     headers: dict[str, str] = Field(default_factory=dict)
     sse: bool | None = None
     confine: Confinement | None = None
+    cluster: Placement | None = None
 
     @field_validator("confine", mode="before")
     @classmethod
     def _profile(cls, value: Any) -> Any:
         return as_profile(value)
+
+    @field_validator("cluster", mode="before")
+    @classmethod
+    def _placement(cls, value: Any) -> Any:
+        return as_placement(value)
 
     @field_validator("headers")
     @classmethod
@@ -97,12 +106,16 @@ class ServerSpec(BaseModel):
             raise ValueError(f"url must start with ws://, wss://, http:// or https://, not {self.url!r}")
         if self.confine is not None and (wrong := unconfinable(self.command, self.url, self.confine)):
             raise ValueError(f"confine {wrong}")
+        if self.cluster is not None and (self.url is not None or self.command is None):
+            raise ValueError(
+                "cluster only goes with a command that speaks over its standard streams, without a url"
+            )
         return self
 
     @property
     def engine(self) -> Engine:
         """What it runs on."""
-        return "process"
+        return "process" if self.cluster is None else "ray"
 
 
 def unconfinable(command: str | None, url: str | None, confine: Confinement) -> str | None:
@@ -124,7 +137,8 @@ class Candidate(BaseModel):
         args: Arguments after the entry point.
         env: Environment of the server; values may hold `${NAME}` references.
         constraints: Extra version constraints for a Python environment, such as `mcp<2`.
-        confine: What it may reach of this machine once it is started; its installation is not confined.
+        confine: What it may reach of its machine once it is started; its installation is not confined.
+        cluster: What it needs of the node of a cluster it is to run on; it runs on this machine when `None`.
         url: Where it is reached once it is started, where that is not by its standard streams.
         headers: HTTP headers sent there.
         sse: Whether it speaks HTTP with SSE there; see `ServerSpec`.
@@ -142,6 +156,7 @@ class Candidate(BaseModel):
     env: dict[str, str] = Field(default_factory=dict)
     constraints: tuple[str, ...] = ()
     confine: Confinement | None = None
+    cluster: Placement | None = None
     url: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     sse: bool | None = None
@@ -153,7 +168,7 @@ class Candidate(BaseModel):
     @property
     def engine(self) -> Engine:
         """What it is to run on."""
-        return "process"
+        return "process" if self.cluster is None else "ray"
 
 
 class Installation(BaseModel):

@@ -59,6 +59,7 @@ from .pins_tools import PinsTools
 from .policy_home import policed
 from .policy_tools import PolicyTools
 from .python_executor import builtins_of, calling_tools, embedded
+from .ray_home import ray_maker, start_again
 from .scores_tools import ScoresTools
 from .search_tools import SearchTools, unlisted
 from .settings import Settings
@@ -109,7 +110,7 @@ async def open_library(
     runner = ProcessRunner(_process_options(settings, home))
     means = runner.means
     means.lend = lend or means.lend
-    runners = Runners(runner, {})
+    runners = Runners(runner, {"ray": ray_maker(settings, runner, lambda key: start_again(supervisor, key))})
     mask_own_log(means.masked)
     for name in await asyncio.to_thread(runner.sweep):
         logger.warning("ended what a killed ToolScore had left of server %s", name)

@@ -18,6 +18,7 @@ from .settings_catalog import CatalogSettings
 from .settings_journal import JournalSettings
 from .settings_policy import PolicySettings
 from .settings_process import ProcessSettings
+from .settings_ray import RaySettings
 from .settings_sandbox import SandboxSettings
 from .settings_trust import TrustSettings
 
@@ -200,6 +201,7 @@ class Settings(Group):
     network: NetworkSettings = NetworkSettings()
     shared: SharedSettings = SharedSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    ray: RaySettings = RaySettings()
     catalog: CatalogSettings = CatalogSettings()
     policy: PolicySettings = PolicySettings()
     trust: TrustSettings = TrustSettings()
