@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MIB = 1 << 20
 
+OWN_PYTHON = "toolscore:python"
+"""As a command: the Python that ToolScore itself runs with on the node."""
+
 _Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 

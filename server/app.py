@@ -196,7 +196,7 @@ async def open_library(
                 if origin != "cli":  # a command is over before that would begin
                     catalog.keep_fresh()
                 toolset.take_long_results(long_results)
-                runner.embedded[EXECUTOR] = embedded(settings, home, router)
+                runner.embedded[EXECUTOR] = embedded(settings, home, router, runners)
                 serve_functions(functions, toolset, runner)
                 async with (
                     calling_tools(settings, home, toolset),

@@ -67,6 +67,8 @@ class Cluster:
         """Where an agent's address leads; the tests put something in between."""
         self.trouble = "it is being connected to"
         """What is wrong with the bridge; nothing while it is in order."""
+        self.watchers: set[Callable[[], None]] = set()
+        """Told when something of the nodes may be otherwise than before."""
         self._secret = secrets.token_hex(32)
         self._visits = 0
         self._on_room = on_room
@@ -101,6 +103,8 @@ class Cluster:
     def _tell(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+        for told in list(self.watchers):
+            told()
         for key, wanted in list(self._wanting.items()):
             if best(self.nodes.values(), wanted) is not None:
                 del self._wanting[key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..confinement import Confinement, launcher
 from ..environment import child_environment
 from ..errors import StartError
+from ..placement import OWN_PYTHON
 from ..programs import find_program
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ async def start(host: Host, hosted: Hosted, request: Mapping[str, Any]) -> dict[
     environment = child_environment(
         os.environ, spec_env=request["env"], program=command, pass_env=request["pass_env"]
     )
+    if command == OWN_PYTHON:
+        command = sys.executable
     if command in ("uv", "uvx"):
         command = find_program(command, environment.get("PATH")) or command
     argv = [command, *args]
