@@ -90,9 +90,13 @@ def diagnose(
         problem: What the one who started it saw.
         port_owner: Says who has a port.
     """
-    if child is None or (child.pid is None and installation.spec.container is None):
+    if child is None:
         return Diagnosis(problem, "")
     stderr, noise = child.stderr_tail(), child.noise()
+    if child.pid is None and child.returncode is None and not (stderr or noise):
+        return Diagnosis(
+            problem, ""
+        )  # a connection; a process elsewhere has no pid here either, but last words
     if child.returncode == REFUSED and (refused := REFUSAL.search(stderr)):
         return Diagnosis(f"{problem.rstrip('.')}: {refused[1]}", stderr)
     said = f"{stderr}\n{noise}"

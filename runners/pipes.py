@@ -148,6 +148,21 @@ class PipeChannel(asyncio.Protocol):
         self._writer = writer
         await loop.connect_read_pipe(lambda: self, reading)
 
+    def attach(
+        self,
+        reader: asyncio.ReadTransport,
+        writer: Callable[[asyncio.BaseProtocol], asyncio.WriteTransport],
+    ) -> None:
+        """Take over a line that is no pipe of this machine.
+
+        Args:
+            reader: Its reading side.
+            writer: Gives its writing side, for a protocol that is told when it is full, free again, or gone.
+        """
+        self._writer = writer(_WriteSide(self._writable, self._input_lost))
+        self._writer.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        self.connection_made(reader)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the reading side."""
         self._reader = cast(asyncio.ReadTransport, transport)

@@ -89,7 +89,7 @@ class ProcessRunner(BaseRunner):
         self._ports = self.means.ports
         self.means.connect = self._connect
         self._ledger = Ledger(options.run / "processes.jsonl")
-        self._guard = None if sys.platform == "win32" else Guard()
+        self._guard = self.guard = None if sys.platform == "win32" else Guard()
         self._children: dict[str, Child] = {}
         self._dialed: dict[str, WebSocketChannel] = {}
         self.embedded: dict[str, Opened] = {}

@@ -13,6 +13,7 @@ from .confinement import Confinement, as_profile
 from .container import INTERNAL, NO_NETWORK, Container
 from .keeping import Keeping
 from .pin import Locked, Pin
+from .placement import Placement, as_placement
 
 Report = Callable[[float, float | None, str], Awaitable[None]]
 """Receives progress: how far, out of how much (`None` where unknown), and what is being done."""
@@ -25,9 +26,9 @@ async def silent(_progress: float, _total: float | None, _message: str) -> None:
 EMBEDDED = "embedded:"
 """How the url begins of a server that lives in ToolScore's own process."""
 
-Engine = Literal["process", "docker"]
-"""What a server runs on: processes of this machine (an endpoint, which runs anywhere, counts as one), or containers
-of a Docker engine."""
+Engine = Literal["process", "docker", "ray"]
+"""What a server runs on: processes of this machine (an endpoint, which runs anywhere, counts as one), containers of
+a Docker engine, or the nodes of a Ray cluster."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """What the name of a header is (RFC 9110, 5.6.2)."""
@@ -66,8 +67,9 @@ class ServerSpec(BaseModel):
             `embedded:NAME` for a part of ToolScore that is spoken to without a process or a line between.
         headers: HTTP headers sent to the endpoint.
         sse: Whether an HTTP endpoint is spoken to by HTTP with SSE; when `None`, one whose url ends in `/sse` is.
-        confine: What the process may reach of this machine; all its user may when `None`.
-        container: The container it runs in; a process of this machine when `None`.
+        confine: What the process may reach of its machine; all its user may when `None`.
+        container: The container it runs in; a process when `None`.
+        cluster: What it needs of the node of a cluster it runs on; it runs on this machine when `None`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,11 +83,17 @@ class ServerSpec(BaseModel):
     sse: bool | None = None
     confine: Confinement | None = None
     container: Container | None = None
+    cluster: Placement | None = None
 
     @field_validator("confine", mode="before")
     @classmethod
     def _profile(cls, value: Any) -> Any:
         return as_profile(value)
+
+    @field_validator("cluster", mode="before")
+    @classmethod
+    def _placement(cls, value: Any) -> Any:
+        return as_placement(value)
 
     @field_validator("headers")
     @classmethod
@@ -105,12 +113,20 @@ class ServerSpec(BaseModel):
             raise ValueError(f"confine {wrong}")
         if self.container is not None and (wrong := uncontainable(self.url, self.confine, self.container)):
             raise ValueError(wrong)
+        if self.cluster is not None and (
+            self.url is not None or self.command is None or self.container is not None
+        ):
+            raise ValueError(
+                "cluster only goes with a command that speaks over its standard streams, without a url or a container"
+            )
         return self
 
     @property
     def engine(self) -> Engine:
         """What it runs on."""
-        return "process" if self.container is None else "docker"
+        if self.container is not None:
+            return "docker"
+        return "process" if self.cluster is None else "ray"
 
     @property
     def is_service(self) -> bool:
@@ -158,8 +174,9 @@ class Candidate(BaseModel):
         args: Arguments after the entry point.
         env: Environment of the server; values may hold `${NAME}` references.
         constraints: Extra version constraints for a Python environment, such as `mcp<2`.
-        confine: What it may reach of this machine once it is started; its installation is not confined.
+        confine: What it may reach of its machine once it is started; its installation is not confined.
         container: Options of its container, where the source is an image.
+        cluster: What it needs of the node of a cluster it is to run on; it runs on this machine when `None`.
         url: Where it is reached once it is started, where that is not by its standard streams.
         headers: HTTP headers sent there.
         sse: Whether it speaks HTTP with SSE there; see `ServerSpec`.
@@ -178,6 +195,7 @@ class Candidate(BaseModel):
     constraints: tuple[str, ...] = ()
     confine: Confinement | None = None
     container: Container | None = None
+    cluster: Placement | None = None
     url: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     sse: bool | None = None
@@ -189,7 +207,9 @@ class Candidate(BaseModel):
     @property
     def engine(self) -> Engine:
         """What it is to run on."""
-        return "docker" if self.source.strip().startswith("docker:") else "process"
+        if self.source.strip().startswith("docker:"):
+            return "docker"
+        return "process" if self.cluster is None else "ray"
 
 
 class Installation(BaseModel):

@@ -181,6 +181,7 @@ def expand_spec(
         "headers": {name: one(text, f"headers.{name}") for name, text in spec.headers.items()},
     }
     values["sse"] = spec.sse
+    values["cluster"] = spec.cluster
     if spec.confine is not None:
         values["confine"] = spec.confine.each(one)
     try:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
@@ -39,6 +40,12 @@ def main() -> None:
         metavar="FOLDER",
         help="where installed packages are kept (default: in the user's cache folder)",
     )
+    parser.add_argument(
+        "--node",
+        action="store_true",
+        help="as ToolScore runs it on the nodes of a cluster: tools are called over the standard streams, and what "
+        "is in the folder of --state goes first",
+    )
     given = parser.parse_args()
     try:
         settings = options.settings(given.settings, given, os.environ)
@@ -51,9 +58,11 @@ def main() -> None:
         )
     try:
         with _folder(given.state) as folder:
-            state = Path(folder)
+            state = Path(os.path.abspath(folder))  # noqa: PTH100 - it need not be there
+            if given.node:
+                shutil.rmtree(state, ignore_errors=True)  # of an executor that was killed
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
-            asyncio.run(_serve(settings, state, _environments(given.environments)))
+            asyncio.run(_serve(settings, state, _environments(given.environments), given.node))
     except OSError as exc:
         parser.exit(1, f"{parser.prog}: {exc}; give another folder with --state, or make room\n")
 
@@ -70,12 +79,12 @@ def _environments(given: str | None) -> Path:
     return Path(platformdirs.user_cache_dir("toolscore-sandbox")) / "packages"
 
 
-async def _serve(settings: SandboxSettings, state: Path, packages: Path) -> None:
+async def _serve(settings: SandboxSettings, state: Path, packages: Path, node: bool) -> None:
     from .. import __version__
     from .compose import composed
     from .stdio import serve
 
-    await serve(composed(settings, state, packages), __version__)
+    await serve(composed(settings, state, packages), __version__, node=node)
 
 
 if __name__ == "__main__":

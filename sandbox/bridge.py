@@ -25,25 +25,8 @@ _ERRORS: dict[str, type[Exception]] = {
 }
 
 
-class ToolSocket:
-    """Calls tools over ToolScore's private socket; a `Tools`.
-
-    Connects with the first call. Closing it cancels at the other end what is still in flight.
-
-    Args:
-        path: The Unix socket.
-        token: What ToolScore knows the execution by, and whose it is.
-    """
-
-    def __init__(self, path: str, token: str) -> None:
-        self._path = path
-        self._token = token
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
-        self._connecting = asyncio.Lock()
-        self._writer: asyncio.StreamWriter | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self._closed = False
+class Redeemed:
+    """Calls tools by a token, over whatever leads to ToolScore; a `Tools`."""
 
     async def servers(self) -> list[dict[str, Any]]:
         """List the servers."""
@@ -63,6 +46,30 @@ class ToolSocket:
         """Call a tool by its full name; gives its MCP `CallToolResult`."""
         answer: dict[str, Any] = _of(dict, await self._asked("call", {"name": name, "arguments": arguments}))
         return answer
+
+    async def _asked(self, method: str, params: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+
+class ToolSocket(Redeemed):
+    """Calls tools over ToolScore's private socket; a `Tools`.
+
+    Connects with the first call. Closing it cancels at the other end what is still in flight.
+
+    Args:
+        path: The Unix socket.
+        token: What ToolScore knows the execution by, and whose it is.
+    """
+
+    def __init__(self, path: str, token: str) -> None:
+        self._path = path
+        self._token = token
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._connecting = asyncio.Lock()
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -130,12 +137,7 @@ class ToolSocket:
         answered = self._waiting.get(number) if isinstance(number, int) else None
         if answered is None or answered.done():
             return
-        error = message.get("error")
-        if isinstance(error, dict):
-            kind = _ERRORS.get(str(error.get("type")), RuntimeError)
-            answered.set_exception(kind(str(error.get("message") or "the tool call failed")))
-        else:
-            answered.set_result(message.get("result"))
+        settle(answered, message)
 
     def _lose(self, reason: str) -> None:
         if self._writer is not None:
@@ -144,6 +146,16 @@ class ToolSocket:
         for answered in self._waiting.values():
             if not answered.done():
                 answered.set_exception(ConnectionError(reason))
+
+
+def settle(answered: asyncio.Future[Any], message: dict[str, Any]) -> None:
+    """Give a call what ToolScore answered: `result`, or `error` with a `type` and a `message`."""
+    error = message.get("error")
+    if isinstance(error, dict):
+        kind = _ERRORS.get(str(error.get("type")), RuntimeError)
+        answered.set_exception(kind(str(error.get("message") or "the tool call failed")))
+    else:
+        answered.set_result(message.get("result"))
 
 
 def _of(kind: type[Any], answer: Any) -> Any:

@@ -10,7 +10,11 @@ from .limits import UNITS, Limits, shown
 from .results import ISOLATION_SCHEMA, SCHEMA
 from .settings import SandboxSettings
 
-MODES = {"separate": "a process of its own", "embedded": "a part of ToolScore's process"}
+MODES = {
+    "separate": "a process of its own",
+    "embedded": "a part of ToolScore's process",
+    "cluster": "one on each node of a cluster",
+}
 """How an executor runs, by the values of the setting sandbox.mode."""
 
 _TEXT = {"type": "string"}
@@ -108,6 +112,11 @@ def definitions(settings: SandboxSettings) -> list[dict[str, Any]]:
                     "allow_packages": {"type": "array", "items": _TEXT},
                     "pools": {"type": "array", "items": {"type": "object"}},
                     "sessions": {"type": "array", "items": _SESSION_SCHEMA},
+                    "nodes": {
+                        "type": "array",
+                        "items": {"type": "object"},
+                        "description": "Of a cluster: where code runs.",
+                    },
                 },
                 "required": ["ready", "isolation", "limits", "packages", "sessions"],
             },

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import platform
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +15,13 @@ from .definitions import MODES, definitions
 from .errors import BoxError, InputRefusedError, LayerError, SandboxRefusedError
 from .execution import Execution, Job, OnOutput, Tools
 from .intake import Intake
-from .limits import shown
 from .pools import InstallingError, Pools
 from .refusal import CallRefusedError
 from .results import result
 from .sessions import Session, Sessions
 from .settings import SandboxSettings
 from .supplies import Boxes, OpenBox, Packages, Tell
+from .telling import plain, told_lines
 
 if TYPE_CHECKING:
     from .arguments import ExecuteArguments
@@ -286,38 +284,14 @@ class Executor:
             "problem": problem,
             "mode": self.mode,
             "isolation": isolation,
-            "minimum": str(settings.minimum),
-            "limits": asdict(settings.limits),
-            "python": platform.python_version(),
-            "packages": list(settings.packages),
+            **plain(settings),
             "installed": list(self.pools.installed(default)),
-            "preload": list(settings.preload),
-            "allow_packages": list(settings.allow_packages),
             "tools": tools is not None,
             "sessions": [self._described(session) for session in self.sessions.of(principal)],
             "pools": self.pools.stats(),
         }
-        lines = [f"isolation: {isolation['tier']}", *(f"  {k}: {v}" for k, v in isolation["layers"].items())]
-        if problem is not None:
-            lines.insert(0, f"{unready}: {problem}")
-        lines.append(
-            "limits: " + ", ".join(f"{name} {shown(name, most)}" for name, most in told["limits"].items())
-        )
-        installed = ", ".join(told["installed"]) or ", ".join(settings.packages)
-        lines.append(f"packages: {installed or 'the standard library only'}")
-        if settings.preload:
-            lines.append(f"imported beforehand: {', '.join(settings.preload)}")
-        if settings.allow_packages:
-            lines.append(f"can be asked for: {', '.join(settings.allow_packages)}")
-        for pool in told["pools"]:
-            have = ", ".join(pool["packages"]) or "the standard library"
-            lines.append(
-                f"pool with {have}: {pool.get('warm', 0)} boxes ready, {pool.get('executions', 0)} executions"
-            )
-        lines.append(f"at the same time: {settings.most} executions; the executor is {MODES[self.mode]}")
-        lines.append(f"tools can be called from code: {'yes' if told['tools'] else 'no'}")
-        lines.append(f"your sessions: {', '.join(s['session'] for s in told['sessions']) or 'none'}")
-        return _result("\n".join(lines), told)
+        at_once = f"{settings.most} executions; the executor is {MODES[self.mode]}"
+        return _result("\n".join(told_lines(told, unready, at_once)), told)
 
     def _described(self, session: Session) -> dict[str, Any]:
         ends, _ = self.sessions.remaining(session)

@@ -154,7 +154,7 @@ class Face:
                 return {"tools": self._executor.tools()}
             case "resources/list":
                 _first_page(params)
-                return {"resources": self._executor.artifacts.listed(_principal(params))}
+                return {"resources": self._executor.artifacts.listed(principal_of(params))}
             case "resources/templates/list":
                 _first_page(params)
                 return {"resourceTemplates": [TEMPLATE]}
@@ -177,14 +177,9 @@ class Face:
         uri = params.get("uri")
         if not isinstance(uri, str):
             raise _FaultError(INVALID_PARAMS, "resources/read needs a uri")
-        found = self._executor.artifacts.read(_principal(params), uri)
+        found = self._executor.artifacts.read(principal_of(params), uri)
         if found is None:
-            raise _FaultError(
-                INVALID_PARAMS if modern else RESOURCE_NOT_FOUND,
-                f"there is no file {uri[:300]}: created files are kept for a while only, for whoever had them made. "
-                "Run the code again.",
-                {"uri": uri},
-            )
+            raise _FaultError(INVALID_PARAMS if modern else RESOURCE_NOT_FOUND, no_file(uri), {"uri": uri})
         return found
 
     # --- calls
@@ -207,7 +202,7 @@ class Face:
 
     async def _call(self, number: Any, name: str, arguments: Message, params: Message, modern: bool) -> None:
         meta = params.get("_meta") or {}
-        principal = _principal(params)
+        principal = principal_of(params)
         token = meta.get("progressToken") if isinstance(meta, dict) else None
         progress = None
         if isinstance(token, str | int) and not isinstance(token, bool):
@@ -324,6 +319,14 @@ class _Progress:
         self._send({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
 
 
+def no_file(uri: str) -> str:
+    """Say that there is no such created file."""
+    return (
+        f"there is no file {uri[:300]}: created files are kept for a while only, for whoever had them made. Run the "
+        "code again."
+    )
+
+
 def _is_modern(method: str, params: Message) -> bool:
     meta = params.get("_meta")
     if meta is not None and not isinstance(meta, dict):
@@ -355,7 +358,8 @@ def _caller(params: Message) -> Message | None:
     return cast(Message, caller) if isinstance(caller, dict) else None
 
 
-def _principal(params: Message) -> str:
+def principal_of(params: Message) -> str:
+    """Give in whose name a request is made."""
     caller = _caller(params)
     principal = caller.get("principal") if caller is not None else None
     return principal if isinstance(principal, str) and principal else LOCAL

@@ -36,20 +36,25 @@ class Intake:
         Raises:
             CallRefusedError: If it is too much beside what others have given. By itself, any is taken.
         """
-        size = weight(job)
+        with self.counted(weight(job), job.owner):
+            yield
+
+    @contextmanager
+    def counted(self, size: int, owner: str) -> Iterator[None]:
+        """Count so many bytes of somebody's in; see `holding`."""
         held = self._held
         alone = size <= SMALL or not held.total()
         if not alone and held.total() + size > self._most:
             raise _full("the calls that run or wait", held.total(), self._most)
-        if not alone and held[job.owner] and held[job.owner] + size > self._most // 2:
-            raise _full("your calls that run or wait", held[job.owner], self._most // 2)
-        held[job.owner] += size
+        if not alone and held[owner] and held[owner] + size > self._most // 2:
+            raise _full("your calls that run or wait", held[owner], self._most // 2)
+        held[owner] += size
         try:
             yield
         finally:
-            held[job.owner] -= size
-            if not held[job.owner]:
-                del held[job.owner]
+            held[owner] -= size
+            if not held[owner]:
+                del held[owner]
 
 
 def weight(job: Job) -> int:

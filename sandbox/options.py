@@ -106,7 +106,7 @@ OPTIONS = (
 )
 
 
-TOOLSCORES = ("enabled", "mode", "tools")
+TOOLSCORES = ("enabled", "mode", "tools", "cluster_cpu", "cluster_labels", "cluster_fallback")
 """Settings of ToolScore's about the executor that are none of its own: nothing is said where they are set."""
 
 

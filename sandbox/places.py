@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Protocol
 
 
 class Places:
@@ -70,6 +71,18 @@ class Places:
                 del self._waiting[owner]
 
 
+class Room(Protocol):
+    """What places are of: `Places`, or whatever else counts them."""
+
+    def take(self) -> None:
+        """Take a place without waiting for it, though there may be none."""
+        ...
+
+    def give(self) -> None:
+        """Give one back."""
+        ...
+
+
 class Place:
     """A place somebody has.
 
@@ -77,7 +90,7 @@ class Place:
         places: Which it is one of.
     """
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Room) -> None:
         self._places = places
         self._waits = 0
 

@@ -113,6 +113,8 @@ class Sessions:
         self._ended: dict[str, tuple[str, str]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._endings: set[asyncio.Task[None]] = set()
+        self.on_end: Callable[[Session], None] = lambda _session: None
+        """Told of each session that ends."""
 
     async def start(
         self,
@@ -138,16 +140,7 @@ class Sessions:
         """
         mine = [session for session in self._sessions.values() if session.principal == principal]
         if len(mine) >= self._each:
-            names = ", ".join(session.id for session in mine)
-            raise CallRefusedError(
-                "limit",
-                f"No session was started: {self._each} at the same time are allowed. "
-                + (
-                    f"Use or end (session_end) one of {names}."
-                    if mine
-                    else "Call python_execute without one."
-                ),
-            )
+            raise too_many(self._each, [session.id for session in mine])
         if len(self._sessions) >= self._most:
             raise CallRefusedError(
                 "limit",
@@ -207,7 +200,7 @@ class Sessions:
                 if session.over is None and not session.box.alive:
                     await self._end(session, "its box was lost")
                 if session.over is not None:
-                    raise self._gone(name, session.over)
+                    raise gone(name, session.over)
                 yield session
         finally:
             session.waiting -= 1
@@ -272,19 +265,8 @@ class Sessions:
             return session
         owner, reason = self._ended.get(name, ("", ""))
         if reason and owner == principal:
-            raise self._gone(name, reason)
-        raise CallRefusedError(
-            "invalid_arguments",
-            f"Nothing was run: there is no session {name[:64]!r}. session_start begins one; sandbox_status "
-            "lists yours.",
-        )
-
-    def _gone(self, name: str, reason: str) -> CallRefusedError:
-        return CallRefusedError(
-            "unavailable",
-            f"Nothing was run: session {name} is over: {reason}. Its variables and files are gone. Call "
-            "session_start for another one.",
-        )
+            raise gone(name, reason)
+        raise unknown(name)
 
     async def _end(self, session: Session, reason: str) -> None:
         if session.over is not None:
@@ -294,6 +276,7 @@ class Sessions:
         if len(self._ended) >= REMEMBERED:
             del self._ended[next(iter(self._ended))]
         self._ended[session.id] = (session.principal, reason)
+        self.on_end(session)
         self._schedule()
         if session.running is not None:
             session.running.cancel()
@@ -341,3 +324,28 @@ class Sessions:
     def _schedule_soon(self) -> None:
         # The endings begin in the loop's next turn: until then the sessions are still due.
         asyncio.get_running_loop().call_soon(self._schedule)
+
+
+def too_many(most: int, mine: list[str]) -> CallRefusedError:
+    """Refuse a session to somebody who has as many as are allowed."""
+    cure = (
+        f"Use or end (session_end) one of {', '.join(mine)}." if mine else "Call python_execute without one."
+    )
+    return CallRefusedError("limit", f"No session was started: {most} at the same time are allowed. {cure}")
+
+
+def unknown(name: str) -> CallRefusedError:
+    """Refuse a session that never was, as far as the caller may know."""
+    return CallRefusedError(
+        "invalid_arguments",
+        f"Nothing was run: there is no session {name[:64]!r}. session_start begins one; sandbox_status lists yours.",
+    )
+
+
+def gone(name: str, reason: str) -> CallRefusedError:
+    """Refuse a session that is over."""
+    return CallRefusedError(
+        "unavailable",
+        f"Nothing was run: session {name} is over: {reason}. Its variables and files are gone. Call session_start "
+        "for another one.",
+    )

@@ -9,8 +9,10 @@ from typing import cast
 
 from pydantic_core import from_json, to_json
 
+from .asking import Asking
 from .executor import Executor
 from .face import INTERNAL_ERROR, Face, Message
+from .sessions import Session
 from .streams import claim
 
 LONGEST = 64 << 20
@@ -22,19 +24,33 @@ HIGH_WATER = 4 << 20
 LAST_WORDS = 2.0
 """Seconds a client has at the end to read what was answered before."""
 
+SESSION_OVER = "notifications/toolscore/session_over"
+"""Tells ToolScore that a session has ended, where this is one of many executors it has."""
+
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 
 
-async def serve(executor: Executor, version: str) -> None:
+async def serve(executor: Executor, version: str, *, node: bool = False) -> None:
     """Serve the client on the standard streams until it closes them or a signal ends this process.
 
     Descriptor 1 is standard error from then on, so that a stray `print` cannot tear a message.
+
+    Args:
+        executor: What the client calls.
+        version: ToolScore's version.
+        node: Whether the client is a ToolScore that has executors on several machines: it is told of sessions that
+            end, and asked for tools on this line.
     """
     loop = asyncio.get_running_loop()
     reading, writing = claim()
     line = _Line()
-    line.face = Face(executor, line.send, version)
+    if node:
+        line.asking = asking = Asking(line.send)
+        line.face = Face(executor, line.send, version, asking.granted)
+        executor.sessions.on_end = line.session_over
+    else:
+        line.face = Face(executor, line.send, version)
     writer, _ = await loop.connect_write_pipe(lambda: _Out(line), writing)
     writer.set_write_buffer_limits(high=HIGH_WATER)
     line.writer = writer
@@ -61,6 +77,7 @@ class _Line(asyncio.Protocol):
     writer: asyncio.WriteTransport
 
     def __init__(self) -> None:
+        self.asking: Asking | None = None
         self.over = asyncio.Event()
         self.gone = asyncio.Event()
         self._reader: asyncio.ReadTransport | None = None
@@ -105,7 +122,8 @@ class _Line(asyncio.Protocol):
                 self._refuse(PARSE_ERROR, f"not valid JSON: {exc}")
                 continue
             if isinstance(message, dict):
-                await self.face.handle(message)
+                if self.asking is None or not self.asking.answered(message):
+                    await self.face.handle(message)
             else:
                 self._refuse(INVALID_REQUEST, "a message is one JSON object")
             del line, message  # which may be large, and the next one may be long in coming
@@ -121,6 +139,9 @@ class _Line(asyncio.Protocol):
             error = {"code": INTERNAL_ERROR, "message": f"the answer has no JSON form: {exc}"}
             frame = to_json({"jsonrpc": "2.0", "id": message.get("id"), "error": error})
         self.writer.write(frame + b"\n")
+
+    def session_over(self, session: Session) -> None:
+        self.send({"jsonrpc": "2.0", "method": SESSION_OVER, "params": {"session": session.id}})
 
     def _refuse(self, code: int, text: str) -> None:
         self.send({"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": text}})

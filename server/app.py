@@ -63,6 +63,7 @@ from .pins_tools import PinsTools
 from .policy_home import policed
 from .policy_tools import PolicyTools
 from .python_executor import builtins_of, calling_tools, embedded
+from .ray_home import ray_maker, start_again
 from .scores_tools import ScoresTools
 from .search_tools import SearchTools, unlisted
 from .settings import Settings
@@ -114,7 +115,13 @@ async def open_library(
     means = runner.means
     means.lend = lend or means.lend
     means.kept = kept_of(settings.process)
-    runners = Runners(runner, {"docker": partial(_in_containers, settings.docker.host)})
+    runners = Runners(
+        runner,
+        {
+            "docker": partial(_in_containers, settings.docker.host),
+            "ray": ray_maker(settings, runner, lambda key: start_again(supervisor, key)),
+        },
+    )
     mask_own_log(means.masked)
     for name in await asyncio.to_thread(runner.sweep):
         logger.warning("ended what a killed ToolScore had left of server %s", name)
@@ -209,7 +216,7 @@ async def open_library(
                 if origin != "cli":  # a command is over before that would begin
                     catalog.keep_fresh()
                 toolset.take_long_results(long_results)
-                runner.embedded[EXECUTOR] = embedded(settings, home, router)
+                runner.embedded[EXECUTOR] = embedded(settings, home, router, runners)
                 serve_functions(functions, toolset, runner)
                 async with (
                     calling_tools(settings, home, toolset),

@@ -84,36 +84,45 @@ class ToolSocket:
         with suppress(ValueError, OSError):
             while line := await reader.readline():
                 message = from_json(line)
-                grant = self._grants.find(message.get("token")) if isinstance(message, dict) else None
-                if grant is None:
-                    identity = message.get("id") if isinstance(message, dict) else None
-                    self._refuse(
-                        writer, identity, PermissionError("the execution is over, or its token is wrong")
-                    )
-                    continue
+                if not isinstance(message, dict):
+                    message = {}
+                grant = self._grants.find(message.get("token"))
                 request = asyncio.get_running_loop().create_task(self._answer(writer, grant, message))
                 requests.add(request)
                 request.add_done_callback(requests.discard)
 
-    async def _answer(self, writer: asyncio.StreamWriter, grant: Grant, message: dict[str, Any]) -> None:
-        identity = message.get("id")
-        try:
-            result = await _asked(grant, message.get("method"), message.get("params"))
-            frame = to_json({"id": identity, "result": result}) + b"\n"
-        except (LookupError, ValueError) as exc:
-            self._refuse(writer, identity, exc)
-            return
-        except Exception as exc:
-            logger.exception("bug in a tool call from inside the sandbox")
-            self._refuse(writer, identity, RuntimeError(f"internal error of ToolScore: {type(exc).__name__}"))
-            return
+    async def _answer(
+        self, writer: asyncio.StreamWriter, grant: Grant | None, message: dict[str, Any]
+    ) -> None:
+        frame = await redeemed(grant, message, message.get("id")) + b"\n"
         with suppress(ConnectionError):
             writer.write(frame)
             await writer.drain()
 
-    def _refuse(self, writer: asyncio.StreamWriter, identity: Any, exc: Exception) -> None:
-        error = {"type": _kind(exc), "message": str(exc.args[0]) if exc.args else str(exc)}
-        writer.write(to_json({"id": identity, "error": error}) + b"\n")
+
+async def redeemed(grant: Grant | None, asked: dict[str, Any], identity: Any = None) -> bytes:
+    """Do what code in the sandbox asks for with a grant.
+
+    Args:
+        grant: The grant of the token it came with; `None` if that is good for nothing.
+        asked: Its `method` and `params`.
+        identity: The id of the answer.
+
+    Returns:
+        JSON with `result`, or with `error`: its `type` and `message`.
+    """
+    try:
+        if grant is None:
+            raise PermissionError("the execution is over, or its token is wrong")
+        result = await _asked(grant, asked.get("method"), asked.get("params"))
+        return to_json({"id": identity, "result": result})
+    except (LookupError, ValueError, PermissionError) as exc:
+        problem: Exception = exc
+    except Exception as exc:
+        logger.exception("bug in a tool call from inside the sandbox")
+        problem = RuntimeError(f"internal error of ToolScore: {type(exc).__name__}")
+    error = {"type": _kind(problem), "message": str(problem.args[0]) if problem.args else str(problem)}
+    return to_json({"id": identity, "error": error})
 
 
 async def _asked(grant: Grant, method: Any, params: Any) -> Any:

@@ -26,8 +26,10 @@ from .settings import Settings
 from .settings_sandbox import KIB, MIB
 
 if TYPE_CHECKING:
+    from ..runners.kinds import Runners
     from ..sandbox.execution import Tools
     from ..sandbox.settings import SandboxSettings
+    from ..tools.nested import Grant
     from ..tools.router import Router
     from .toolset import ToolSet
 
@@ -35,6 +37,10 @@ logger = logging.getLogger(__name__)
 
 BARE = "TOOLSCORE_TEST_BARE"
 """Environment variable of ToolScore's own tests: a new home is empty then."""
+
+
+MOST_AT_ONCE = 1024
+"""Calls that the executors of a cluster are given together, those that wait for a place included."""
 
 
 def sandbox_settings(settings: Settings) -> SandboxSettings:
@@ -74,8 +80,12 @@ def builtins_of(
         return {}
     wanted = sandbox_settings(settings)
     arguments: tuple[str, ...] = ("--settings", wanted.to_json())
+    keeping = Keeping(start="use")
     if settings.sandbox.mode == "embedded":
         spec = ServerSpec(url=EMBEDDED + EXECUTOR, args=arguments)
+    elif settings.sandbox.mode == "cluster":
+        spec = ServerSpec(url=EMBEDDED + EXECUTOR, args=("--cluster", *arguments))
+        keeping = Keeping(start="use", max_parallel=MOST_AT_ONCE)
     else:
         # -P: nothing that lies in the working directory is taken for a module.
         arguments += ("--state", str(home.sandbox_dir), "--environments", str(home.packages_dir))
@@ -92,7 +102,7 @@ def builtins_of(
         spec=spec,
         runtime="python",
         version=__version__,
-        keeping=Keeping(start="use"),
+        keeping=keeping,
     )
 
     def definitions() -> list[dict[str, Any]]:
@@ -133,7 +143,7 @@ async def calling_tools(settings: Settings, home: Home, toolset: ToolSet) -> Asy
 
     router, own = toolset.router, ReadingTools(toolset)
     grants = Grants(toolset.library, router.call, own, settings.sandbox.tools)
-    if settings.sandbox.mode == "embedded":
+    if settings.sandbox.mode != "separate":
         router.carrier.nested = grants
         yield
         return
@@ -155,8 +165,10 @@ async def calling_tools(settings: Settings, home: Home, toolset: ToolSet) -> Asy
         await listening.close()
 
 
-def embedded(settings: Settings, home: Home, router: Router) -> Opened:
+def embedded(settings: Settings, home: Home, router: Router, runners: Runners) -> Opened:
     """Give what makes the executor live in this process; its code runs in boxes all the same."""
+    if settings.sandbox.mode == "cluster":
+        return _on_cluster(settings, home, router, runners)
 
     @asynccontextmanager
     async def opened(send: Callable[[Message], None]) -> AsyncIterator[Handle]:
@@ -178,5 +190,22 @@ def embedded(settings: Settings, home: Home, router: Router) -> Opened:
                 yield one.handle
             finally:
                 await one.close()
+
+    return opened
+
+
+def _on_cluster(settings: Settings, home: Home, router: Router, runners: Runners) -> Opened:
+    """Give what makes the front of the executors of a cluster live in this process."""
+
+    def find(token: object) -> Grant | None:
+        return router.carrier.nested.find(token) if router.carrier.nested is not None else None
+
+    @asynccontextmanager
+    async def opened(send: Callable[[Message], None]) -> AsyncIterator[Handle]:
+        module = await asyncio.to_thread(importlib.import_module, "toolscore.server.boxes.opening")
+        wanted = sandbox_settings(settings)
+        index = _index(wanted, os.environ)
+        async with module.opened(settings.sandbox, wanted, home, index, runners, send, find) as front:
+            yield front.handle
 
     return opened

@@ -22,6 +22,7 @@ from .settings_docker import DockerSettings
 from .settings_journal import JournalSettings
 from .settings_policy import PolicySettings
 from .settings_process import ProcessSettings
+from .settings_ray import RaySettings
 from .settings_sandbox import SandboxSettings
 from .settings_trust import TrustSettings
 
@@ -204,6 +205,7 @@ class Settings(Group):
     network: NetworkSettings = NetworkSettings()
     shared: SharedSettings = SharedSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    ray: RaySettings = RaySettings()
     catalog: CatalogSettings = CatalogSettings()
     docker: DockerSettings = DockerSettings()
     policy: PolicySettings = PolicySettings()

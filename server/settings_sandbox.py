@@ -20,10 +20,11 @@ class SandboxSettings(Group):
     """The python-executor: the built-in server that runs code in a sandbox. Times in seconds."""
 
     enabled: bool = setting(True, "true or false", "Whether there is the built-in server python-executor.")
-    mode: Literal["separate", "embedded"] = setting(
+    mode: Literal["separate", "embedded", "cluster"] = setting(
         "separate",
-        "separate or embedded",
-        "Whether the executor is a process of its own, or a part of ToolScore's; the code runs in a box either way.",
+        "separate, embedded or cluster",
+        "Whether the executor is a process of its own, a part of ToolScore's, or there is one on each node of a Ray "
+        "cluster; the code runs in a box in any case.",
     )
     minimum: Literal["full", "reduced", "limits"] = setting(
         "reduced",
@@ -102,4 +103,21 @@ class SandboxSettings(Group):
         "a list of names of callers such as owner, or patterns such as *",
         "Callers whose code may call tools from inside the box, in their name: owner is whoever started ToolScore, "
         "others have the names of their tokens. Empty is nobody.",
+    )
+    cluster_cpu: float = setting(
+        0.0,
+        "a number of processors, 0 for none",
+        "With mode cluster: processors that are reserved with Ray for each execution a node has a place for; a node "
+        "has no more places than it has free processors for them. 0 reserves none.",
+        ge=0,
+    )
+    cluster_labels: tuple[Annotated[str, Field(pattern=r"^[^=\s]+=\S*$")], ...] = setting(
+        (),
+        "a list of labels such as sandbox=true",
+        "With mode cluster: labels that nodes must have for code to run there. Empty is any node.",
+    )
+    cluster_fallback: bool = setting(
+        False,
+        "true or false",
+        "With mode cluster: whether code runs on ToolScore's own machine while no node of the cluster can be used.",
     )

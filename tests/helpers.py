@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from toolscore.runners.base import Child
+from toolscore.runners.base import BaseRunner, Child
 from toolscore.runners.keeping import Kept
 from toolscore.runners.lifecycle import RestartPolicy
 from toolscore.runners.process import ProcessOptions, ProcessRunner
@@ -70,7 +70,7 @@ async def speaking(folder: Path, *faults: str, **options: Any) -> AsyncIterator[
 
 @asynccontextmanager
 async def supervising(
-    folder: Path, runner: ProcessRunner | None = None, **options: Any
+    folder: Path, runner: BaseRunner | None = None, **options: Any
 ) -> AsyncIterator[Supervisor]:
     """A supervisor; options are fields of `Kept` or of `SupervisorOptions`."""
     options = {"start_timeout": 10.0} | options

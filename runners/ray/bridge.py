@@ -1,0 +1,132 @@
+"""The bridge: Ray's driver, in a process of its own. `python -m toolscore.runners.ray.bridge`.
+
+Ray ends its driver when the cluster's head is lost; so that is not ToolScore. What it knows (which nodes there are,
+with which agents, what is free) goes to ToolScore as JSON lines on standard output, and what it is to do comes the
+same way on standard input: first of all, with whom it speaks and what agents are to know.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+from typing import IO, Any
+
+from ... import __version__
+from .agents import Agents
+from .imported import ray, ray_part
+from .reservations import Reservations
+
+LOOK = 0.5
+"""Seconds between two looks at the nodes."""
+
+TURN = 0.05
+"""Seconds between two looks while something is on its way."""
+
+
+class Bridge:
+    """Ray's driver.
+
+    Args:
+        told: The first line: `address`, `namespace` and `charter`.
+        out: Where ToolScore listens.
+    """
+
+    def __init__(self, told: dict[str, Any], out: IO[str]) -> None:
+        self._told = told
+        self._out = out
+        self._orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._agents = Agents(told["namespace"], told["charter"], __version__)
+        self._reservations = Reservations(self._say)
+        self._last: Any = None
+
+    def _say(self, message: dict[str, Any]) -> None:
+        self._out.write(json.dumps(message) + "\n")
+        self._out.flush()
+
+    def run(self) -> None:
+        """Connect, and tell until ToolScore closes the line."""
+        threading.Thread(target=self._listen, daemon=True).start()
+        ray().init(
+            address=self._told["address"],
+            namespace=self._told["namespace"],
+            log_to_driver=False,
+            configure_logging=False,
+        )
+        self._say({"op": "connected", "ray": ray().__version__})
+        while self._step():
+            pass
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            self._orders.put(json.loads(line))
+        self._orders.put(None)
+
+    def _step(self) -> bool:
+        self._look()
+        busy = self._agents.busy or self._reservations.busy
+        try:
+            order = self._orders.get(timeout=TURN if busy else LOOK)
+        except queue.Empty:
+            return True
+        if order is None:
+            return False
+        match order["op"]:
+            case "look":
+                self._agents.look_at(order["node"])
+            case "reserve":
+                self._reservations.add(order["key"], order["node"], order["amounts"])
+            case "release":
+                self._reservations.drop(order["key"])
+        return True
+
+    def _look(self) -> None:
+        free = ray_part("_private.state").available_resources_per_node()
+        nodes = [node for node in ray().nodes() if node["Alive"]]
+        self._agents.settle([node["NodeID"] for node in nodes])
+        self._reservations.settle()
+        told = [
+            {
+                "id": node["NodeID"],
+                "name": node["NodeManagerHostname"],
+                "address": node["NodeManagerAddress"],
+                "total": _amounts(node["Resources"]),
+                "free": _amounts(free.get(node["NodeID"], {})),
+                "labels": node.get("Labels") or {},
+                **self._agents.told(node["NodeID"]),
+            }
+            for node in nodes
+        ]
+        self._say({"op": "nodes", "nodes": told} if told != self._last else {"op": "alive"})
+        self._last = told
+
+
+def _amounts(resources: dict[str, float]) -> dict[str, float]:
+    """Leave out what Ray keeps for itself: a resource for each node, and those of placement groups."""
+    return {
+        name: amount
+        for name, amount in resources.items()
+        if not name.startswith("node:") and "_group_" not in name and name != "object_store_memory"
+    }
+
+
+def main() -> None:
+    """Run the bridge on the standard streams."""
+    # Ray prints where it likes; what ToolScore reads is a descriptor only the bridge knows.
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    told = json.loads(sys.stdin.readline())
+    try:
+        Bridge(told, out).run()
+    except Exception as exc:
+        lines = [line for line in str(exc).splitlines() if line.strip()] or [type(exc).__name__]
+        out.write(json.dumps({"op": "failed", "why": " ".join(lines[:4])[:1000]}) + "\n")
+        out.flush()
+        os._exit(1)
+    os._exit(0)  # what Ray does in good order takes seconds, and nothing here is left to be done
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""`RayRunner`: servers on the nodes of a Ray cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+from ..base import BaseRunner, Child, Diagnosis, Health
+from ..diagnosis import diagnose
+from ..environment import child_environment
+from ..errors import InstallError, RunnerError, StartError
+from ..guard import Guard
+from ..log_read import LogFolder
+from ..means import Means
+from ..spec import Candidate, Installation, Report, ServerSpec, SourceKind, silent
+from ..template import expand
+from .child import RayChild
+from .cluster import Cluster
+from .identity import next_life
+from .options import RayOptions
+
+MISSING = (
+    "Servers on a Ray cluster need Ray, which is not installed here: run `pip install 'toolscore[ray]'` for the "
+    "Python that ToolScore runs with, and try again."
+)
+
+MEASURED_WITHIN = 5.0
+"""Seconds an agent has to measure a server."""
+
+
+class RayRunner(BaseRunner):
+    """Runs servers as processes of the nodes of a cluster.
+
+    Args:
+        means: What it shares with the other kinds of runner.
+        options: How the cluster is used.
+        guard: Starts the bridge.
+
+    Raises:
+        InstallError: If Ray is not installed.
+    """
+
+    def __init__(self, means: Means, options: RayOptions, guard: Guard | None = None) -> None:
+        if importlib.util.find_spec("ray") is None:
+            raise InstallError(MISSING)
+        self.means = means
+        self.on_room: Callable[[str], None] = lambda _key: None
+        """Called with a server that found no node, when there is one."""
+        self.cluster = Cluster(
+            options,
+            next_life(means.options.run),
+            guard,
+            self._environment(options),
+            self._room,
+        )
+        self._children: dict[str, RayChild] = {}
+        self._problems: dict[str, str] = {}
+        self._known: set[str] = set()
+
+    def _room(self, key: str) -> None:
+        self.on_room(key)
+
+    def _environment(self, options: RayOptions) -> dict[str, str]:
+        """Give the bridge what Ray looks for, and no usage statistics to send."""
+        environ = self.means.options.environ
+        environment = child_environment(environ, spec_env={}, program="python")
+        environment |= {name: value for name, value in environ.items() if name.startswith("RAY_")}
+        environment["RAY_USAGE_STATS_ENABLED"] = "0"
+        if options.token:
+            named = self.means.options.named
+            token = expand(options.token, "ray.token", environ.get, lambda _key: None, {}, named)
+            environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+        return environment
+
+    async def aclose(self) -> None:
+        """Let go of the cluster."""
+        await self.cluster.aclose()
+
+    async def install_server(self, candidate: Candidate, report: Report = silent) -> Installation:
+        """Make a server ready to start."""
+        from ..installers.source import parse
+
+        source = parse(candidate.source)
+        if source.kind is not SourceKind.COMMAND:
+            raise InstallError(
+                f"A server on the cluster is given by its command (`command: PROGRAM ARGS...`), not as {source.kind}."
+            )
+        program, *args = source.argv
+        return Installation(
+            server_id=candidate.name,
+            kind=source.kind,
+            source=candidate.label or candidate.source,
+            spec=ServerSpec(
+                command=program,
+                args=(*args, *candidate.args),
+                env=candidate.env,
+                confine=candidate.confine,
+                cluster=candidate.cluster,
+            ),
+            constraints=candidate.constraints,
+        )
+
+    async def remove_server(self, installation: Installation) -> None:
+        """Delete what was installed, and the server's logs."""
+        self.means.logs.remove(installation.server_id)
+        self.means.known.forget(installation.name)
+
+    async def start_server(self, installation: Installation) -> Child:
+        """Start it on the node that fits best."""
+        key = installation.server_id
+        self._known.add(key)
+        self._problems.pop(key, None)
+        try:
+            return await self._start(installation)
+        except RunnerError as exc:
+            exc.message, exc.stderr = self.means.masked(exc.message), self.means.masked(exc.stderr)
+            if isinstance(exc, StartError):
+                self._problems[key] = str(exc)
+            raise
+
+    async def _start(self, installation: Installation) -> RayChild:
+        key, wanted = installation.server_id, installation.spec.cluster
+        assert wanted is not None
+        spec, mask = await self.means.filled(installation, {})
+        await self.cluster.clear(key)
+        node = await self.cluster.take(key, wanted)
+        log = self.means.logs.of(key)
+        log.masks = mask
+        child = RayChild(key, log, node.called)
+        child.pipes.mask, child.pipes.note = mask, partial(log.note, "WARNING")
+        self._children[key] = child  # at once, so that a start that is cancelled half-way can be undone
+        if node.link is None:
+            raise StartError(f"node {node.called} was lost just now; it is tried again on another one.")
+        await child.place(node.link, self._request(key, spec))
+        log.note("INFO", f"it runs on node {node.called}")
+        return child
+
+    def _request(self, key: str, spec: ServerSpec) -> dict[str, object]:
+        return {
+            "server": key,
+            "command": spec.command,
+            "args": list(spec.args),
+            "env": spec.env,
+            "cwd": spec.cwd,
+            "confine": None if spec.confine is None else spec.confine.model_dump(),
+            "pass_env": list(self.means.options.pass_env),
+        }
+
+    async def stop_server(self, server_id: str, grace: float | None = None) -> bool:
+        """End it and give its place back."""
+        child = self._children.pop(server_id, None)
+        if child is not None:
+            await child.stop(self.means.options.stop_grace if grace is None else grace)
+        self.cluster.release(server_id)
+        return child is not None
+
+    def child(self, server_id: str) -> Child | None:
+        """Give what is left of the server that was started last under this name."""
+        return self._children.get(server_id)
+
+    def explain(self, installation: Installation, problem: str) -> Diagnosis:
+        """Explain a failed start, and remember it for `diagnose`."""
+        child = self._children.get(installation.server_id)
+        diagnosis = diagnose(installation, child, problem)
+        if child is not None:
+            diagnosis = replace(diagnosis, message=f"{diagnosis.message} (It ran on node {child.node}.)")
+        masked = self.means.masked
+        diagnosis = replace(diagnosis, message=masked(diagnosis.message), stderr=masked(diagnosis.stderr))
+        self._problems[installation.server_id] = diagnosis.message
+        return diagnosis
+
+    def confined(self, server_id: str) -> Mapping[str, str] | None:
+        """Give the layers a running server is confined by, as its launcher told them."""
+        child = self._children.get(server_id)
+        return child.confined if child is not None and child.returncode is None else None
+
+    async def health_check(self, server_id: str) -> Health:
+        """Ask its node."""
+        child = self._children.get(server_id)
+        if child is None or child.remote is None:
+            return Health(alive=False, reason="it is not running")
+        if child.returncode is not None:
+            return Health(alive=False, reason=child.epitaph())
+        remote = child.remote
+        try:
+            async with asyncio.timeout(MEASURED_WITHIN):
+                told = await remote.link.ask({"what": "measure", "child": remote.number})
+        except (RunnerError, TimeoutError):
+            return Health(alive=True, reason=f"node {child.node} does not tell at the moment")
+        memory, cpu = told.get("memory"), told.get("cpu")
+        return Health(alive=True, reason=f"its process runs on node {child.node}", memory=memory, cpu=cpu)
+
+    @property
+    def log_folder(self) -> LogFolder:
+        """Reads all logs of this home."""
+        return LogFolder(self.means.options.logs)
+
+    async def diagnose(self, server_id: str) -> str:
+        """Explain the last failure from what the server left."""
+        if server_id not in self._known:
+            return f"server '{server_id}' was not started yet."
+        return self._problems.get(server_id) or f"nothing is known to be wrong with server '{server_id}'."
