@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ class HostHouse:
         self.folder = folder
         self.host = host
         self.told = told
-        self.left = 0
+        self.gone = asyncio.Event()
         self.links: list[Link] = []
         self.lost: list[str] = []
         self.visits = 0
@@ -40,8 +41,6 @@ class HostHouse:
         return link
 
     async def child(self, link: Link, *faults: str, name: str = "faulty", **more: Any) -> RayChild:
-        import sys
-
         child = RayChild(name, Logs(self.folder).of(name), "here")
         request: dict[str, Any] = {
             "server": name,
@@ -56,9 +55,10 @@ class HostHouse:
 @asynccontextmanager
 async def hosting(folder: Path, *, lease: float = 60.0, orphaned: float = 600.0) -> AsyncIterator[HostHouse]:
     charter = Charter(1, SECRET, str(folder / "node"), 0, lease, orphaned)
-    left = asyncio.Event()
-    host = Host(charter, "127.0.0.1", left.set)
+    leaving: list[HostHouse] = []
+    host = Host(charter, "127.0.0.1", lambda: leaving[0].gone.set())
     house = HostHouse(folder, host, await host.open())
+    leaving.append(house)
     try:
         yield house
     finally:
