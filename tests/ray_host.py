@@ -22,11 +22,11 @@ SECRET = "what went through Ray"
 class HostHouse:
     """A host, and lines to it."""
 
-    def __init__(self, folder: Path, host: Host, told: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, host: Host, told: dict[str, Any], left: asyncio.Event) -> None:
         self.folder = folder
         self.host = host
         self.told = told
-        self.gone = asyncio.Event()
+        self.gone = left
         self.links: list[Link] = []
         self.lost: list[str] = []
         self.visits = 0
@@ -55,10 +55,9 @@ class HostHouse:
 @asynccontextmanager
 async def hosting(folder: Path, *, lease: float = 60.0, orphaned: float = 600.0) -> AsyncIterator[HostHouse]:
     charter = Charter(1, SECRET, str(folder / "node"), 0, lease, orphaned)
-    leaving: list[HostHouse] = []
-    host = Host(charter, "127.0.0.1", lambda: leaving[0].gone.set())
-    house = HostHouse(folder, host, await host.open())
-    leaving.append(house)
+    left = asyncio.Event()
+    host = Host(charter, "127.0.0.1", left.set)
+    house = HostHouse(folder, host, await host.open(), left)
     try:
         yield house
     finally:

@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -74,6 +74,7 @@ class Host:
         self._alone_since = now()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._entering = asyncio.Lock()
+        self._turns: dict[str, asyncio.Lock] = {}
 
     async def open(self) -> dict[str, Any]:
         """Begin to listen.
@@ -184,9 +185,15 @@ class Host:
                 self._leave()
                 return
 
+    @contextlib.asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[None]:
+        """Be the only one who changes what is installed under a name."""
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            yield
+
     def place(self, name: str) -> Path:
-        """Give the folder of a server on this node, made if need be."""
-        path = self.folder / "servers" / name
+        """Give the working folder of a server that is not installed here, made if need be."""
+        path = self.folder / "homes" / name
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
 

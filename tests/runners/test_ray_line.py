@@ -47,7 +47,9 @@ async def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
 async def test_a_program_that_is_not_on_the_node_is_said_so(tmp_path: Path) -> None:
     async with hosting(tmp_path) as house:
         link = await house.link()
-        with pytest.raises(StartError, match=r"the program '/no/such' does not exist there. Install it on the node"):
+        with pytest.raises(
+            StartError, match=r"the program '/no/such' does not exist there. Install it on the node"
+        ):
             await house.child(link, command="/no/such")
         child = await house.child(link)  # the line is as good as before
         await child.stop(5.0)
