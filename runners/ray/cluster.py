@@ -279,13 +279,13 @@ class Cluster:
             async with asyncio.timeout(TOLD_WITHIN):
                 await asyncio.gather(*(link.ask(message) for link in links), return_exceptions=True)
 
-    def place_of(self, key: str) -> str:
-        """Give Ray's id of the node that a server has its place on.
+    def place_of(self, key: str) -> Node:
+        """Give the node that a server has its place on.
 
         Raises:
             KeyError: If it has none.
         """
-        return self._places[key].node.id
+        return self._places[key].node
 
     def release(self, key: str) -> None:
         """Give a place back."""

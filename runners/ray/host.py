@@ -19,12 +19,16 @@ from ..guard import Guard
 from ..ledger import Ledger
 from .fuse import now
 from .hosted import Hosted
+from .options import BEATS
 from .visit import Visit
 
 _ROOT = str(Path(__file__).absolute().parents[3])
 _FUSE = f"import sys; sys.path.append({_ROOT!r}); from toolscore.runners.ray.fuse import main; main()"
 
 FOREVER = float("inf")
+
+ENDED_WITHIN = 0.25
+"""Seconds an agent has to see its servers ended, before its fuse does it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,7 @@ class Host:
         if self.visit is visit:
             self.visit = None
             self._alone_since = now()
+            self._set_due(now() + ENDED_WITHIN)
             self.spawn(self._clear(visit))
 
     async def _clear(self, visit: Visit) -> None:
@@ -174,10 +179,11 @@ class Host:
 
     async def _keep_time(self) -> None:
         while True:
-            await asyncio.sleep(self.charter.lease / 6)
+            # Up to the very end of the lease, and not to the next beat after it: the fuse is not patient.
+            await asyncio.sleep(max(0.0, min(self.charter.lease / BEATS, self.due - now())))
             visit = self.visit
             if visit is not None:
-                if now() > self.due:
+                if now() >= self.due:
                     visit.close("nothing was heard of ToolScore for the time of its lease")
                 else:
                     visit.beat()

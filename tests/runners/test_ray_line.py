@@ -95,7 +95,7 @@ async def test_what_never_left_was_surely_not_heard(tmp_path: Path) -> None:
             child._line._inbox.put = heard.append
             child.channel.send({"jsonrpc": "2.0", "id": "late", "method": "tools/call", "params": {}})
             link.lose("the test cuts it")
-            assert heard == [{"id": "late", LOST: "the test cuts it", UNHEARD: True}]
+            assert heard == [{"id": "late", LOST: "its node here was lost: the test cuts it", UNHEARD: True}]
         assert "the test cuts it" in child.epitaph()
 
 
