@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from ..runners.confinement import Confinement, as_profile
 from ..runners.container import Container
+from ..runners.placement import Placement, as_placement
 from ..tools.shorten import LEAST
 
 MOST_TOKENS = 1_000_000
@@ -51,6 +52,11 @@ Contained = Annotated[
     Container | None,
     BeforeValidator(lambda value: None if value is None else _object_from_text(value)),
     WithJsonSchema({"type": "object"}),
+]
+Cluster = Annotated[
+    Placement | None,
+    BeforeValidator(lambda value: as_placement(None if value is None else _object_from_text(value))),
+    WithJsonSchema({"type": ["boolean", "object"]}),
 ]
 Strings = Annotated[list[str], BeforeValidator(_list_from_text)]
 
@@ -113,6 +119,7 @@ class RegisterToolArguments(Arguments):
     )
     headers: StringMap = Field(default_factory=dict, description="HTTP headers for url.")
     confine: Confine = None
+    cluster: Cluster = None
     source: str | None = Field(
         None,
         description="Instead of a server: a Python function with types and docstring, run in the sandbox. The same "
@@ -154,6 +161,7 @@ class InstallServerArguments(Arguments):
     confine: Confine = None
     container: Contained = None
     url: str | None = Field(None, description="Where a docker: image listens; ${PORT} is published.")
+    cluster: Cluster = None
 
 
 class ListServersArguments(Arguments):

@@ -108,6 +108,7 @@ class ServerTools:
                 url=args.url,
                 headers=args.headers,
                 confine=args.confine,
+                cluster=args.cluster,
             )
         except ValidationError as exc:
             raise RefusalError(Outcome.INVALID_ARGUMENTS, problems("register_tool", exc)) from exc
@@ -133,6 +134,7 @@ class ServerTools:
             confine=args.confine,
             container=args.container,
             url=args.url,
+            cluster=args.cluster,
             origin=call.origin or self._origin,
             agreed=call.agreed,
             report=call.report,

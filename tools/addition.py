@@ -146,6 +146,7 @@ class Addition:
             constraints=constraints,
             confine=confine,
             container=container,
+            cluster=spec.cluster,
             label=label,
             sha256=sha256,
             locked=locked,

@@ -269,6 +269,7 @@ class Reconciler:
                     confine=entry.spec.confine,
                     container=entry.spec.container,
                     url=entry.spec.url,
+                    cluster=entry.spec.cluster,
                     keeping=entry.keeping,
                     keep=True,
                 )
@@ -343,7 +344,12 @@ class Reconciler:
             old = row.installation.spec
             own = old.args[: len(old.args) - mark.args]
             new = old.model_copy(
-                update={"args": (*own, *spec.args), "env": spec.env, "confine": entry.spec.confine}
+                update={
+                    "args": (*own, *spec.args),
+                    "env": spec.env,
+                    "confine": entry.spec.confine,
+                    "cluster": entry.spec.cluster,
+                }
             )
             return row.installation.model_copy(update={"spec": new, "keeping": entry.keeping})
 
@@ -418,6 +424,7 @@ def _wish(entry: Declared) -> Wish:
         constraints=entry.constraints,
         confine=entry.spec.confine,
         container=entry.spec.container,
+        cluster=entry.spec.cluster,
     )
 
 

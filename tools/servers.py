@@ -20,6 +20,7 @@ from ..runners.container import Container
 from ..runners.errors import SourceError
 from ..runners.keeping import Keeping
 from ..runners.lifecycle import State
+from ..runners.placement import Placement
 from ..runners.spec import Installation, Report, ServerSpec, SourceKind, silent
 from ..runners.supervisor import Supervisor, Unit
 from . import leftovers
@@ -171,6 +172,7 @@ class Servers:
         env: dict[str, str] | None = None,
         settings: Mapping[str, Any] | None = None,
         origin: Origin = "agent",
+        cluster: Placement | None = None,
         constraints: tuple[str, ...] = (),
         confine: Confinement | None = None,
         container: Container | None = None,
@@ -191,6 +193,7 @@ class Servers:
             env: Its environment. Literal values go to the secrets file, not into the store.
             settings: Values for what an entry of the catalog, or the manifest of a bundle, asks for by name.
             origin: Who owns the row: `agent`, `cli` or `file`.
+            cluster: What it needs of the node of a cluster it is to run on.
             constraints: Version constraints for its environment.
             confine: What it may reach of this machine once it is installed.
             container: Options of its container, where the source is an image.
@@ -208,7 +211,7 @@ class Servers:
 
         self.may_manage(caller)
         if source.strip().startswith(PREFIX) and origin != "file":  # which declares its own servers only
-            changed = bool(args or env or confine or container or constraints)
+            changed = bool(args or env or confine or container or constraints or cluster)
             return await brought_back(self, source.strip().removeprefix(PREFIX), name, changed=changed)
         if source.strip().startswith(REGISTRY):
             wish = Wish(
@@ -222,6 +225,7 @@ class Servers:
                 keep,
                 agreed,
                 container,
+                cluster=cluster,
             )
             return await install_entry(self, source, caller, name, wish, report)
         try:
@@ -242,7 +246,7 @@ class Servers:
                 return await new.from_source(
                     source,
                     parsed.argv,
-                    ServerSpec(command="-", args=args, env=env or {}, url=url),
+                    ServerSpec(command="-", args=args, env=env or {}, url=url, cluster=cluster),
                     constraints=constraints,
                     confine=confine,
                     container=container,

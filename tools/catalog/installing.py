@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...runners.confinement import Confinement
 from ...runners.container import Container
 from ...runners.keeping import Keeping
+from ...runners.placement import Placement
 from ...runners.spec import Installation, Report, ServerSpec, SourceKind, silent, unconfinable
 from ..outcome import Outcome, RefusalError
 
@@ -40,6 +41,7 @@ class Wish:
     keep: bool = False
     agreed: Plan | None = None
     container: Container | None = None
+    cluster: Placement | None = None
 
 
 KINDS = ("pypi", "npm", "mcpb", "remote")
@@ -235,6 +237,7 @@ def refilled(
         "headers": filled.headers,
         "sse": filled.sse,
         "confine": wish.confine,
+        "cluster": wish.cluster,
     }
     return old.model_copy(update=fresh), filled.secrets, len(words)
 
@@ -247,6 +250,7 @@ def _spec(filled: Filled, wish: Wish) -> ServerSpec:
         url=filled.url,
         headers=filled.headers,
         sse=filled.sse,
+        cluster=wish.cluster,
     )
 
 
@@ -272,6 +276,10 @@ def _check(plan: Plan, filled: Filled, wish: Wish) -> None:
             Outcome.INVALID_ARGUMENTS,
             f"{plan.entry.name} already runs at {plan.transport.url}, so that {' and '.join(what)} would reach "
             f"nobody. Its settings are: {known}; they are given under settings.",
+        )
+    if wish.cluster is not None:
+        raise RefusalError(
+            Outcome.INVALID_ARGUMENTS, f"{plan.entry.name} runs elsewhere; cluster is for what is installed."
         )
     if wish.confine is not None and (wrong := unconfinable(None, filled.url, wish.confine)):
         raise RefusalError(Outcome.INVALID_ARGUMENTS, f"confine {wrong}.")

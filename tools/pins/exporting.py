@@ -100,6 +100,7 @@ def locked_server(row: ServerRow, tools: dict[str, str], *, texts: bool = True) 
         cwd=None if fetched else spec.cwd,
         confine=spec.confine,
         container=spec.container and spec.container.model_copy(update={"image": ""}),
+        cluster=spec.cluster,
         keeping=installation.keeping,
         enabled=row.enabled,
         tools=tools,

@@ -14,6 +14,7 @@ from ...runners.container import Container
 from ...runners.installers.file_list import text_hash
 from ...runners.keeping import Keeping
 from ...runners.pin import NPM_LOCK, PYTHON_LOCK, Locked
+from ...runners.placement import Placement
 from ...runners.spec import ServerSpec, SourceKind
 from ..errors import LibraryError
 from ..names import valid_server_name
@@ -77,6 +78,7 @@ class LockedServer(BaseModel):
         cwd: Its working directory, of a server that was not installed.
         confine: What it may reach.
         container: Options of its container, without the image.
+        cluster: What it needs of the node of a cluster it runs on.
         keeping: What is set for it.
         enabled: Whether it may be started.
         tools: Digest of each tool's definition, by name.
@@ -107,6 +109,7 @@ class LockedServer(BaseModel):
     cwd: str | None = None
     confine: Confinement | None = None
     container: Container | None = None
+    cluster: Placement | None = None
     keeping: Keeping = Keeping()
     enabled: bool = True
     tools: dict[str, str] = Field(default_factory=dict)
@@ -146,6 +149,7 @@ class LockedServer(BaseModel):
                 cwd=self.cwd,
                 confine=self.confine,
                 container=self.container,
+                cluster=self.cluster,
             )
         except ValidationError as error:
             raise LockError(

@@ -235,6 +235,7 @@ def candidate_of(name: str, locked: LockedServer, source: str | None) -> Candida
         constraints=locked.constraints,
         confine=locked.confine,
         container=locked.container,
+        cluster=locked.cluster,
         url=locked.url,
         headers=locked.headers,
         sse=locked.sse,

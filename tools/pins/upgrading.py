@@ -152,6 +152,7 @@ def asked(row: ServerRow, source: str, pin: Pin) -> Candidate:
         constraints=installation.constraints,
         confine=spec.confine,
         container=spec.container and spec.container.model_copy(update={"image": ""}),
+        cluster=spec.cluster,
         url=spec.url,
         headers=spec.headers,
         sse=spec.sse,
