@@ -9,8 +9,10 @@ from pathlib import Path
 MARKER = "TOOLSCORE_CHILD_ID"
 """Variable whose random value proves that a process was started by ToolScore, also after its parent died."""
 
-NEVER = frozenset({"TOOLSCORE_PASSPHRASE", "TOOLSCORE_PASSPHRASE_FILE"})
-"""What no child is ever given, whatever its spec or the settings name: what opens ToolScore's own secrets."""
+NEVER = frozenset(
+    {"TOOLSCORE_PASSPHRASE", "TOOLSCORE_PASSPHRASE_FILE", "TOOLSCORE_TOKEN", "TOOLSCORE_TOKEN_FILE"}
+)
+"""What no child is ever given, whatever its spec or the settings name: what opens its secrets, or its door."""
 
 ALWAYS = frozenset(
     [
