@@ -252,7 +252,7 @@ def read_token(path: Path, content: bytes) -> str:
     if re.fullmatch(r"[!-~]{20,}", text) is None:
         raise PrivateFileError(
             f"The file {path} does not hold a token, which has 20 or more printable ASCII characters without "
-            "blanks. Write one of your own, or delete it: `toolscore token show` makes a new one."
+            "blanks. Write one, or delete it; `toolscore token show` makes a new one."
         )
     return text
 
