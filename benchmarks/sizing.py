@@ -23,15 +23,50 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sizing_fleet import SIZES, Given, Size, enough, needs, queued
-from sizing_line import Loop, Share, closed_loop, shares_of
-from sizing_measured import Figures, measure
+from sizing_fleet import SIZES, Given, Need, enough, needs, queued, reach
+from sizing_line import Loop, Share, closed_loop, delay_of, shares_of
+from sizing_measured import Figures, Looped, measure
+
+CALLS = 40_000
+"""Calls that are simulated of each size."""
 
 WITHIN = 0.25
 """By how much the simulation may be off what was measured."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A closed loop as it was measured, and as it is simulated.
+
+    Attributes:
+        in_flight: Calls at the same time.
+        loop: What was measured.
+        expected: Calls a second that are simulated.
+    """
+
+    in_flight: int
+    loop: Looped
+    expected: float
+
+    @property
+    def off(self) -> float:
+        """By how much the simulation is off."""
+        return self.expected / self.loop.calls_s - 1
+
+    def row(self) -> tuple[str, ...]:
+        """Give it as a row of a table."""
+        return (
+            str(self.in_flight),
+            f"{self.loop.calls_s:,.0f}",
+            f"{self.expected:,.0f}",
+            f"{self.off:+.0%}",
+            f"{self.loop.others:.2f}",
+        )
 
 
 def main() -> int:
@@ -62,15 +97,13 @@ def main() -> int:
         options.save.write_text(json.dumps({"about": about, "figures": figures.document()}, indent=2) + "\n")
     print("\n" + ", ".join(f"{key} {value}" for key, value in about.items()))
     print("\n" + measured(figures))
-    share, rows = checked(figures)
-    print("\n" + table(("in flight", "measured calls/s", "simulated", "off by", "others' cores"), rows))
-    off = worst(figures)
-    others = max(loop.others for loop in figures.loops.values())
-    quiet = others < 0.15
-    print(
-        f"\noff by {off:.0%} at the most; goal {WITHIN:.0%}",
-        "" if quiet else "(the machine was busy with other things)",
-    )
+    share, checks = checked(figures)
+    head = ("in flight", "measured calls/s", "simulated", "off by", "cores others used")
+    print("\n" + table(head, [check.row() for check in checks]))
+    off = max(abs(check.off) for check in checks)
+    quiet = max(loop.others for loop in figures.loops.values()) < 0.15
+    busy = "" if quiet else " (nothing to quote: this machine was busy with other things)"
+    print(f"\noff by {off:.0%} at the most; goal {WITHIN:.0%}{busy}")
     tables = simulated(figures, share["gateway"], given, options.seed)
     for text in tables:
         print("\n" + text)
@@ -101,7 +134,7 @@ def set_of(words: list[str]) -> Given:
     return Given(**changed)
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """Write a table as Markdown has it."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -139,32 +172,16 @@ def measured(figures: Figures) -> str:
     return table(("what", "costs"), rows)
 
 
-def checked(figures: Figures) -> tuple[dict[str, Share], list[tuple[str, ...]]]:
-    """Hold the simulation against what was measured; give what a call is made of, and the rows of a table."""
-    shares = shares_of(figures.costs, figures.cores)
-    rows = []
-    for in_flight, loop in figures.loops.items():
-        expected = _expected(
-            closed_loop(shares, figures.cores, in_flight), shares, figures.cores, loop.others
-        )
-        off = expected / loop.calls_s - 1
-        rows.append(
-            (str(in_flight), f"{loop.calls_s:,.0f}", f"{expected:,.0f}", f"{off:+.0%}", f"{loop.others:.2f}")
-        )
-    return shares, rows
-
-
-def worst(figures: Figures) -> float:
-    """Give by how much the simulation is off at the most."""
-    shares = shares_of(figures.costs, figures.cores)
-    return max(
-        abs(
-            _expected(closed_loop(shares, figures.cores, number), shares, figures.cores, loop.others)
-            / loop.calls_s
-            - 1
-        )
+def checked(figures: Figures) -> tuple[dict[str, Share], list[Check]]:
+    """Hold the simulation against what was measured; give what a call is made of, too."""
+    cores = figures.cores
+    shares = shares_of(figures.costs, cores, figures.journal_us / 1e6)
+    delay = delay_of(shares, cores, figures.loops[1].calls_s)
+    return shares, [
+        Check(number, loop, _expected(closed_loop(shares, cores, number, delay), shares, cores, loop.others))
         for number, loop in figures.loops.items()
-    )
+        if number > 1  # by which the delay was found
+    ]
 
 
 def _expected(loop: Loop, shares: dict[str, Share], cores: int, others: float) -> float:
@@ -177,44 +194,44 @@ def simulated(figures: Figures, share: Share, given: Given, seed: int) -> list[s
     """Write what each size needs: with one gateway, and with as many as it takes."""
     first: list[tuple[str, ...]] = []
     then: list[tuple[str, ...]] = []
+    queues: list[tuple[str, ...]] = []
     for size in SIZES:
         scale = f"{size.children:,} servers, {size.nodes:,} nodes, {size.calls_s:,.0f} calls/s"
         one = needs(figures, share, size, given, 1)
-        over = [need for need in one if need.share > 1]
-        worst_of = one[0]
-        first.append(
+        over = ", ".join(need.what for need in one[1:] if need.share > 1)
+        first.append((scale, *_told(one[0]), over or "-"))
+        gateways = enough(figures, share, size, given)
+        then.append((scale, str(gateways), *_told(needs(figures, share, size, given, gateways)[0])))
+        result = queued(share, size, given, gateways, calls=CALLS, seed=seed)
+        queues.append(
             (
                 scale,
-                worst_of.what,
-                f"{worst_of.share:,.1f} × ({worst_of.said})",
-                worst_of.remedy if over else "nothing: one gateway does",
-                ", ".join(need.what for need in over[1:]) or "-",
+                str(gateways),
+                f"{result.busy:.0%}",
+                f"{result.p50 * 1e3:.2f} ms",
+                f"{result.p99 * 1e3:.2f} ms",
+                lasting(reach(figures, size, given, gateways)),
             )
         )
-        then.append(_with_enough(figures, share, size, given, seed))
     return [
-        table(("size", "first with one gateway", "of what there is", "do", "next"), first),
+        table(("size", "first with one gateway", "of what there is", "do", "after that"), first),
+        table(("size", "gateways", "first then", "of what there is", "do"), then),
         table(
-            ("size", "gateways", "busiest", "added p50", "added p99", "first then", "of what there is", "do"),
-            then,
+            ("size", "gateways", "busiest core", "added p50", "added p99", "256 MiB of journal are"), queues
         ),
     ]
 
 
-def _with_enough(figures: Figures, share: Share, size: Size, given: Given, seed: int) -> tuple[str, ...]:
-    gateways = enough(figures, share, size, given)
-    result = queued(share, size, given, gateways, calls=40_000, seed=seed)
-    first = needs(figures, share, size, given, gateways)[0]
-    return (
-        f"{size.children:,}, {size.nodes:,}, {size.calls_s:,.0f}/s",
-        str(gateways),
-        f"{result.busy:.0%}",
-        f"{result.p50 * 1e3:.2f} ms",
-        f"{result.p99 * 1e3:.2f} ms",
-        first.what,
-        f"{first.share:,.2f} × ({first.said})",
-        first.remedy if first.share > 1 else "-",
-    )
+def _told(need: Need) -> tuple[str, str, str]:
+    return need.what, f"{need.share:.2f} × ({need.said})", need.remedy if need.share > 1 else "nothing"
+
+
+def lasting(seconds: float) -> str:
+    """Write a time in the unit that fits."""
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:,.0f} {name}"
+    return f"{seconds:.0f} seconds"
 
 
 if __name__ == "__main__":

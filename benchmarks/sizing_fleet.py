@@ -1,4 +1,4 @@
-"""What a fleet of a size needs of everything, beside what there is of it: which runs out first, and what to do then."""
+"""What a fleet of a size needs of everything, beside what there is of it: what runs out first, and what to do."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from sizing_measured import MIB, Figures
 
 USABLE = 0.6
 """The share of a core, or of a line, that may be used on average: beyond it queues grow."""
+
+JOURNAL = 256 * MIB
+"""Bytes of a journal (`journal.max_size`)."""
 
 MANY = 64
 """Gateways of which a fleet is simulated at the most; of more of them each is like those."""
@@ -132,13 +135,12 @@ def needs(figures: Figures, share: Share, size: Size, given: Given, gateways: in
     bits = rate * given.call_bytes * 8 / 1e9
     code = size.calls_s * given.code
     boxes = figures.executions_s / figures.cores * given.node_cores * size.nodes
-    reach = 256 * MIB / (rate * (figures.journal_bytes + given.call_bytes)) / 3600
     found = [
         Need(
             "event loop",
             busy / USABLE,
             f"{busy:.2f} of a core at {rate:,.0f} calls/s a gateway",
-            "more gateways: each is one core; keep a client's servers on its gateway, so that fewer calls are passed on",
+            "more gateways: each is one core",
         ),
         Need(
             "memory of a gateway",
@@ -170,12 +172,6 @@ def needs(figures: Figures, share: Share, size: Size, given: Given, gateways: in
             size.calls_s / given.database_rows_s,
             f"{size.calls_s:,.0f} rows/s",
             "keep the journal in each gateway's files, or send it to a collector (journal.otlp_endpoint)",
-        ),
-        Need(
-            "reach of the journal",
-            1 / max(reach, 1e-9),
-            f"256 MiB are {reach:.1f} h" if reach >= 0.1 else f"256 MiB are {reach * 3600:,.0f} s",
-            "journal.max_size larger, journal.contents = arguments or off, or a collector",
         ),
         Need(
             "notifications",
@@ -212,6 +208,11 @@ def needs(figures: Figures, share: Share, size: Size, given: Given, gateways: in
     return sorted(found, key=lambda need: -need.share)
 
 
+def reach(figures: Figures, size: Size, given: Given, gateways: int) -> float:
+    """Give the seconds that a gateway's journal goes back, at its default size."""
+    return JOURNAL / (size.calls_s / gateways * (figures.journal_bytes + given.call_bytes))
+
+
 def enough(figures: Figures, share: Share, size: Size, given: Given) -> int:
     """Give how many gateways there must be for their event loops and memory to do."""
     gateways = 1
@@ -228,7 +229,7 @@ def queued(share: Share, size: Size, given: Given, gateways: int, *, calls: int,
     few = min(gateways, MANY)
     remote = given.link_us / 1e6 if size.nodes > 1 else 0.0
     return fleet(
-        Share(share.wake, share.work + remote),
+        Share(share.wake, share.work + remote, share.behind),
         few,
         size.calls_s * few / gateways,
         forwarded=1 - 1 / gateways,

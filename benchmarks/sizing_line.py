@@ -74,14 +74,15 @@ class Process:
     Args:
         clock: The time.
         machine: Where it runs.
-        wake: Seconds of processor time that waking it takes.
+        wake: Seconds of processor time that waking it and going to sleep again take, a half each.
+        delay: Seconds until it runs once it has work, without any processor's time: the kernel's, to wake it.
     """
 
-    def __init__(self, clock: Clock, machine: Machine, wake: float) -> None:
+    def __init__(self, clock: Clock, machine: Machine, wake: float, delay: float) -> None:
         self.busy = 0.0
         """Seconds of processor time it used."""
         self.wakes = 0
-        self._clock, self._machine, self._wake = clock, machine, wake
+        self._clock, self._machine, self._half, self._delay = clock, machine, wake / 2, delay
         self._work: deque[tuple[float, Callable[[], None]]] = deque()
         self._awake = False
         self._since = 0.0
@@ -96,18 +97,18 @@ class Process:
         self._work.append((seconds, done))
         if not self._awake:
             self._awake = True
-            self._machine.take(self._woken)
+            self._clock.at(self._delay, lambda: self._machine.take(self._woken))
 
     def _woken(self) -> None:
         self.wakes += 1
-        self.busy += self._wake
+        self.busy += self._half
         self._since = self._clock.now
-        self._clock.at(self._wake, self._next)
+        self._clock.at(self._half, self._next)
 
     def _next(self) -> None:
         if not self._work:
-            self._awake = False
-            self._machine.give()
+            self.busy += self._half
+            self._clock.at(self._half, self._asleep)
             return
         if self._machine.wanted and self._clock.now - self._since > TURN:
             self._machine.give()
@@ -121,6 +122,13 @@ class Process:
             self._next()
 
         self._clock.at(seconds, finished)
+
+    def _asleep(self) -> None:
+        self._machine.give()
+        if self._work:  # which came too late to be found
+            self._machine.take(self._woken)
+        else:
+            self._awake = False
 
     def _again(self) -> None:
         self._since = self._clock.now
@@ -154,10 +162,12 @@ class Share:
     Attributes:
         wake: Of waking it.
         work: Of the call itself.
+        behind: What of that is done when the answer has left: the journal.
     """
 
     wake: float
     work: float
+    behind: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -175,17 +185,20 @@ class Loop:
     wakes: dict[str, float]
 
 
-def closed_loop(shares: dict[str, Share], cores: int, in_flight: int, calls: int = 4000) -> Loop:
+def closed_loop(
+    shares: dict[str, Share], cores: int, in_flight: int, delay: float = 0.0, calls: int = 4000
+) -> Loop:
     """Let one client make calls through one gateway to one child, `in_flight` of them at a time.
 
     Args:
         shares: What a call costs client, gateway and child.
         cores: Of the machine all three are on.
         in_flight: Calls at the same time.
+        delay: Seconds until a process that is woken runs.
         calls: How many in all.
     """
     clock, machine = Clock(), Machine(cores)
-    processes = {name: Process(clock, machine, shares[name].wake) for name in VISITS}
+    processes = {name: Process(clock, machine, shares[name].wake, delay) for name in VISITS}
     took: list[float] = []
     started = 0
 
@@ -195,7 +208,7 @@ def closed_loop(shares: dict[str, Share], cores: int, in_flight: int, calls: int
             return
         started += 1
         begun = clock.now
-        half = shares["gateway"].work / 2
+        half = (shares["gateway"].work - shares["gateway"].behind) / 2
 
         def answered() -> None:
             took.append(clock.now - begun)
@@ -203,6 +216,7 @@ def closed_loop(shares: dict[str, Share], cores: int, in_flight: int, calls: int
 
         def to_client() -> None:
             processes["client"].give(shares["client"].work, answered)
+            processes["gateway"].give(shares["gateway"].behind, _nothing)
 
         def to_gateway_again() -> None:
             processes["gateway"].give(half, to_client)
@@ -220,11 +234,32 @@ def closed_loop(shares: dict[str, Share], cores: int, in_flight: int, calls: int
     return Loop(calls / clock.now, took[len(took) // 2], wakes)
 
 
-def shares_of(costs: dict[str, Cost], cores: int) -> dict[str, Share]:
+def _nothing() -> None:
+    """Follow what is done behind an answer."""
+
+
+def delay_of(shares: dict[str, Share], cores: int, calls_s: float) -> float:
+    """Tell how long the kernel takes to wake a process, from calls that are made one at a time.
+
+    Args:
+        shares: What a call costs.
+        cores: Of the machine.
+        calls_s: Calls a second that were measured.
+    """
+    without = closed_loop(shares, cores, 1).calls_s
+    return max(0.0, 1 / calls_s - 1 / without) / sum(VISITS.values())
+
+
+def shares_of(costs: dict[str, Cost], cores: int, behind: float) -> dict[str, Share]:
     """Split measured costs into waking and working, so that the simulation has the costs that were measured.
 
     How often a process is woken among many calls is not measured; the simulation says it, and is asked until both
     agree. No measured time of a call goes in, so that those can be held against what comes out.
+
+    Args:
+        costs: What a call costs client, gateway and child.
+        cores: Of the machine all three were on.
+        behind: Seconds of the gateway's that come after an answer.
     """
     wakes = dict.fromkeys(VISITS, 0.3)
     shares: dict[str, Share] = {}
@@ -234,8 +269,13 @@ def shares_of(costs: dict[str, Cost], cores: int) -> dict[str, Share]:
             spared = VISITS[name] - wakes[name]
             wake = max(0.0, cost.alone - cost.crowded) / max(spared, 0.05)
             wake = min(wake, cost.alone * 0.9 / VISITS[name])
-            shares[name] = Share(wake, max(cost.alone - VISITS[name] * wake, cost.alone * 0.05))
+            work = max(cost.alone - VISITS[name] * wake, cost.alone * 0.05)
+            shares[name] = Share(wake, work, min(behind, work / 2) if name == "gateway" else 0.0)
         wakes = closed_loop(shares, cores, CROWD).wakes
+    for name, cost in costs.items():
+        # Woken by each call here also among many: then being woken is what is cheaper there, the core being warm.
+        if shares[name].work + wakes[name] * shares[name].wake > 1.1 * cost.crowded:
+            shares[name] = Share(0.0, cost.crowded, shares[name].behind)
     return shares
 
 
@@ -246,11 +286,13 @@ class Fleet:
     Attributes:
         p50: Median seconds that the gateways add to a call, queueing included.
         p99: The same of the slowest hundredth.
+        mean: The same on average.
         busy: The share of a core the busiest gateway used.
     """
 
     p50: float
     p99: float
+    mean: float
     busy: float
 
 
@@ -279,11 +321,11 @@ def fleet(
     """
     chance = random.Random(seed)
     clock = Clock()
-    machines = [Process(clock, Machine(1), gateway.wake) for _ in range(gateways)]
+    machines = [Process(clock, Machine(1), gateway.wake, 0.0) for _ in range(gateways)]
     added: list[float] = []
     begun_calls = 0
     warm = calls // 10
-    half = gateway.work / 2
+    half = (gateway.work - gateway.behind) / 2
 
     def arrive() -> None:
         nonlocal begun_calls
@@ -299,6 +341,7 @@ def fleet(
         def over() -> None:
             if number > warm:
                 added.append(clock.now - begun)
+            first.give(gateway.behind, _nothing)
 
         def last() -> None:
             first.give(half, over)
@@ -313,4 +356,5 @@ def fleet(
     clock.run(lambda: len(added) >= calls)
     added.sort()
     busiest = max(machine.busy for machine in machines) / clock.now
-    return Fleet(added[len(added) // 2], added[int(len(added) * 0.99)], busiest)
+    mean = sum(added) / len(added)
+    return Fleet(added[len(added) // 2], added[int(len(added) * 0.99)], mean, busiest)

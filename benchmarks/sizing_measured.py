@@ -25,8 +25,8 @@ from shared import seconds
 from sizing_line import CROWD, Cost
 
 KIB, MIB = 1024, 2**20
-SERVERS, CLIENTS, SESSIONS = 40, 300, 100
-CHANGES = 15
+SERVERS, CLIENTS = 40, 400
+CHANGES = 12
 CHANGING = [sys.executable, "-S", str(HERE.parent / "tests" / "faulty_server.py")]
 LOOPS = (1, 2, 4, 8, 16, 32, 64)
 """Calls in flight with which what the simulation says is held against what is measured."""
@@ -230,12 +230,16 @@ def _servers(bench: Bench) -> dict[str, Any]:
             _register(line, "first", SDK)
             time.sleep(SETTLED)
             idle, before = program.rss(), _held(own)
-            used = seconds(own)
             for number in range(SERVERS):
                 _register(line, f"server{number}", SDK)
-            used = seconds(own) - used
             time.sleep(SETTLED)
             after = _held(own)
+            used = seconds(own)
+            for number in range(SERVERS):
+                arguments = {"name": f"server{number}", "action": "restart"}
+                line.request("tools/call", {"name": "manage_server", "arguments": arguments})
+            time.sleep(SETTLED)
+            used = seconds(own) - used
             children = [one for one in own.children(recursive=True) if SDK[-1] in one.cmdline()]
             started = statistics.median(seconds(one) for one in children)
             child = statistics.median(one.memory_full_info().pss for one in children)
@@ -262,36 +266,47 @@ def _held(own: psutil.Process) -> tuple[int, int]:
 
 
 def _clients(bench: Bench) -> dict[str, Any]:
-    http = free_port()
-    with toolscore_listening(
-        bench, {"child": COSTLESS, "changing": CHANGING}, *QUIET, "--listen", f"http://127.0.0.1:{http}/mcp"
-    ) as (program, port):
-        own = psutil.Process(program.process.pid)
+    children = {"child": COSTLESS, "changing": CHANGING}
+    with toolscore_listening(bench, children, *QUIET) as (program, port):
         asyncio.run(gather(port, 20, program.rss))
         before = program.rss()
         crowd = asyncio.run(gather(port, CLIENTS, program.rss))
-        told = _told(program, port, own)
+        told = _told(program, port)
+    http = free_port()
+    with toolscore_listening(bench, children, *QUIET, "--listen", f"http://127.0.0.1:{http}/mcp") as (
+        program,
+        _port,
+    ):
+        program.connect(http).close()
+        for _ in range(20):
+            _session(http)
         sessions = program.rss()
-        for _ in range(SESSIONS):
+        for _ in range(CLIENTS):
             _session(http)
         sessions = program.rss() - sessions
     return {
         "client_kib": max(0, crowd.rss - before) / KIB / CLIENTS,
         "notify_us": told,
-        "session_kib": max(0, sessions) / KIB / SESSIONS,
+        "session_kib": max(0, sessions) / KIB / CLIENTS,
     }
 
 
-def _told(program: Program, port: int, own: psutil.Process) -> float:
+def _told(program: Program, port: int) -> float:
     """Processor time a client for news of a list, in microseconds."""
-    lines = [WebSocketLine(program, port)]
-    try:
-        alone = _change(lines[0], own, "alone")
-        lines += [WebSocketLine(program, port) for _ in range(CLIENTS)]
-        return max(0.0, (_change(lines[0], own, "crowd") - alone) / CLIENTS * 1e6)
-    finally:
-        for line in lines:
-            line.close()
+    own = psutil.Process(program.process.pid)
+    line = WebSocketLine(program, port)
+    _change(line, own, "warm")
+    more = []
+    for number in range(3):
+        alone = _change(line, own, f"alone{number}")
+        others = [WebSocketLine(program, port) for _ in range(CLIENTS)]
+        time.sleep(SETTLED)
+        more.append(_change(line, own, f"crowd{number}") - alone)
+        for other in others:
+            other.close()
+        time.sleep(SETTLED)
+    line.close()
+    return max(0.0, statistics.median(more) / CLIENTS * 1e6)
 
 
 def _change(line: Line, own: psutil.Process, name: str) -> float:
