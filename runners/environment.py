@@ -9,8 +9,11 @@ from pathlib import Path
 MARKER = "TOOLSCORE_CHILD_ID"
 """Variable whose random value proves that a process was started by ToolScore, also after its parent died."""
 
-NEVER = frozenset({"TOOLSCORE_PASSPHRASE", "TOOLSCORE_PASSPHRASE_FILE", "TOOLSCORE_DATABASE_URL"})
-"""What no child is ever given, whatever its spec or the settings name: what opens its own secrets or store."""
+NEVER = frozenset(
+    {"TOOLSCORE_PASSPHRASE", "TOOLSCORE_PASSPHRASE_FILE", "TOOLSCORE_TOKEN", "TOOLSCORE_TOKEN_FILE"}
+    | {"TOOLSCORE_DATABASE_URL"}
+)
+"""What no child is ever given, whatever its spec or the settings name: what opens its secrets, store or door."""
 
 ALWAYS = frozenset(
     [

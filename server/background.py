@@ -13,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from ..tools.passphrase import for_own_process
+from . import given_token
 from .home import JOIN_PATIENCE, Home, Owner, StartLock, current_owner, prepare
 
 START_DEADLINE = 30.0
 """Seconds a background ToolScore may take until it answers."""
 
 STOP_DEADLINE = 15.0
-"""Seconds it may take to end: it drains calls and stops every server."""
+"""Seconds it may take to end: it drains calls, as long as that is by default, and stops every server."""
 
 _TURN = 0.05
 """Seconds between two looks: nothing tells when another process begins to listen or gives up a lock."""
@@ -84,7 +85,7 @@ def start(home: Home, options: Sequence[str] = ()) -> tuple[Owner, bool]:
             stdout=descriptor,
             stderr=descriptor,
             cwd=home.path,
-            env={**os.environ, **for_own_process()},
+            env={**os.environ, **for_own_process(), **given_token.for_own_process()},
             start_new_session=True,
         )
     finally:
@@ -142,12 +143,13 @@ def explained(home: Home, begun: float) -> str:
     )
 
 
-def stop(home: Home, *, force: bool = False) -> Owner | None:
+def stop(home: Home, *, force: bool = False, within: float = STOP_DEADLINE) -> Owner | None:
     """Stop the ToolScore that runs for a home, and wait until the home is free.
 
     Args:
         home: The home.
         force: Kill it if it does not end by itself.
+        within: Seconds it may take.
 
     Returns:
         Who was stopped; `None` if none ran.
@@ -165,14 +167,14 @@ def stop(home: Home, *, force: bool = False) -> Owner | None:
             f"{home.path}. Wait for it, or end it with --force."
         )
     _signal(owner, signal.SIGTERM)
-    if _gone(home, owner):
+    if _gone(home, owner, within):
         return owner
     if force:
         _signal(owner, getattr(signal, "SIGKILL", signal.SIGTERM))
-        if _gone(home, owner):
+        if _gone(home, owner, STOP_DEADLINE):
             return owner
     raise BackgroundError(
-        f"ToolScore (process {owner.pid}) did not end within {STOP_DEADLINE:g} s. Try again"
+        f"ToolScore (process {owner.pid}) did not end within {within:g} s. Try again"
         + (", or look at what keeps it." if force else ", or kill it with `toolscore stop --force`.")
     )
 
@@ -191,8 +193,8 @@ def _signal(owner: Owner, number: int) -> None:
         ) from error
 
 
-def _gone(home: Home, owner: Owner) -> bool:
-    deadline = time.monotonic() + STOP_DEADLINE
+def _gone(home: Home, owner: Owner, within: float) -> bool:
+    deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         present = current_owner(home)
         if present is None or (present.pid, present.started) != (owner.pid, owner.started):

@@ -88,6 +88,8 @@ class Front:
         self.parking = parking
         self.exposure = exposure
         self.peers: set[Peer] = set()
+        self.under_way = 0
+        """Requests that wait for their answers."""
         self.events = Events()
         self.tasks = TaskBook()
         self.visits = Visits()

@@ -190,9 +190,9 @@ def prepare(home: Home) -> None:
 JOIN_PATIENCE = 60.0
 """Seconds to wait for a command that holds the home, or for an owner of it that is just coming up."""
 
-Mode = Literal["stdio", "shared", "background", "command"]
+Mode = Literal["stdio", "shared", "background", "service", "command"]
 """How an owner was started: by a client for itself (`serve --standalone`, `--listen`), in the background for the
-clients that share it, by `toolscore start`, or for one command."""
+clients that share it, by `toolscore start`, by a service manager (`serve --service`), or for one command."""
 
 _PATIENCE = 0.5
 """Seconds to wait for a lock held only by somebody who is looking, or for an owner still writing its name."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from .given_token import given
 from .metrics import Metrics
 from .network import ListenError, Network, Visitor
 from .pages import Component, Pages, Status, journal_component, server_component
@@ -128,7 +129,7 @@ class Listeners:
             HomeError: If one cannot be opened, with the reason.
         """
         if any(endpoint.scheme != "unix" for endpoint in endpoints):
-            fresh = not (self._home.path / "token").exists()
+            fresh = given() is None and not (self._home.path / "token").exists()
             token = self._network.token()
             if token is not None and fresh and announce:
                 where = "`toolscore token show` prints it again"

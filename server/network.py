@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..tools.caller import REGISTER
 from ..tools.names import valid_server_name
 from .admission import Door
+from .given_token import given
 from .home import HomeError
 from .private_file import PrivateFileError
 from .revoking import Revoking
@@ -61,7 +62,7 @@ class Network:
         self.refused = 0
         """Requests that were turned away so far."""
         self._rights = frozenset(settings.rights)
-        self._tokens = None if no_token else Tokens(home, self._rights)
+        self._tokens = None if no_token else Tokens(home, self._rights, given())
         self._connections: Counter[str] = Counter()
         self.revoking = Revoking(self._tokens)
         """Cuts off who is in by a token that is not good any more."""

@@ -31,11 +31,18 @@ class PrivateFile(Generic[_T]):
     Args:
         path: The file, which may be absent.
         parse: Reads its content.
+        trusted: Refuses one that others may have written or read.
     """
 
-    def __init__(self, path: Path, parse: Callable[[Path, bytes], _T]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        parse: Callable[[Path, bytes], _T],
+        trusted: Callable[[Path, os.stat_result], None] | None = None,
+    ) -> None:
         self.path = path
         self._parse = parse
+        self._trusted = trusted or _refuse_shared
         self._kept: tuple[tuple[int, ...], _T] | None = None
 
     def read(self) -> _T | None:
@@ -50,7 +57,7 @@ class PrivateFile(Generic[_T]):
                 return self._kept[1]
             with open(self.path, "rb", opener=_not_waiting) as file:
                 status = os.fstat(file.fileno())
-                _refuse_shared(self.path, status)
+                self._trusted(self.path, status)
                 content = file.read()
         except FileNotFoundError:
             self._kept = None

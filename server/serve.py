@@ -17,9 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .draining import drain
 from .endpoint import Endpoint, EndpointError, parse_endpoint
 from .hello import Hello, version
 from .home import JOIN_PATIENCE, Home, HomeBusyError, HomeError, HomeLock, Mode, prepare
+from .notifier import Notifier
 from .settling import settle_later
 from .stderr import StderrHandler
 
@@ -50,11 +52,8 @@ UNUSABLE = 3
 CLIENTS_GRACE = 2.0
 """Seconds the last answers may take to leave when ToolScore ends."""
 
-CALLS_GRACE = 5.0
-"""Seconds that calls in flight have when ToolScore is stopped."""
-
 LAST_CALLS = 1.0
-"""Seconds that calls which were ended then have until their clients are told so."""
+"""Seconds that calls which were ended because they took too long have until their clients are told so."""
 
 UPGRADE_GRACE = 30.0
 """Seconds that they have when a newer version takes its place."""
@@ -78,7 +77,7 @@ def serve(
     Args:
         settings: The settings.
         mode: `stdio` serves the client on standard input; the others serve the Unix socket and the listeners only:
-            `background` until a signal, `shared` until its last client has been gone for a while.
+            `background` and `service` until a signal, `shared` until its last client has been gone for a while.
         listen: Addresses to serve on; those of the settings when there are none.
         no_token: Let whoever reaches a listener come in; on loopback only.
         loaded: Where the settings come from, so that they can be read again while it serves.
@@ -179,7 +178,7 @@ class _Serving:
         self._mode = mode
         self._endpoints = endpoints
         self._no_token = no_token
-        self._stays = mode == "background" or (mode == "stdio" and bool(endpoints))
+        self._stays = mode in ("background", "service") or (mode == "stdio" and bool(endpoints))
         self.loaded: Loaded | None = None
         self.record: Record | None = None
         self._reloader: Reloader | None = None
@@ -265,7 +264,12 @@ class _Serving:
                 listeners.ready(toolset)
             closing.callback(settle_later())
             logger.info("toolscore %s serves %s", version(), self._home.path)
+            notifier = Notifier.of_service() if self._mode == "service" else None
+            if notifier is not None:
+                notifier.ready(listeners.urls if listeners is not None else ())
             await self._stop.wait()
+            if notifier is not None:
+                notifier.stopping()
             if socket_of_home is not None:
                 socket_of_home.stop_accepting()
             if listeners is not None:
@@ -273,7 +277,10 @@ class _Serving:
             if toolset.gateways is not None:
                 await self._hand_over(toolset.gateways, listeners, socket_of_home)
             elif socket_of_home is not None:
-                await socket_of_home.drain(self._drain_patience(), self._hurry)
+                drained = socket_of_home.drain(self._drain_patience(), self._hurry)
+                await asyncio.gather(drained, self._network_drained(listeners))
+            else:
+                await self._network_drained(listeners)
             if socket_of_home is not None:
                 socket_of_home.goodbye()
             await self._end_clients()
@@ -284,7 +291,7 @@ class _Serving:
         self, gateways: Gateways, listeners: Listeners | None, socket_of_home: HomeSocket | None
     ) -> None:
         """Leave the clients and servers of this gateway to the others; calls that take too long are ended first."""
-        patience = max(CALLS_GRACE, self._drain_patience())
+        patience = self._drain_patience()
         handing = asyncio.get_running_loop().create_task(gateways.drain())
         waiting = [handing]
         if listeners is not None:
@@ -315,7 +322,12 @@ class _Serving:
         if self._upgrade:
             return UPGRADE_GRACE
         # Whoever started it for itself and ends it now does not wait, and kills after a few seconds.
-        return CALLS_GRACE if self._mode != "stdio" else 0.0
+        return self._settings.shared.drain if self._mode != "stdio" else 0.0
+
+    async def _network_drained(self, listeners: Listeners | None) -> None:
+        """Wait until what clients of listeners have under way is answered."""
+        if listeners is not None and (patience := self._drain_patience()):
+            await drain(self._desk.front, patience, self._hurry)
 
     def _hung_up(self) -> None:
         if self._reloader is not None:
@@ -358,7 +370,7 @@ class _Serving:
 
     def make_room(self, version: str) -> bool:
         """End for a newer version; see `home_socket.Host`."""
-        if self._mode == "stdio":
+        if self._mode in ("stdio", "service"):
             return False
         logger.info("makes room for toolscore %s", version)
         self._upgrade = True

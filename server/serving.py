@@ -20,6 +20,7 @@ async def serve(front: Front, exchange: Exchange) -> None:
     """Serve a request, and hand its outcome to whoever waits for it by then. The one error boundary of both lanes."""
     if exchange.peer.tape is not None:
         exchange.peer.tape.asked(exchange)
+    front.under_way += 1
     try:
         result = await front.answer(exchange)
     except asyncio.CancelledError:
@@ -33,6 +34,8 @@ async def serve(front: Front, exchange: Exchange) -> None:
         _finished(front, exchange, "error", {"code": INTERNAL_ERROR, "message": INTERNAL})
     else:
         _finished(front, exchange, "result", result)
+    finally:
+        front.under_way -= 1
 
 
 def _finished(front: Front, exchange: Exchange, member: str, value: dict[str, Any]) -> None:

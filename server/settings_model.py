@@ -192,6 +192,14 @@ class SharedSettings(Group):
         "Seconds a ToolScore that was started for its clients stays after the last of them is gone.",
         ge=0,
     )
+    drain: float = setting(
+        5.0,
+        "a number of seconds from 0 to 3600",
+        "Seconds that calls in flight have to finish when ToolScore is stopped; one that a client started for "
+        "itself alone does not wait.",
+        ge=0,
+        le=3600,
+    )
 
 
 class Settings(Group):

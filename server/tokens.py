@@ -12,7 +12,7 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,11 +82,13 @@ class Tokens:
     Args:
         home: The home, whose folder is there before a token is made.
         rights: What the generated token allows.
+        given: Gives the token that was given in place of the generated one, if one was.
     """
 
-    def __init__(self, home: Home, rights: frozenset[str]) -> None:
+    def __init__(self, home: Home, rights: frozenset[str], given: Callable[[], str] | None = None) -> None:
         self._folder = home.path
-        self._generated = PrivateFile(home.path / "token", _read_generated)
+        self._given = given
+        self._generated = PrivateFile(home.path / "token", read_token)
         self._named = PrivateFile(home.path / "tokens.json", _read_named)
         self._lock = home.path / "tokens.lock"
         self._identity = Identity(GENERATED, rights)
@@ -100,12 +102,12 @@ class Tokens:
         return self._generated.path
 
     def default(self) -> str:
-        """Give the generated token; it is made if there is none.
+        """Give the token that was given, or else the generated one; that is made if there is none.
 
         Raises:
             PrivateFileError: If its file cannot be read or written, or others can read it or own it.
         """
-        token = self._generated.read()
+        token = self._shown()
         if token is None:
             with alone(self._lock):
                 token = self._generated.read()
@@ -134,7 +136,7 @@ class Tokens:
         Raises:
             PrivateFileError: As in `default`.
         """
-        generated = self._generated.read()
+        generated = self._shown()
         known = [(entry.digest, Identity(entry.name, entry.rights, entry.digest)) for entry in self.named()]
         if generated is not None:
             expected = _digest(generated)
@@ -152,8 +154,11 @@ class Tokens:
             PrivateFileError: As in `default`.
         """
         found = {(entry.digest, entry.rights) for entry in self.named()}
-        generated = self._generated.read()
+        generated = self._shown()
         return found if generated is None else {*found, (_digest(generated), self._identity.rights)}
+
+    def _shown(self) -> str | None:
+        return self._generated.read() if self._given is None else self._given()
 
     def named(self) -> list[NamedToken]:
         """Give the named tokens, by name.
@@ -209,6 +214,10 @@ class Tokens:
             UnknownTokenError: If there is none of that name.
             PrivateFileError: As in `create`.
         """
+        if name == GENERATED and self._given is not None:
+            raise UnknownTokenError(
+                "This token was given, in TOOLSCORE_TOKEN or TOOLSCORE_TOKEN_FILE. Give another one there."
+            )
         if name == GENERATED:
             raise UnknownTokenError(
                 f"The generated token has no name. Delete {self.file}; `toolscore token show` makes a new one."
@@ -239,13 +248,18 @@ def check_name(name: str) -> None:
         raise TokenError(f"The name {name} is ToolScore's own. Choose another one.")
 
 
-def _read_generated(path: Path, content: bytes) -> str:
+def read_token(path: Path, content: bytes) -> str:
+    """Read a file that holds a token and nothing else.
+
+    Raises:
+        PrivateFileError: If it holds none.
+    """
     text = content.decode("ascii", errors="replace").strip()
     # Somebody may write one by hand, but none that can be guessed or that a header cannot carry.
     if re.fullmatch(r"[!-~]{20,}", text) is None:
         raise PrivateFileError(
             f"The file {path} does not hold a token, which has 20 or more printable ASCII characters without "
-            "blanks. Delete it; `toolscore token show` makes a new one."
+            "blanks. Write one, or delete it; `toolscore token show` makes a new one."
         )
     return text
 

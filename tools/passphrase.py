@@ -54,7 +54,7 @@ def take(environ: MutableMapping[str, str] | None = None) -> None:
     if text:
         _kept.text = text
     if own:
-        _overwrite()
+        overwrite(VARIABLE)
 
 
 def given(*, ask: bool = True) -> str | None:
@@ -114,8 +114,12 @@ def _read(path: Path) -> str:
     return text
 
 
-def _overwrite() -> None:
-    """Overwrite the passphrase where the kernel shows it as this process's environment. Does nothing elsewhere."""
+def overwrite(variable: str) -> None:
+    """Overwrite a variable where the kernel shows it as this process's environment. Does nothing elsewhere.
+
+    Args:
+        variable: Its name.
+    """
     if sys.platform != "linux":
         return
     with suppress(OSError, ValueError, IndexError, ImportError):
@@ -126,7 +130,7 @@ def _overwrite() -> None:
         if not 0 < begin < end:
             return
         block = ctypes.string_at(begin, end - begin)
-        mark = f"{VARIABLE}=".encode()
+        mark = f"{variable}=".encode()
         at = 0 if block.startswith(mark) else block.find(b"\0" + mark) + 1
         if at == 0 and not block.startswith(mark):
             return

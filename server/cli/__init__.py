@@ -9,6 +9,10 @@ import threading
 from argparse import Namespace
 from contextlib import suppress
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..home import Mode
 
 _WITHOUT_SETTINGS = frozenset({"reload", "config", "backup", "restore"})
 """Commands that may have nothing to do with settings, and so work also where those are wrong."""
@@ -28,6 +32,10 @@ def run(argv: list[str]) -> int:
         from ...tools import passphrase
 
         passphrase.take()  # before anything is started that could see it
+    if "TOOLSCORE_TOKEN" in os.environ:
+        from .. import given_token
+
+        given_token.take()
     from .parser import parse
 
     try:
@@ -66,7 +74,7 @@ def _run(options: Namespace) -> int:
         print(template(), end="")
         return 0
     alone = options.command == "serve" and (
-        options.standalone or options.background or options.shared or options.listen
+        options.standalone or options.service or options.background or options.shared or options.listen
     )
     if options.command == "serve" and options.replay:
         from .replay import replay
@@ -110,7 +118,7 @@ def _run(options: Namespace) -> int:
 
         return serve(
             loaded.settings,
-            mode="shared" if options.shared else "background" if options.background else "stdio",
+            mode=_mode(options),
             listen=options.listen,
             no_token=options.no_token,
             loaded=loaded,
@@ -122,6 +130,13 @@ def _run(options: Namespace) -> int:
 
     _end_as_on_ctrl_c()
     return run_command(options, loaded)
+
+
+def _mode(options: Namespace) -> Mode:
+    for mode in ("service", "shared", "background"):
+        if getattr(options, mode):
+            return mode
+    return "stdio"
 
 
 def _open_stderr() -> None:

@@ -216,7 +216,8 @@ def _configure_arguments(options: Namespace) -> dict[str, Any]:
 async def _add(options: Namespace, arguments: dict[str, Any], backend: Backend, out: Output) -> int:
     tool = "install_server" if options.command == "install" else "register_tool"
     for argument in options.rest[1 if tool == "register_tool" else 0 :]:
-        if not argument.startswith(("-", os.sep)) and Path(argument).is_file():
+        # Not `Path.is_file`, which raises for what is too long to be a path, such as a program's text.
+        if not argument.startswith(("-", os.sep)) and os.path.isfile(argument):  # noqa: PTH113
             out.remark(f"note: {argument} is relative to this directory, where the server may not run")
     added: dict[str, Any] | None = None
     for left in reversed(range(ROUNDS)):

@@ -21,7 +21,7 @@ def run(options: Namespace, loaded: Loaded, out: Output) -> int:
     home = Home.at(loaded.settings.home)
     try:
         if options.command == "stop":
-            return _stop(home, options, out)
+            return _stop(home, options, loaded, out)
         with background.starting(home):
             if options.command == "start":
                 return _start(home, options, loaded, out)
@@ -33,16 +33,23 @@ def run(options: Namespace, loaded: Loaded, out: Output) -> int:
                     "`toolscore start`."
                 )
                 return 1
+            if owner is not None and owner.mode == "service":
+                out.error(
+                    f"the ToolScore of this home (process {owner.pid}) was started by a service manager, which is "
+                    "to restart it: `systemctl restart toolscore`, or whatever starts it."
+                )
+                return 1
             check_policy(loaded.settings)  # before the one that runs is stopped
-            _stop(home, options, out)
+            _stop(home, options, loaded, out)
             return _start(home, options, loaded, out)
     except background.BackgroundError as error:
         out.error(str(error))
         return 1
 
 
-def _stop(home: Home, options: Namespace, out: Output) -> int:
-    stopped = background.stop(home, force=options.force)
+def _stop(home: Home, options: Namespace, loaded: Loaded, out: Output) -> int:
+    within = background.STOP_DEADLINE + loaded.settings.shared.drain
+    stopped = background.stop(home, force=options.force, within=within)
     if stopped is None:
         out.line(f"not running: no ToolScore for {home.path}")
     else:

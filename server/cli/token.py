@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from ..given_token import given
 from ..home import Home, prepare
 from ..settings import Loaded
 from ..tokens import GENERATED, RIGHTS, TokenError, Tokens, UnknownTokenError
@@ -21,7 +22,7 @@ def run(options: Namespace, loaded: Loaded, out: Output) -> int:
     """
     home = Home.at(loaded.settings.home)
     rights = frozenset[str](loaded.settings.network.rights)
-    tokens = Tokens(home, rights)
+    tokens = Tokens(home, rights, given())
     try:
         match options.what:
             case "show":

@@ -136,6 +136,14 @@ def test_a_relative_program_that_is_not_there_is_named_in_full(
     )
 
 
+def test_an_argument_that_is_too_long_for_a_path_is_none(shell: Shell) -> None:
+    text = "#" * 5000 + "\n" + (shell.cwd / "server.py").read_text()
+    done = shell("register", "typed", "--env", "HANG_MARK=/nowhere", "--", sys.executable, "-c", text)
+    assert done.returncode == 0, done.stderr
+    assert "registered typed" in done.stdout
+    assert "note:" not in done.stderr
+
+
 def test_a_relative_argument_that_is_a_file_is_remarked_on(shell: Shell) -> None:
     done = shell("register", "mine", "--", sys.executable, "server.py")
     assert "note: server.py is relative to this directory" in done.stderr

@@ -207,7 +207,7 @@ def test_a_token_that_could_be_guessed_is_refused(home: Home, tokens: Tokens, co
     (home.path / "token").write_text(content)
     (home.path / "token").chmod(0o600)
     for look in (tokens.default, lambda: tokens.check(content.strip())):
-        with pytest.raises(HomeError, match="Delete it") as caught:
+        with pytest.raises(HomeError, match="delete it") as caught:
             look()
         assert len(content) < 5 or content not in str(caught.value)
 

@@ -12,6 +12,12 @@ def add_to(command: Command) -> None:
     """Add the grammar to the command line."""
     serve = command("serve", "Speak MCP on standard input and output (the default).")
     serve.add_argument("--standalone", action="store_true", help="one process for this client alone")
+    serve.add_argument(
+        "--service",
+        action="store_true",
+        help="stay in the foreground for a service manager or a container: no client on standard input; "
+        "SIGTERM lets calls finish (shared.drain)",
+    )
     serve.add_argument("--background", action="store_true", help=argparse.SUPPRESS)
     serve.add_argument("--shared", action="store_true", help=argparse.SUPPRESS)
     _listening(serve)
