@@ -148,7 +148,7 @@ class PipeChannel(asyncio.Protocol):
         self._writer = writer
         await loop.connect_read_pipe(lambda: self, reading)
 
-    def attach(
+    def take_over(
         self,
         reader: asyncio.ReadTransport,
         writer: Callable[[asyncio.BaseProtocol], asyncio.WriteTransport],

@@ -291,7 +291,8 @@ class _Serving:
         self, gateways: Gateways, listeners: Listeners | None, socket_of_home: HomeSocket | None
     ) -> None:
         """Leave the clients and servers of this gateway to the others; calls that take too long are ended first."""
-        patience = self._drain_patience()
+        # The other gateways serve meanwhile, so that even who started this for itself can wait.
+        patience = max(self._settings.shared.drain, self._drain_patience())
         handing = asyncio.get_running_loop().create_task(gateways.drain())
         waiting = [handing]
         if listeners is not None:
@@ -300,7 +301,8 @@ class _Serving:
             drained = socket_of_home.drain(self._drain_patience(), self._hurry)
             waiting.append(asyncio.get_running_loop().create_task(drained))
         hurried = asyncio.get_running_loop().create_task(self._hurry.wait())
-        await asyncio.wait({asyncio.gather(*waiting), hurried}, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {asyncio.gather(*waiting), hurried}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         if listeners is not None:
             gateways.end_calls()

@@ -17,8 +17,8 @@ from ..tools.shorten import LEAST
 from .settings_base import Group, setting
 from .settings_catalog import CatalogSettings
 from .settings_database import DatabaseSettings
-from .settings_gateway import GatewaySettings
 from .settings_docker import DockerSettings
+from .settings_gateway import GatewaySettings
 from .settings_journal import JournalSettings
 from .settings_policy import PolicySettings
 from .settings_process import ProcessSettings

@@ -106,7 +106,7 @@ class _Remote:
         self._stdout = ReadSide(link.write, Kind.STDOUT_TAKEN, self.number, pipes)
         self._stderr = ReadSide(link.write, Kind.STDERR_TAKEN, self.number, stderr)
         self._stdin: WriteSide | None = None
-        pipes.attach(self._stdout, self._writer)
+        pipes.take_over(self._stdout, self._writer)
         stderr.connection_made(self._stderr)
 
     def _writer(self, protocol: asyncio.BaseProtocol) -> WriteSide:

@@ -202,8 +202,6 @@ async def test_a_node_whose_isolation_is_too_weak_is_not_used_and_says_why(
     async with box_cluster(tmp_path, patience=0.2, minimum="full") as boxes:
         agent = await boxes.agents.add("a")
         await boxes.ready()
-        from toolscore.runners.ray import starting
-
         # What the second node runs code with is this: a Python without user namespaces.
         weak = tmp_path / "python"
         weak.write_text(
@@ -211,7 +209,7 @@ async def test_a_node_whose_isolation_is_too_weak_is_not_used_and_says_why(
             f'{sys.executable} "$@"\n'
         )
         weak.chmod(0o755)
-        monkeypatch.setattr(starting.sys, "executable", str(weak))
+        monkeypatch.setattr(sys, "executable", str(weak))
         await boxes.agents.add("b")
         await until(lambda: any("minimum" in (post.problem or "") for post in boxes.posts.all), 60)
         told = {node["node"].split()[1]: node for node in (await boxes.status())["nodes"]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from gateways import Visitor, eventually, running, visiting
+from gatehouse import Visitor, eventually, running, visiting
 from helpers import gone
 from postgres import Postgres
 
@@ -62,7 +62,7 @@ async def test_a_gateway_that_ends_hands_its_servers_over_and_no_call_is_lost(
             mine = await first.begin("f__sleep", seconds=1)
             await first.text("f__add", a=1, b=1)  # both are under way
             gates["one"].end()
-            calls = []
+            calls: list[str] = []
             while not gates["two"].log().count("server f: READY") > 1:
                 calls.append(await second.text("f__add", a=len(calls), b=1))
             async with asyncio.timeout(60):
