@@ -154,8 +154,15 @@ class Front:
                 raise FaultError(value["code"], value["message"], value.get("data"))
             return value
         opened = self._open or await self.opened()
+        if self.balance is not None and not exchange.carried:
+            balance = await self.balance
+            if (elsewhere := await balance.elsewhere(exchange)) is not None:
+                return await balance.ask(elsewhere, exchange)
         try:
-            return await self._handlers[exchange.method](opened, exchange)
+            result = await self._handlers[exchange.method](opened, exchange)
+            if self.balance is not None:
+                (await self.balance).held.note(exchange, result)
+            return result
         except RefusalError as exc:
             data = {OUTCOME_KEY: str(exc.outcome)}
             data.update(

@@ -252,7 +252,7 @@ class _Serving:
             if toolset.gateways is not None and desk.front.balance is not None:
                 from .balanced.balance import balanced
 
-                several = balanced(toolset.gateways, desk.front)
+                several = balanced(toolset.gateways, desk.front, toolset)
                 desk.front.balance.set_result(await closing.enter_async_context(several))
             if self.loaded is not None:
                 self._reloader = self._configured(self.loaded, toolset, desk)
@@ -356,7 +356,7 @@ class _Serving:
         self._numbers += 1
         if identity is None:
             return Caller(principal="owner", listener=listener, connection=self._numbers)
-        return Caller(identity.principal, listener, self._numbers, identity.rights)
+        return Caller(identity.principal, listener, self._numbers, identity.rights, token=identity.digest)
 
     def hold(self, task: asyncio.Task[None]) -> None:
         """Count a task that serves a client: it is ended with ToolScore, and ToolScore may end with the last one."""
