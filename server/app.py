@@ -210,7 +210,8 @@ async def open_library(
                     if origin == "cli":  # a command is over before anybody else changes anything
                         yield toolset
                         return
-                    async with following(store, servers, approvals, functions):
+                    async with following(store, servers, approvals, functions) as changes:
+                        toolset.changes = changes
                         yield toolset
             finally:
                 finder.stop()

@@ -37,9 +37,9 @@ from .visits import Visits
 
 if TYPE_CHECKING:
     from .balanced.balance import Balance
+    from .network import Network
     from .streamable import HttpListener
     from .tape.recorder import Recorder
-    from .tokens import Identity
 
 logger = logging.getLogger(__name__)
 
@@ -97,8 +97,8 @@ class Front:
         """The listeners of Streamable HTTP."""
         self.balance: asyncio.Future[Balance] | None = None
         """What makes this one of several gateways, once the store is open; `None` where it is not shared."""
-        self.vouch: Callable[[bytes], Identity | None] = lambda _digest: None
-        """Tells who comes in by the token of a digest."""
+        self.network: Network | None = None
+        """What its network listeners share; `None` where there are none."""
         self._toolset = toolset
         self._open: _Open | None = None
         self._handlers: dict[str, Callable[[_Open, Exchange], Awaitable[dict[str, Any]]]] = {

@@ -107,8 +107,10 @@ class Listeners:
             journal=self._journal,
         )
         pages = Pages(self._status, self._metrics.render)
-        self._network = Network(settings, home, pages, no_token=no_token)
-        desk.front.vouch = self._network.vouch
+        # Where the tokens lie is only asked by commands; here they are handed in when they have changed.
+        shared = "shared" if desk.front.balance is not None else ""
+        self._network = Network(settings, home, pages, no_token=no_token, shared=shared)
+        desk.front.network = self._network
 
     async def open(self, endpoints: Sequence[Endpoint], *, announce: bool) -> None:
         """Open every listener, or none.

@@ -38,6 +38,7 @@ from .settings_hot import Setter
 if TYPE_CHECKING:
     from ..tools.approvals.approvals import Approvals
     from ..tools.caller import Caller
+    from ..tools.changes import Changes
     from ..tools.journal.journal import Journal
     from ..tools.scores.scores import Scores
     from .approvals_tools import ApprovalsTools
@@ -118,6 +119,8 @@ class ToolSet:
         """Cuts results that are too long; `None` where none are."""
         self.setters: dict[str, Setter] = {}
         """What takes changed settings over."""
+        self.changes: Changes | None = None
+        """Hears of what other gateways change."""
         self.gateways: Gateways | None = None
         """The gateways that share the store, where it is one that several share."""
         self.approvals: Approvals | None = None

@@ -133,6 +133,7 @@ def gateways(
     first = folder / names[0] / "home"
     first.parent.mkdir(parents=True, exist_ok=True)
     command(url, first, "register", "f", "--", sys.executable, "-S", FAULTY)
+    command(url, first, "register", "leased", "--", sys.executable, "-S", FAULTY)
     command(url, first, "register", "r", "--", sys.executable, "-S", RICH)
     with ExitStack() as stack:
         yield [stack.enter_context(gateway(folder, url, name, *words, **settings)) for name in names]

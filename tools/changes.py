@@ -47,6 +47,8 @@ class Changes:
         self._look = look
         self._under_way: dict[Key, asyncio.Task[None]] = {}
         self._again: set[Key] = set()
+        self.also: dict[str, Callable[[], Awaitable[None]]] = {}
+        """Reads again what else gateways have in common, by its kind; all of it at each look."""
         self.trouble: str | None = None
         """Why nothing is heard of other gateways, where that is so."""
         self.listening = asyncio.Event()
@@ -59,7 +61,7 @@ class Changes:
             while True:
                 try:
                     async with _listening(self._store) as heard:
-                        await self._look()
+                        await self._look_at_all()
                         self._well()
                         pause = FIRST_RETRY
                         await self._hear(heard)
@@ -84,7 +86,12 @@ class Changes:
                 kind, _, name = rest.partition(" ")
                 if teller != self._store.me:
                     self.take(kind, name)
-            await self._look()
+            await self._look_at_all()
+
+    async def _look_at_all(self) -> None:
+        await self._look()
+        for read in list(self.also.values()):
+            await read()
 
     def take(self, kind: str, name: str) -> None:
         """Follow one thing, and once more if it is being followed already."""
@@ -99,7 +106,8 @@ class Changes:
         while True:
             self._again.discard(key)
             try:
-                await self._follow(*key)
+                read = self.also.get(key[0])
+                await (self._follow(*key) if read is None else read())
             except LibraryError as error:  # the next look tries it again
                 logger.warning("%s %s: what another gateway changed could not be read: %s", *key, error)
             except Exception:

@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from ...tools.gateways import tokens
 from ...tools.gateways.cluster import cluster
 from ...tools.gateways.gateway import Gateway
 from ...tools.gateways.sessions import KeptSessions
 from ...tools.outcome import Outcome, RefusalError
 from ..http_idle import IDLE
+from ..private_file import PrivateFileError
 from .asked import NETWORK, REFUSED, ask, has, refused
 from .asked import take as take_request
 from .carried import take
@@ -76,7 +78,8 @@ class Balance:
     async def _answer(self, line: Line, asked: dict[str, Any]) -> None:
         body = await line.receive_body()
         # Said by a gateway that had looked; looked at again, since this one answers for what it has.
-        identity = self._front.vouch(bytes.fromhex(asked["token"]))
+        network = self._front.network
+        identity = network.vouch(bytes.fromhex(asked["token"])) if network is not None else None
         if identity is None and asked["kind"] != "http":
             why = "The token that this came in by is not known at the gateway that it is for."
             await line.send({"error": {"code": REFUSED, "message": why}})
@@ -92,6 +95,19 @@ class Balance:
                 await line.send({"unknown": True})
                 return
             await take(line, host, identity, asked, body)
+
+    async def take_tokens(self) -> None:
+        """Have the named tokens be those of all gateways.
+
+        Raises:
+            StoreError: If they cannot be read.
+        """
+        network = self._front.network
+        if network is not None and network.tokens is not None:
+            try:
+                network.take_tokens(await tokens.read(self.registry.store, network.tokens.first()))
+            except PrivateFileError as exc:
+                logger.error("the tokens of all gateways cannot be read: %s", exc)
 
     # --- what is asked here, and held elsewhere
 
@@ -154,6 +170,9 @@ async def balanced(gateways: Gateways, front: Front, toolset: ToolSet) -> AsyncI
     balance = Balance(gateways, front, toolset, common)
     gateways.listener.routes[PATH] = balance.serve
     gateways.registry.on_look.append(balance.looked)
+    await balance.take_tokens()
+    if toolset.changes is not None:
+        toolset.changes.also[tokens.KIND] = balance.take_tokens
     renewing = asyncio.get_running_loop().create_task(balance.sessions.run())
     try:
         yield balance

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from mcp_types import ElicitResult
 
 from behind import (
+    PATIENCE,
     Balancer,
     Gateway,
     Raw,
     answer_of,
+    command,
     gateway,
     gateways,
     over_http,
@@ -27,7 +31,7 @@ from behind import (
 from postgres import Postgres
 from toolscore_client import Mode, call, execute, outcome, text
 
-FORM = {
+FORM: dict[str, Any] = {
     "method": "elicitation/create",
     "params": {
         "mode": "form",
@@ -47,11 +51,22 @@ class House:
         self.folder = folder
         self.url = url
         self.three = three
+        self.token = self.made("everybody")
+
+    def made(self, name: str) -> str:
+        """Make a token that all gateways know."""
+        home = self.three[0].home
+        done = command(self.url, home, "token", "create", name, "--allow", "call,manage,register")
+        return done.stdout.split()[0]
+
+    def wire(self) -> httpx2.AsyncClient:
+        """Give an HTTP client that is let in."""
+        return wire(self.token)
 
     @contextmanager
     def another(self, name: str) -> Iterator[Gateway]:
         """Run one more, to be killed."""
-        with gateway(self.folder, self.url, name, "--no-token") as one:
+        with gateway(self.folder, self.url, name) as one:
             yield one
 
 
@@ -59,7 +74,7 @@ class House:
 def house(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder, url = tmp_path_factory.mktemp("house"), postgres.database()
     with ExitStack() as stack:
-        three = stack.enter_context(gateways(folder, url, "a", "b", "c"))
+        three = stack.enter_context(gateways(folder, url, "a", "b", "c", words=()))
         yield House(folder, url, three)
 
 
@@ -74,7 +89,7 @@ async def test_a_session_is_reached_through_every_gateway_and_goes_on_when_its_o
     house: House,
 ) -> None:
     a, b, _c = house.three
-    async with wire() as http:
+    async with house.wire() as http:
         client = Raw(http)
         with house.another("d") as d:
             await client.begin(d.http)
@@ -91,7 +106,7 @@ async def test_a_session_is_reached_through_every_gateway_and_goes_on_when_its_o
 
 async def test_nobody_else_is_let_into_a_session_at_any_gateway(house: House) -> None:
     a, b, _c = house.three
-    async with wire() as http:
+    async with house.wire() as http:
         client = Raw(http)
         await client.begin(a.http)
         client.headers["Mcp-Session-Id"] += "x"
@@ -110,12 +125,12 @@ async def test_a_client_behind_a_plain_balancer_notices_nothing(house: House, mo
 
     progress: list[float] = []
 
-    async def progressed(done: float, _total: float | None, _message: str | None) -> None:
-        progress.append(done)
+    async def progressed(progress_: float, _total: Any = None, _message: Any = None) -> None:
+        progress.append(progress_)
 
     async with (
         balancer(*house.three) as url,
-        over_http(url, mode, kept=False, elicitation_callback=elicit) as client,
+        over_http(url, mode, house.token, kept=False, elicitation_callback=elicit) as client,
     ):
         assert {"f__echo", "r__question"} <= {tool.name for tool in (await client.list_tools()).tools}
         for number in range(6):
@@ -131,7 +146,7 @@ async def test_a_parked_call_goes_on_through_another_gateway_and_has_an_end_when
     house: House,
 ) -> None:
     a, b, _c = house.three
-    async with wire() as http:
+    async with house.wire() as http:
         client = Raw(http, modern=True, **ABLE)
         asked = {"name": "r__question", "arguments": FORM}
 
@@ -156,7 +171,7 @@ async def test_a_parked_call_goes_on_through_another_gateway_and_has_an_end_when
 
 async def test_a_call_in_flight_at_a_gateway_that_is_killed_has_a_definite_answer(house: House) -> None:
     a, _b, _c = house.three
-    async with wire() as http:
+    async with house.wire() as http:
         client = Raw(http)
         with house.another("d") as d:
             await client.begin(d.http)
@@ -180,7 +195,7 @@ async def test_a_call_in_flight_at_a_gateway_that_is_killed_has_a_definite_answe
 
 async def test_what_a_session_consists_of_goes_with_it(house: House) -> None:
     a, b, _c = house.three
-    async with wire() as http:
+    async with house.wire() as http:
         client = Raw(http, **ABLE)
         with house.another("d") as d:
             await client.begin(d.http)
@@ -214,14 +229,22 @@ async def test_what_a_session_consists_of_goes_with_it(house: House) -> None:
 
 async def test_leases_and_tasks_are_found_at_the_gateway_that_has_them(house: House) -> None:
     a, b, _c = house.three
-    async with wire() as http:
-        client = Raw(http, modern=True)
-        settings = {"isolation": "per-lease"}
-        await client.call(a.http, "register_tool", name="leased", command="x")
-        done = await client.call(a.http, "configure_server", name="leased", settings=settings)
-        assert done
+    async with house.wire() as http:
         session = Raw(http)
         await session.begin(a.http)
+        settings = {"isolation": "per-lease"}
+        done = await session.call(a.http, "configure_server", name="leased", settings=settings)
+        assert not done["result"].get("isError"), done
+        client = Raw(http, modern=True)
+        leased = (await client.call(a.http, "acquire_server", name="leased"))["result"]["structuredContent"]
+        calls = {"tool": "leased__pid", "lease": leased["lease"]}
+        pids = {text_of(await client.call(one.http, "execute_tool", **calls)) for one in house.three}
+        assert len(pids) == 1, pids
+        released = await client.call(b.http, "release_server", lease=leased["lease"])
+        assert released["result"]["structuredContent"]["lease"] == leased["lease"]
+        refused = await client.call(b.http, "execute_tool", **calls)
+        assert "Acquire another one" in text_of(refused)
+
         begun = await session.ask(
             a.http, "tools/call", name="r__hold", arguments={"name": "h"}, task={"ttl": 60000}
         )
@@ -238,12 +261,33 @@ async def test_leases_and_tasks_are_found_at_the_gateway_that_has_them(house: Ho
 async def test_a_client_over_websocket_goes_on_at_another_gateway(house: House, mode: Mode) -> None:
     _a, b, _c = house.three
     with house.another("d") as d:
-        async with over_websocket(d.ws, mode) as client:
+        async with over_websocket(d.ws, mode, house.token) as client:
             assert "x" in text(await execute(client, "f__echo", text="x"))
             d.kill()
             with pytest.raises(Exception, match=r".*"):
                 await client.call_tool("execute_tool", {"tool": "f__echo", "arguments": {"text": "x"}})
-    async with over_websocket(b.ws, mode) as client:
+    async with over_websocket(b.ws, mode, house.token) as client:
         assert "y" in text(await execute(client, "f__echo", text="y"))
         assert outcome(await execute(client, "f__nothing")) == "unknown_tool"
         assert "servers" in await call(client, "list_servers")
+
+
+async def test_a_token_counts_at_all_gateways_until_it_is_revoked_at_one(house: House) -> None:
+    a, b, c = house.three
+    token = house.made("passing")
+    async with wire(token) as http:
+        client = Raw(http)
+        await client.begin(a.http)
+        assert "x" in text_of(await client.call(b.http, "f__echo", text="x"))
+        headers = {**client.headers, "Accept": "text/event-stream"}
+        async with http.stream("GET", c.http, headers=headers) as stream:
+            assert stream.status_code == 200
+            command(house.url, house.folder / "elsewhere", "token", "revoke", "passing")
+            began = time.monotonic()
+            with suppress(httpx2.RemoteProtocolError):
+                assert [line async for line in stream.aiter_lines() if "data" in line] == []
+            for one in (a, b, c):
+                while (answer := await client.post(one.http, "ping")).status_code != 401:
+                    assert answer.status_code == 200
+            assert time.monotonic() - began < PATIENCE
+    assert "passing" not in command(house.url, b.home, "token", "list").stdout
