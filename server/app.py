@@ -186,6 +186,8 @@ async def open_library(
                 toolset.setters = setters(toolset, runner, home)
                 toolset.scores = scores
                 toolset.gateways = gateways
+                if gateways is not None:
+                    gateways.extend(toolset)
                 take_journal(journal, toolset, settings, _readable(secrets.get))
                 toolset.masked = means.masked
                 toolset.extend(ScoresTools(scores, library, router).handlers)

@@ -279,14 +279,16 @@ class _Serving:
         """Leave the clients and servers of this gateway to the others; calls that take too long are ended first."""
         patience = max(CALLS_GRACE, self._drain_patience())
         handing = asyncio.get_running_loop().create_task(gateways.drain())
-        waiting = [handing]
+        waiting: list[asyncio.Task[None]] = [handing]
         if listeners is not None:
             waiting.append(asyncio.get_running_loop().create_task(listeners.drain(patience, self._hurry)))
         if socket_of_home is not None:
             drained = socket_of_home.drain(self._drain_patience(), self._hurry)
             waiting.append(asyncio.get_running_loop().create_task(drained))
         hurried = asyncio.get_running_loop().create_task(self._hurry.wait())
-        await asyncio.wait({asyncio.gather(*waiting), hurried}, return_when=asyncio.FIRST_COMPLETED)
+        done = asyncio.gather(*waiting)
+        both: set[asyncio.Future[Any]] = {done, hurried}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         if listeners is not None:
             gateways.end_calls()
