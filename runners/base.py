@@ -198,6 +198,10 @@ class BaseRunner(ABC):
         """Give the layers a running server is confined by, in words, by their names; `None` if it is not."""
         return None
 
+    def elsewhere(self, server_id: str) -> str | None:
+        """Name the gateway that runs a server, where that is another one; empty where it is not known which."""
+        return None
+
     def cleaned(self, server_id: str, value: dict[str, Any]) -> dict[str, Any]:
         """Give an object a server sent without the secrets it was given: the very same one where there are none."""
         return value

@@ -19,6 +19,7 @@ from .errors import ChildFaultError, ChildGoneError, ChildTimeoutError, FaultErr
 from .handshake import MODERN_VERSION
 from .listing import list_all, list_tools
 from .patron import Ask, Patron, ProgressSink
+from .refused import REFUSED, refused_there
 from .switchboard import Incoming, Switchboard
 
 logger = logging.getLogger(__name__)
@@ -236,6 +237,8 @@ class ChildSession:
         result = message.get("result")
         if isinstance(result, dict):
             return result
+        if (refused := message.get(REFUSED)) is not None and getattr(self._channel, "gateway", None):
+            raise refused_there(refused)
         if (lost := message.get(LOST)) is not None:
             unheard = message.get(UNHEARD) is True
             if unheard:

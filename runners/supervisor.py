@@ -50,6 +50,8 @@ class Supervisor:
         self._stop_grace = stop_grace
         self.on_change: Callable[[Unit], None] = lambda _unit: None
         """Called with a unit after every change of its state."""
+        self.boots: Callable[[Unit], bool] = lambda _unit: True
+        """Tells whether a server is to be started here before anybody calls it, and not by another gateway."""
         self.sampler = Sampler()
         """Measures what servers use."""
         slots = asyncio.Semaphore(options.start_concurrency)
@@ -77,6 +79,11 @@ class Supervisor:
             await self.sampler.aclose()
         self.units.clear()
         self._instances.clear()
+
+    @property
+    def runner(self) -> BaseRunner:
+        """What starts servers."""
+        return self._shared.runner
 
     @property
     def options(self) -> SupervisorOptions:
@@ -182,7 +189,7 @@ class Supervisor:
             instances = self.instances(unit.name)
             instances.paused = False
             instances.refill()
-        elif unit.kept.start == "boot":
+        elif unit.kept.start == "boot" and self.boots(unit):
             unit.start()
 
     def _made(self, installation: Installation, era: str | None) -> Unit:

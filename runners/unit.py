@@ -17,7 +17,7 @@ from .breaker import Breaker, Circuit
 from .errors import AuthorizationNeededError, RunnerError, SpecError, StartError
 from .health import Health
 from .idle import rest
-from .lifecycle import Event, Lifecycle, State
+from .lifecycle import UP_TO_LIMIT, Event, Lifecycle, State
 from .listing import Offers
 from .options import NotReadyError, policy_for, with_tail
 from .refusal import refusal
@@ -229,6 +229,9 @@ class Unit:
 
     def _receive(self, event: Event, reason: str | None = None) -> None:
         before = self.life.state
+        if event in UP_TO_LIMIT and self._shared.runner.elsewhere(self.key) is not None:
+            # It is not given up here: another gateway runs it, and does so or not.
+            self.life.failures = min(self.life.failures, max(0, self.life.policy.limit - 1))
         if reason is not None:
             self.last_exit = time.time(), reason
         state = self.life.receive(event, time.monotonic(), reason)
@@ -371,10 +374,10 @@ class Unit:
         finally:
             closed.cancel()
             probing.cancel()
-        if self._stop_wanted:
+        child = self._shared.runner.child(self.key)
+        if self._stop_wanted or getattr(child, "stopped_there", False):
             await self._stopping()
             return
-        child = self._shared.runner.child(self.key)
         reason = "its connection was lost"
         if child is not None:
             await child.ended_within(1.0)

@@ -52,7 +52,7 @@ from .database_home import following, look, store_of
 from .ensuring import Ensuring
 from .functions import serve_functions
 from .gap_tools import GapTools
-from .gateways.home import joined
+from .gateways.home import joined, shared_by
 from .home import Home, HomeLock, prepare
 from .journal_home import journal_of, note_change, note_state, take_journal
 from .long_results import LongResults
@@ -131,13 +131,14 @@ async def open_library(
             keeping(scores, store),
             joined(settings, home, store, __version__, passing=origin == "cli") as gateways,
             AsyncExitStack() as afterwards,  # what may take its time does so when no server waits to be ended
-            Supervisor(runners, options, stop_grace=SHUTDOWN_GRACE) as supervisor,
+            Supervisor(*shared_by(gateways, runners, options), stop_grace=SHUTDOWN_GRACE) as supervisor,
         ):
+            runs = supervisor.runner
             if journal is not None:
                 afterwards.push_async_callback(journal.aclose)
                 library.on_change = partial(note_change, journal)  # until clients are told as well
             secrets = Secrets(home.secrets_file)
-            servers = Servers(library, supervisor, runners, secrets, home.servers_dir)
+            servers = Servers(library, supervisor, runs, secrets, home.servers_dir)
             means.known.stored = stored = StoredMask(secrets)
             await asyncio.to_thread(stored.look)
             servers.named = NamedSecrets(secrets, home.path).get
@@ -150,6 +151,8 @@ async def open_library(
                 if states.get(unit) == now:
                     return  # it listed something else, and is as it was
                 states[unit] = now
+                if gateways is not None:
+                    gateways.changed(unit)
                 note_state(journal, unit)
                 on_state(unit)
 
@@ -165,6 +168,8 @@ async def open_library(
                 logger.warning("deleted what an interrupted installation of %s had left", name)
             # What the file says otherwise by now must not be started as it was.
             but = set() if declared is None else (await Reconciler(servers).plan(declared)).touched
+            if gateways is not None:
+                gateways.attach(servers, means.known.answers)
             servers.bring_back(start=start, but=but)
             router = Router(library, supervisor)
             guard(router, approvals, supervisor)
@@ -177,10 +182,12 @@ async def open_library(
             long_results = LongResults(KeptResults(home.results_dir), settings.tools.result_limit)
             router.score = scores.observe
             try:
-                toolset = ToolSet(servers, router, runners, page_size=settings.tools.page_size, origin=origin)
+                toolset = ToolSet(servers, router, runs, page_size=settings.tools.page_size, origin=origin)
                 toolset.setters = setters(toolset, runner, home)
                 toolset.scores = scores
                 toolset.gateways = gateways
+                if gateways is not None:
+                    gateways.extend(toolset)
                 take_journal(journal, toolset, settings, _readable(secrets.get))
                 toolset.masked = means.masked
                 toolset.extend(ScoresTools(scores, library, router).handlers)

@@ -247,6 +247,14 @@ class Connection(ABC):
         self.lost()
         self._close_line(reason)
 
+    def hold(self) -> None:
+        """Take no new requests, where the transport can leave them unread; see `leave`."""
+        return
+
+    def leave(self) -> None:
+        """Close in order: what was taken is answered, and what was not was not heard."""
+        self.close()
+
     # --- the SDK's lane
 
     async def pump_in(self, stream: MemoryObjectSendStream[SessionMessage | Exception]) -> None:

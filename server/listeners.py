@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FLUSH = 1.0
+"""Seconds the last answers have to leave a line."""
+
+_TURN = 0.02
+"""Seconds between two looks whether all is answered."""
+
 
 class Holder(Protocol):
     """Who runs all of this."""
@@ -97,6 +103,7 @@ class Listeners:
         self._toolset: ToolSet | None = None
         self._stopping = self.without_library = False
         self._listeners: list[Listener] = []
+        self._lines: set[Connection] = set()
         self._metrics = Metrics(
             connections=self._connections,
             servers=self._servers,
@@ -184,8 +191,10 @@ class Listeners:
         caller = self._holder.caller("ws", visitor.identity)
         task = asyncio.get_running_loop().create_task(self._desk.gateway.serve(connection, caller))
         self._holder.hold(task)
+        self._lines.add(connection)
         with self._network.revoking.inside(visitor.identity, lambda: connection.close(REVOKED)):
             await asyncio.wait([task])
+        self._lines.discard(connection)
 
     async def _register(self, wire: Any, name: str, visitor: Visitor) -> None:
         from ..runners.errors import RunnerError
@@ -225,6 +234,27 @@ class Listeners:
         self._stopping = True
         for listener in self._listeners:
             listener.stop_accepting()
+
+    async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
+        """Close the WebSocket lines of clients, each as soon as all it asked for is answered.
+
+        What comes on them meanwhile is not read: a line that is closed in order has heard what it has answered, and
+        nothing else.
+
+        Args:
+            seconds: How long at the most.
+            hurry: Ends it early.
+        """
+        for line in self._lines:
+            line.hold()
+        deadline = time.monotonic() + seconds
+        while self._lines and not hurry.is_set() and time.monotonic() < deadline:
+            for line in list(self._lines):
+                if not line.unanswered:
+                    self._lines.discard(line)
+                    await line.flushed(FLUSH)
+                    line.leave()
+            await asyncio.sleep(_TURN)
 
     async def close(self) -> None:
         """Close every listener."""

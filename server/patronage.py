@@ -57,13 +57,7 @@ class Patronage:
         exchanges = [owner for owner in ask.owners if isinstance(owner, Exchange)]
         peers = {exchange.peer for exchange in exchanges}
         if len(peers) > 1:
-            self._warn(session.name, ask.method, len(peers))
-            self.on_several(session.name)
-            raise FaultError(
-                SEVERAL,
-                f"{ask.method} cannot be passed on: this server is serving several clients at once, and it cannot "
-                "be known which of them is meant",
-            )
+            raise self.several(session, ask.method, len(peers))
         if not exchanges:
             return self._own_answer(ask, None)
         exchange = self._asked_through(exchanges)
@@ -79,6 +73,16 @@ class Patronage:
                 del self._elicitations[next(iter(self._elicitations))]
             self._elicitations[session.name, identity] = exchange.peer
         return await exchange.ask(ask.method, ask.params, ask.on_progress)
+
+    def several(self, session: ChildSession, method: str, clients: int) -> FaultError:
+        """Say that a question cannot be taken to anybody, as several clients are being served."""
+        self._warn(session.name, method, clients)
+        self.on_several(session.name)
+        return FaultError(
+            SEVERAL,
+            f"{method} cannot be passed on: this server is serving several clients at once, and it cannot "
+            "be known which of them is meant",
+        )
 
     def _asked_through(self, exchanges: list[Exchange]) -> Exchange:
         """Choose in which of one client's requests it is asked; whichever it is, the server gets its answer.

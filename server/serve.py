@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..tools.caller import Caller
     from .connection import Connection
     from .desk import Desk
+    from .gateways.home import Gateways
     from .home_socket import HomeSocket
     from .listeners import Listeners
     from .models import ReloadResult
@@ -51,6 +52,9 @@ CLIENTS_GRACE = 2.0
 
 CALLS_GRACE = 5.0
 """Seconds that calls in flight have when ToolScore is stopped."""
+
+LAST_CALLS = 1.0
+"""Seconds that calls which were ended then have until their clients are told so."""
 
 UPGRADE_GRACE = 30.0
 """Seconds that they have when a newer version takes its place."""
@@ -266,12 +270,36 @@ class _Serving:
                 socket_of_home.stop_accepting()
             if listeners is not None:
                 listeners.stop_accepting()
-            if socket_of_home is not None:
+            if toolset.gateways is not None:
+                await self._hand_over(toolset.gateways, listeners, socket_of_home)
+            elif socket_of_home is not None:
                 await socket_of_home.drain(self._drain_patience(), self._hurry)
+            if socket_of_home is not None:
                 socket_of_home.goodbye()
             await self._end_clients()
             desk.close()
         return INTERRUPTED if self._signal is signal.SIGINT else 0
+
+    async def _hand_over(
+        self, gateways: Gateways, listeners: Listeners | None, socket_of_home: HomeSocket | None
+    ) -> None:
+        """Leave the clients and servers of this gateway to the others; calls that take too long are ended first."""
+        patience = max(CALLS_GRACE, self._drain_patience())
+        handing = asyncio.get_running_loop().create_task(gateways.drain())
+        waiting: list[asyncio.Task[None]] = [handing]
+        if listeners is not None:
+            waiting.append(asyncio.get_running_loop().create_task(listeners.drain(patience, self._hurry)))
+        if socket_of_home is not None:
+            drained = socket_of_home.drain(self._drain_patience(), self._hurry)
+            waiting.append(asyncio.get_running_loop().create_task(drained))
+        hurried = asyncio.get_running_loop().create_task(self._hurry.wait())
+        done = asyncio.gather(*waiting)
+        both: set[asyncio.Future[Any]] = {done, hurried}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if listeners is not None:
+            gateways.end_calls()
+            await listeners.drain(LAST_CALLS, self._hurry)
 
     async def _end_clients(self) -> None:
         for client in self._clients:

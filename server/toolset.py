@@ -135,6 +135,11 @@ class ToolSet:
         """Takes the secrets of servers out of a text."""
         self.tools = {tool.name: tool for tool in OWN_TOOLS}
 
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """What does the work of own tools, by their names."""
+        return self._handlers
+
     def extend(self, handlers: Mapping[str, Handler]) -> None:
         """Take in what does the work of further own tools.
 

@@ -106,6 +106,7 @@ class WebSocketConnection(Connection):
         self._begun: bytearray | None = None
         """What came so far of a message in several frames."""
         self._reading = True
+        self._held = False
         self.heard = True
         """Whether anything came since it was last looked."""
         self._active = True
@@ -163,7 +164,20 @@ class WebSocketConnection(Connection):
             self._reading = False
             self._wire.transport.pause_reading()
 
+    def hold(self) -> None:
+        """Leave unread what comes from now on."""
+        self._held = True
+        self._pause_reading()
+
+    def leave(self) -> None:
+        """Close in order. What was left unread is read away: closing over it would take back the last answers."""
+        self.close()
+        self._held = False
+        self._resume_reading()
+
     def _resume_reading(self) -> None:
+        if self._held:
+            return
         if not self._reading and not self._wire.transport.is_closing():
             self._reading = True
             self._wire.transport.resume_reading()

@@ -12,6 +12,7 @@ from ..runners.codec import FrameError
 from ..runners.errors import ChildFaultError, ChildGoneError, ChildTimeoutError, FaultError
 from ..runners.lifecycle import State
 from ..runners.patron import ProgressSink
+from ..runners.refused import RefusedThereError
 from ..runners.supervisor import NotReadyError, Unit
 from ..runners.turnstile import QueueFullError, QueueTimeoutError, Turnstile
 from .asker import Asker, answered
@@ -113,6 +114,9 @@ class Delivery:
                     "is not known. Give execute_tool a larger timeout if it needs longer.",
                     excused=not enough,
                 ) from exc
+            except RefusedThereError as exc:
+                breaker.withdrawn(clock(), ticket)
+                raise RefusalError(_outcome(exc.outcome), exc.message, excused=True, **exc.extra) from exc
             except FrameError as exc:
                 breaker.withdrawn(clock(), ticket)
                 raise RefusalError(Outcome.INVALID_ARGUMENTS, f"The arguments are {exc}.") from exc
@@ -207,6 +211,13 @@ def not_ready(exc: NotReadyError) -> RefusalError:
     # What is on its way up, was stopped or is away has not failed.
     failing = exc.state in (State.FAILED, State.BACKOFF)
     return RefusalError(outcome, exc.message, excused=not failing, retryAfter=retry)
+
+
+def _outcome(text: str) -> Outcome:
+    try:
+        return Outcome(text)
+    except ValueError:  # of a newer version
+        return Outcome.UNAVAILABLE
 
 
 def _stopped(unit: Unit) -> bool:

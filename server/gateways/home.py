@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ...runners.errors import StartError
 
 if TYPE_CHECKING:
+    from ...runners.base import BaseRunner
+    from ...runners.options import SupervisorOptions
+    from ...runners.owned import Place
+    from ...runners.spec import Installation
+    from ...runners.supervisor import Unit
+    from ...tools.gateways.gateway import Gateway
     from ...tools.gateways.registry import Registry
+    from ...tools.servers import Servers
     from ...tools.store import Store
     from ..home import Home
     from ..settings import Settings
+    from ..toolset import ToolSet
     from .dial import Dialer
     from .listener import GatewayListener
+    from .serving import Mask, Serving, SharedPatron
+    from .sharing import Owner, Sharing
+
+PEER = "/peer"
+"""Where a server of a gateway is reached: `/peer?server=NAME`."""
 
 
 class Gateways:
@@ -23,12 +40,100 @@ class Gateways:
         registry: Who they are.
         listener: Where they come in.
         dialer: The way to them.
+        claims: What this gateway runs for all.
+        sharing: Its part in who runs what.
+        serving: Its lines to the others.
+        patron: Takes what servers ask and tell by themselves to whom it concerns, at whichever gateway.
     """
 
     def __init__(self, registry: Registry, listener: GatewayListener, dialer: Dialer) -> None:
+        from ...tools.gateways.claims import Claims
+
         self.registry = registry
         self.listener = listener
         self.dialer = dialer
+        self.claims = Claims(registry)
+        self.sharing: Sharing | None = None
+        self.serving: Serving | None = None
+        self.patron: SharedPatron | None = None
+
+    def attach(self, servers: Servers, masks: Mapping[str, Mask]) -> None:
+        """Begin to share servers with the others, before any of them is started.
+
+        Args:
+            servers: All servers.
+            masks: Take the secrets of servers out of what they answer.
+        """
+        from ...runners.owned import Owned
+        from .serving import Serving
+        from .sharing import Sharing
+
+        runner = servers.runner
+        assert isinstance(runner, Owned)
+        self.sharing = Sharing(self, servers, runner)
+        self.serving = Serving(self, servers.supervisor, runner, masks)
+        if self.patron is not None:
+            self.patron.serving = self.serving
+        self.listener.routes[PEER] = self.serving.serve
+
+    def changed(self, unit: Unit) -> None:
+        """Take note of a change of a server's state."""
+        if self.sharing is not None:
+            self.sharing.changed(unit)
+
+    def extend(self, toolset: ToolSet) -> None:
+        """Have the own tools about servers know of those that run at other gateways."""
+        from .tools import ASK, GatewayTools
+
+        tools = GatewayTools(self, toolset.handlers)
+        toolset.extend(tools.handlers)
+        self.listener.routes[ASK] = tools.serve
+
+    def owner(self, server: str) -> Owner | None:
+        """Tell which gateway runs a server; `None` for one that every gateway has for itself."""
+        unit = self.sharing.unit(server) if self.sharing is not None else None
+        return self.sharing.owner(unit) if self.sharing is not None and unit is not None else None
+
+    async def drain(self) -> None:
+        """Hand all that this gateway runs for all over to the others, each as soon as nobody is served by it."""
+        await self.registry.drain()
+        if self.serving is not None:
+            await asyncio.gather(*(self.serving.hand_over(name) for name in list(self.claims.held)))
+        await self.claims.settled()
+
+    def end_calls(self) -> None:
+        """End the servers that are at work on calls, so that each call is answered: that its outcome is not known."""
+        if self.sharing is not None:
+            self.sharing.end_calls()
+
+    # --- what a runner asks; see `runners.owned.Ownership`
+
+    def holds(self) -> bool:
+        """Tell whether what this gateway has is surely its own now."""
+        return self.registry.holds()
+
+    async def claim(self, server: str, *, take: bool = True) -> Gateway | None:
+        """Take a server, or learn whose it is; see `Claims.claim`."""
+        return await self.claims.claim(server, take=take)
+
+    def release(self, server: str, *, moving: bool = False) -> None:
+        """Let go of a server."""
+        self.claims.release(server, moving=moving)
+
+    def is_me(self, place: Place) -> bool:
+        """Tell whether a gateway is this one."""
+        return place.id == self.registry.me.id
+
+    def unable(self, server: str, why: str | None) -> None:
+        """Let all know that this gateway cannot run a server."""
+        self.registry.unable(server, why)
+
+    async def connect(self, place: Place, server: str) -> Any:
+        """Connect to a gateway, for a server it runs."""
+        gateway = self.registry.get(place.id)
+        if gateway is None:
+            raise StartError(f"gateway '{place.name}' is gone. Another one takes over what it ran.")
+        return await self.dialer.dial(gateway, PEER, {"server": server})
 
 
 @asynccontextmanager
@@ -82,3 +187,22 @@ async def joined(
             await registry.leave()
     finally:
         await listener.close()
+
+
+def shared_by(
+    gateways: Gateways | None, runner: BaseRunner, options: SupervisorOptions
+) -> tuple[BaseRunner, SupervisorOptions]:
+    """Give what a supervisor is to run its servers with, where they are shared with other gateways."""
+    if gateways is None:
+        return runner, options
+    from ...runners.owned import Owned
+    from .serving import SharedPatron
+
+    def shared(installation: Installation) -> bool:
+        sharing = gateways.sharing
+        kept = options.kept if sharing is None else sharing.kept
+        return kept.under(installation.keeping).isolation == "shared"
+
+    if options.patron is not None:
+        gateways.patron = SharedPatron(options.patron)
+    return Owned(runner, gateways, shared), replace(options, patron=gateways.patron)

@@ -1,0 +1,211 @@
+"""A runner for one of several gateways: what all clients share runs at one, and is reached from the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from .base import BaseRunner, Channel, Child, Diagnosis, Health
+from .errors import SpecError, StartError
+from .fenced import FencedChild
+from .gateway_line import ElsewhereChild, GatewayLine
+from .log_read import LogFolder
+from .spec import Candidate, Installation, Report, SourceKind, silent
+
+logger = logging.getLogger(__name__)
+
+DIALED = "register:"
+
+
+class Place(Protocol):
+    """A gateway."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+
+class Ownership(Protocol):
+    """Knows which gateway runs what."""
+
+    def holds(self) -> bool:
+        """Tell whether what this gateway has is surely its own now."""
+        ...
+
+    async def claim(self, server: str, *, take: bool = True) -> Place | None:
+        """Take a server, or learn whose it is; `None` is ours.
+
+        Raises:
+            StartError: If that cannot be known, or nobody can run it.
+        """
+        ...
+
+    def release(self, server: str, *, moving: bool = False) -> None:
+        """Let go of a server, which does not run here."""
+        ...
+
+    def is_me(self, place: Place) -> bool:
+        """Tell whether a gateway is this one."""
+        ...
+
+    def unable(self, server: str, why: str | None) -> None:
+        """Let all know that this gateway cannot run a server; or that it can again."""
+        ...
+
+    async def connect(self, place: Place, server: str) -> Any:
+        """Connect to a gateway, for a server it runs.
+
+        Raises:
+            StartError: If it cannot be reached.
+        """
+        ...
+
+
+class Owned(BaseRunner):
+    """Decides at each start where a server is.
+
+    Args:
+        inner: Runs what runs here.
+        ownership: Knows which gateway runs what.
+        shared: Tells whether all clients share the process of a server.
+    """
+
+    def __init__(
+        self, inner: BaseRunner, ownership: Ownership, shared: Callable[[Installation], bool]
+    ) -> None:
+        self._inner = inner
+        self._ownership = ownership
+        self._shared = shared
+        self._lines: dict[str, ElsewhereChild] = {}
+        self._places: dict[str, str] = {}
+        self._dialed: set[str] = set()
+
+    def concerns(self, installation: Installation) -> bool:
+        """Tell whether a server runs at one gateway only: not what each client has for itself, nor an endpoint."""
+        spec, url = installation.spec, installation.spec.url or ""
+        return (
+            "#" not in installation.server_id
+            and installation.kind is not SourceKind.BUILTIN
+            and (spec.command is not None or url.startswith(DIALED) or spec.engine != "process")
+            and self._shared(installation)
+        )
+
+    def is_here(self, server_id: str) -> bool:
+        """Tell whether a server was started here last, and not reached at another gateway."""
+        return server_id not in self._places
+
+    def elsewhere(self, server_id: str) -> str | None:
+        """Name the gateway that runs a server; empty where none does, or it is not known which."""
+        return self._places.get(server_id)
+
+    async def start_server(self, installation: Installation) -> Child:
+        """Start a server here, or reach it where it runs."""
+        name = installation.server_id
+        self._lines.pop(name, None)
+        self._places.pop(name, None)
+        if not self.concerns(installation):
+            return await self._inner.start_server(installation)
+        dials = installation.spec.command is None and (installation.spec.url or "").startswith(DIALED)
+        while True:
+            self._places[name] = ""  # what fails now is not this server's fault
+            place = await self._ownership.claim(name, take=not dials or name in self._dialed)
+            if place is not None and not self._ownership.is_me(place):
+                if dials and name in self._dialed:
+                    self._dialed.discard(name)
+                    raise SpecError(
+                        f"A server named '{name}' is connected already, to gateway '{place.name}'."
+                    )
+                return await self._reach(name, place)
+            del self._places[name]
+            self._dialed.discard(name)
+            try:
+                child = await self._inner.start_server(installation)
+            except SpecError as exc:
+                self._ownership.release(name)
+                if dials:
+                    raise
+                self._ownership.unable(name, exc.message)
+                self._places[name] = ""
+                try:
+                    place = await self._ownership.claim(name)
+                except StartError:
+                    place = None
+                if place is None:
+                    del self._places[name]
+                    self._ownership.release(name)
+                    raise
+                logger.warning("server %s is left to gateway '%s': %s", name, place.name, exc.message)
+                return await self._reach(name, place)
+            fenced: Any = FencedChild(child, self._ownership.holds)
+            fenced_child: Child = fenced
+            return fenced_child
+
+    async def _reach(self, name: str, place: Place) -> ElsewhereChild:
+        self._places[name] = place.name
+        wire = await self._ownership.connect(place, name)
+        child = self._lines[name] = ElsewhereChild(GatewayLine(wire, place.name))
+        return child
+
+    async def stop_server(self, server_id: str, grace: float | None = None) -> bool:
+        """End it, or close the line to where it runs."""
+        if (line := self._lines.pop(server_id, None)) is not None:
+            await line.stop(0)
+            return True
+        return await self._inner.stop_server(server_id, grace)
+
+    def child(self, server_id: str) -> Child | None:
+        """Give what was started or reached last under this name."""
+        return self._lines.get(server_id) or self._inner.child(server_id)
+
+    def explain(self, installation: Installation, problem: str) -> Diagnosis:
+        """Explain a failed start."""
+        if installation.server_id in self._places:
+            return Diagnosis(problem, "")
+        return self._inner.explain(installation, problem)
+
+    async def health_check(self, server_id: str) -> Health:
+        """Look at a server from outside."""
+        if (place := self._places.get(server_id)) is not None:
+            return Health(alive=server_id in self._lines, reason=f"gateway '{place}' runs it")
+        return await self._inner.health_check(server_id)
+
+    def dialed_in(self, server_id: str, channel: Channel) -> None:
+        """Keep the line of a server that has connected by itself to this gateway."""
+        self._inner.dialed_in(server_id, channel)
+        self._dialed.add(server_id)
+
+    async def aclose(self) -> None:
+        """End what was not stopped."""
+        await self._inner.aclose()
+
+    async def install_server(self, candidate: Candidate, report: Report = silent) -> Installation:
+        """Fetch and build a server."""
+        return await self._inner.install_server(candidate, report)
+
+    async def remove_server(self, installation: Installation) -> None:
+        """Delete what was installed."""
+        await self._inner.remove_server(installation)
+
+    def confined(self, server_id: str) -> Mapping[str, str] | None:
+        """Give the layers a running server is confined by."""
+        return self._inner.confined(server_id)
+
+    def cleaned(self, server_id: str, value: dict[str, Any]) -> dict[str, Any]:
+        """Give an object a server sent without its secrets."""
+        return self._inner.cleaned(server_id, value)
+
+    @property
+    def log_folder(self) -> LogFolder:
+        """What reads the servers' logs."""
+        return self._inner.log_folder
+
+    async def diagnose(self, server_id: str) -> str:
+        """Explain the last failure of a server."""
+        return await self._inner.diagnose(server_id)
