@@ -18,8 +18,8 @@ async def insert_new(
         return set()
     insert: Any = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
     keys = list(table.primary_key)
-    statement = insert.values(list(rows)).on_conflict_do_nothing(index_elements=[key.name for key in keys])
-    return {tuple(row) for row in await connection.execute(statement.returning(*keys))}
+    statement = insert.on_conflict_do_nothing(index_elements=[key.name for key in keys]).returning(*keys)
+    return {tuple(row) for row in await connection.execute(statement, list(rows))}
 
 
 async def upsert(

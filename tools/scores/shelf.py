@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, literal, select, tuple_, update
 
 from ..tables import SCORE
 from ..upsert import insert_new, upsert
@@ -50,7 +50,7 @@ class Shelf:
         Raises:
             StoreError: If they cannot be read.
         """
-        return await self._store.read(select(SCORE).where(or_(*map(_is, keys)))) if keys else ()
+        return await self._store.read(select(SCORE).where(_among(keys))) if keys else ()
 
     async def since(self, at: float) -> Sequence[Any]:
         """Give the rows whose last call was then or later.
@@ -71,24 +71,24 @@ class Shelf:
         Raises:
             StoreError: If that cannot be done; nothing is changed then.
         """
-        written: list[tuple[Key, float, str]] = []
         async with self._store.transaction() as connection:
-            for key in sorted(gone):
-                await connection.execute(delete(SCORE).where(_is(key)))
-            new: list[tuple[Key, float, str]] = []
-            for row in sorted(rows):
-                key, at, text = row
-                if (before := stood.get(key)) is None:
-                    new.append(row)
-                    continue
-                same = and_(_is(key), SCORE.c.record == before.text)
-                done = await connection.execute(update(SCORE).where(same).values(last_at=at, record=text))
-                (written if done.rowcount > 0 else new).append(
-                    row
-                )  # of which others may have made another one
-            values = [{**_keyed(key), "last_at": at, "record": text} for key, at, text in new]
-            there = await insert_new(connection, SCORE, values)
-            written += [row for row in new if row[0] in there]
+            if gone := list(gone):
+                await connection.execute(delete(SCORE).where(_among(gone)))
+            query = (
+                select(*_COLUMNS, SCORE.c.record).where(_among([row[0] for row in rows])).with_for_update()
+            )
+            now = {(row.server, row.tool, row.version): row.record for row in await connection.execute(query)}
+            same = [
+                row for row in rows if row[0] in now and row[0] in stood and stood[row[0]].text == now[row[0]]
+            ]
+            if same:
+                values: dict[str, Any] = {"last_at": bindparam("b_at"), "record": bindparam("b_text")}
+                named = [{**_keyed(key, "b_"), "b_at": at, "b_text": text} for key, at, text in same]
+                await connection.execute(update(SCORE).where(_NAMED).values(**values), named)
+            new = [row for row in rows if row[0] not in now]
+            made = [{**_keyed(key), "last_at": at, "record": text} for key, at, text in new]
+            there = await insert_new(connection, SCORE, made)
+        written = same + [row for row in new if row[0] in there]
         return written
 
     async def write(self, rows: Sequence[tuple[Key, float, str]], gone: Iterable[Key]) -> None:
@@ -100,10 +100,7 @@ class Shelf:
         gone = list(gone)
         async with self._store.transaction() as connection:
             if gone:
-                named = and_(
-                    *(SCORE.c[name] == bindparam(f"b_{name}", type_=SCORE.c[name].type) for name in _KEY)
-                )
-                await connection.execute(delete(SCORE).where(named), [_keyed(key, "b_") for key in gone])
+                await connection.execute(delete(SCORE).where(_NAMED), [_keyed(key, "b_") for key in gone])
             await upsert(
                 connection, SCORE, [{**_keyed(key), "last_at": at, "record": text} for key, at, text in rows]
             )
@@ -113,8 +110,11 @@ _KEY = ("server", "tool", "version")
 _COLUMNS = [SCORE.c[name] for name in _KEY]
 
 
-def _is(key: Key) -> ColumnElement[bool]:
-    return and_(*(column == value for column, value in zip(_COLUMNS, key, strict=True)))
+_NAMED = and_(*(SCORE.c[name] == bindparam(f"b_{name}", type_=SCORE.c[name].type) for name in _KEY))
+
+
+def _among(keys: Sequence[Key]) -> ColumnElement[bool]:
+    return tuple_(*_COLUMNS).in_(keys)
 
 
 def _keyed(key: Key, prefix: str = "") -> dict[str, str]:
