@@ -48,7 +48,7 @@ from .approvals_tools import ApprovalsTools
 from .call import Call
 from .catalog_home import catalog_of, options_of
 from .catalog_tools import CatalogTools
-from .database_home import following, look, store_of
+from .database_home import following, look, making, store_of
 from .ensuring import Ensuring
 from .functions import serve_functions
 from .gap_tools import GapTools
@@ -120,6 +120,7 @@ async def open_library(
     # Importing the store's libraries takes longer than all the rest; clients are answered meanwhile.
     module = await asyncio.to_thread(importlib.import_module, "toolscore.tools.store")
     store: Store = await module.Store.open(await asyncio.to_thread(store_of, settings, home))
+    store.folder = home.servers_dir
     try:
         library = Library(store)
         approvals = await approving(library, store, settings)
@@ -142,6 +143,7 @@ async def open_library(
             means.known.stored = stored = StoredMask(secrets)
             await asyncio.to_thread(stored.look)
             servers.named = NamedSecrets(secrets, home.path).get
+            making(store, servers, home)
 
             states: WeakKeyDictionary[Unit, tuple[State, float]] = WeakKeyDictionary()
 

@@ -59,6 +59,21 @@ def _variable(name: str) -> str | None:
     return value if value is None or "://" in value else escaped(value)
 
 
+def making(store: Store, servers: Servers, home: Home) -> None:
+    """Have the servers that others installed made here, where the store is shared; before any is supervised."""
+    if not store.shared:
+        return
+    from ..tools.common import Common
+    from ..tools.made import Made
+    from ..tools.making import Making
+
+    servers.making = made = Making(Common(store), servers, Made(home.made_dir))
+    servers.library.here, servers.library.on_made = made.here, made.note
+    servers.library.on_stored = made.tell
+    rows = servers.library.servers
+    rows.update({name: made.here(row) for name, row in rows.items()})
+
+
 @asynccontextmanager
 async def following(
     store: Store, servers: Servers, approvals: Approvals, functions: Functions
@@ -77,10 +92,14 @@ async def following(
             await followed.server(name)
         elif kind == "function":
             await functions.follow()
+        elif kind == "lock" and servers.making is not None:
+            servers.making.begin(name)
 
     async def look() -> None:
         await followed.look()
         await functions.follow()
+        if servers.making is not None:
+            await servers.making.look()
 
     changes = Changes(store, follow, look)
     task = asyncio.get_running_loop().create_task(changes.run())
@@ -89,13 +108,17 @@ async def following(
     finally:
         task.cancel()
         await asyncio.wait([task])
+        if servers.making is not None:
+            await servers.making.close()
 
 
 def has_store(settings: Settings) -> bool:
     """Tell whether there is anything to look at, without making a home."""
-    from .home import Home
+    from .home import Home, current_owner
 
-    return bool(settings.database.url) or Home.at(settings.home).store_file.exists()
+    home = Home.at(settings.home)
+    # One that runs may have been told of a shared database that this command was not told of.
+    return bool(settings.database.url) or home.store_file.exists() or current_owner(home) is not None
 
 
 def look(where: Where) -> None:

@@ -90,6 +90,11 @@ class Home:
         return self.path / "servers"
 
     @property
+    def made_dir(self) -> Path:
+        """Notes of what was made here of the servers of a shared store."""
+        return self.path / "made"
+
+    @property
     def logs_dir(self) -> Path:
         """Standard error of the servers, and ToolScore's own log."""
         return self.path / "logs"
