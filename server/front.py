@@ -222,7 +222,10 @@ class Front:
     async def _read(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         uri = exchange.params["uri"]
         if is_events(uri):
-            return self.events.read(uri, opened.sight(exchange.peer))
+            sight = opened.sight(exchange.peer)
+            if self.balance is not None:
+                return await (await self.balance).events.read(uri, sight)
+            return self.events.read(uri, sight)
         if is_result(uri) and opened.toolset.long_results is not None:
             caller, modern = exchange.peer.caller, exchange.modern
             return await opened.toolset.long_results.resource(uri, caller, modern=modern)

@@ -229,6 +229,10 @@ class Listeners:
         toolset.router.observe = self._metrics.call
         self._network.name_taken = toolset.name_taken
 
+    def leave(self) -> None:
+        """Say that this ToolScore is not ready any more; who comes all the same is served."""
+        self._stopping = True
+
     def stop_accepting(self) -> None:
         """Take nobody new."""
         self._stopping = True
@@ -236,7 +240,7 @@ class Listeners:
             listener.stop_accepting()
 
     async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
-        """Close the WebSocket lines of clients, each as soon as all it asked for is answered.
+        """Close the WebSocket lines of clients, each as soon as what it asked for is answered; wait for HTTP.
 
         What comes on them meanwhile is not read: a line that is closed in order has heard what it has answered, and
         nothing else.
@@ -248,7 +252,10 @@ class Listeners:
         for line in self._lines:
             line.hold()
         deadline = time.monotonic() + seconds
-        while self._lines and not hurry.is_set() and time.monotonic() < deadline:
+        hosts = self._desk.front.hosts
+        while not hurry.is_set() and time.monotonic() < deadline:
+            if not self._lines and not any(host.busy for host in hosts):
+                return
             for line in list(self._lines):
                 if not line.unanswered:
                     self._lines.discard(line)

@@ -256,7 +256,7 @@ class _Serving:
             if toolset.gateways is not None and desk.front.balance is not None:
                 from .balanced.balance import balanced
 
-                several = balanced(toolset.gateways, desk.front, toolset)
+                several = balanced(toolset.gateways, desk.front, toolset, desk.announcer)
                 desk.front.balance.set_result(await closing.enter_async_context(several))
             if self.loaded is not None:
                 self._reloader = self._configured(self.loaded, toolset, desk)
@@ -266,6 +266,8 @@ class _Serving:
             closing.callback(settle_later())
             logger.info("toolscore %s serves %s", version(), self._home.path)
             await self._stop.wait()
+            if toolset.gateways is not None and listeners is not None:
+                await self._linger_on(toolset.gateways, listeners)
             if socket_of_home is not None:
                 socket_of_home.stop_accepting()
             if listeners is not None:
@@ -279,6 +281,16 @@ class _Serving:
             await self._end_clients()
             desk.close()
         return INTERRUPTED if self._signal is signal.SIGINT else 0
+
+    async def _linger_on(self, gateways: Gateways, listeners: Listeners) -> None:
+        """Say that this gateway is not ready, and give balancers time to notice, where others take its clients."""
+        listeners.leave()
+        await gateways.registry.drain()
+        assert self._desk.front.balance is not None
+        sessions = (await self._desk.front.balance).sessions
+        await sessions.leave()
+        if sessions.taker() is not None:
+            await _within(self._hurry, self._settings.gateway.linger)
 
     async def _hand_over(
         self, gateways: Gateways, listeners: Listeners | None, socket_of_home: HomeSocket | None

@@ -201,9 +201,10 @@ class Tokens:
     def _changed(self, become: Callable[[dict[str, NamedToken]], None]) -> None:
         """Change the named tokens, while nobody else does."""
         if not self._where:
-            known = dict(self._named.read() or {})
-            become(known)
-            self._named.write(_written(known))
+            with alone(self._lock):
+                known = dict(self._named.read() or {})
+                become(known)
+                self._named.write(_written(known))
             return
         from ..tools.gateways.tokens import change
 
@@ -263,8 +264,7 @@ class Tokens:
                 )
             known[name] = NamedToken(name, allowed, created, _digest(token))
 
-        with alone(self._lock):
-            self._changed(become)
+        self._changed(become)
         return token
 
     def revoke(self, name: str) -> None:
@@ -289,8 +289,7 @@ class Tokens:
             if known.pop(name, None) is None:
                 raise unknown
 
-        with alone(self._lock):
-            self._changed(become)
+        self._changed(become)
 
 
 def check_name(name: str) -> None:

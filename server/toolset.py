@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .functions_tools import FunctionTools
     from .gateways.home import Gateways
     from .policy_home import PolicyHome
+    from .tokens import Tokens
 
 SPARSE = frozenset(
     {
@@ -119,6 +120,8 @@ class ToolSet:
         """Cuts results that are too long; `None` where none are."""
         self.setters: dict[str, Setter] = {}
         """What takes changed settings over."""
+        self.tokens: Tokens | None = None
+        """The tokens of all gateways, where the store is one that several share."""
         self.changes: Changes | None = None
         """Hears of what other gateways change."""
         self.gateways: Gateways | None = None

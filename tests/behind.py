@@ -35,6 +35,9 @@ INFO = {"name": "raw", "version": "1"}
 MODERN = "2026-07-28"
 
 
+NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
 class Gateway:
     """A gateway that serves."""
 
@@ -182,7 +185,7 @@ async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 @contextmanager
 def nginx(folder: Path, ports: list[int]) -> Iterator[int]:
     """Run nginx in front of gateways, as docs/balancer.md has it; give its port."""
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    assert NGINX is not None
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -213,7 +216,7 @@ http {{
 }}
 """
     )
-    process = subprocess.Popen([program, "-p", str(folder), "-c", str(folder / "nginx.conf")])
+    process = subprocess.Popen([NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf")])
     try:
         deadline = time.monotonic() + PATIENCE
         while True:

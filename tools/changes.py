@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from .errors import LibraryError, StoreError
@@ -26,8 +27,16 @@ LONGEST_RETRY = 0.8
 LOOK = 30.0
 """Seconds between two looks at everything, for what no notice came of."""
 
+_following: ContextVar[asyncio.Task[None] | None] = ContextVar("toolscore_following", default=None)
+"""The task that does what another gateway did; others that it begins go on for themselves."""
+
 Key = tuple[str, str]
 """The kind of what changed, and its name."""
+
+
+def followed() -> bool:
+    """Tell whether what is done here and now is done because another gateway did it, which tells of it itself."""
+    return _following.get() is not None and _following.get() is asyncio.current_task()
 
 
 class Changes:
@@ -56,6 +65,7 @@ class Changes:
 
     async def run(self) -> None:
         """Listen, for ever."""
+        _following.set(asyncio.current_task())
         pause = FIRST_RETRY
         try:
             while True:
@@ -103,6 +113,7 @@ class Changes:
         task.add_done_callback(lambda _task: self._under_way.pop(key, None))
 
     async def _followed(self, key: Key) -> None:
+        _following.set(asyncio.current_task())
         while True:
             self._again.discard(key)
             try:

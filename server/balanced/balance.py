@@ -10,19 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 from ...tools.gateways import tokens
 from ...tools.gateways.cluster import cluster
+from ...tools.gateways.events import KIND as EVENTS
+from ...tools.gateways.events import SharedEvents
 from ...tools.gateways.gateway import Gateway
+from ...tools.gateways.results import SharedResults
 from ...tools.gateways.sessions import KeptSessions
 from ...tools.outcome import Outcome, RefusalError
+from ..events import KEPT
 from ..http_idle import IDLE
 from ..private_file import PrivateFileError
 from .asked import NETWORK, REFUSED, ask, has, refused
 from .asked import take as take_request
 from .carried import take
+from .events import AllEvents
 from .held import Held
 from .link import PATH, Line, LineLostError, Links, UnreachedError
 from .sessions import HttpSessions
 
 if TYPE_CHECKING:
+    from ..announcer import Announcer
     from ..exchange import Exchange
     from ..front import Front
     from ..gateways.home import Gateways
@@ -52,6 +58,7 @@ class Balance:
         self._places: dict[tuple[str, str], str] = {}
         """Where something was found that a client holds."""
         front.parking.is_of(cluster, self.registry.me.id)
+        self.events = AllEvents(gateways, SharedEvents(gateways.registry.store, KEPT), cluster)
         self.links = Links(gateways)
         self._front = front
         self.sessions = HttpSessions(self.registry, self.links, KeptSessions(gateways.registry.store, IDLE))
@@ -91,6 +98,8 @@ class Balance:
         elif asked["kind"] == "http":
             session = next((value for name, value in asked["headers"] if name == "mcp-session-id"), "")
             host = self.sessions.host_of(session)
+            if host is None and asked["take"] and self.sessions.hosts and not self.sessions.leaving:
+                host = self.sessions.hosts[0]
             if host is None or identity is None:
                 await line.send({"unknown": True})
                 return
@@ -127,7 +136,7 @@ class Balance:
         if named is None or self.held.here(*named, caller.principal):
             return None
         known = self.registry.get(self._places.get(named, ""))
-        others = [known] if known is not None else self.registry.others
+        others = [one for one in self.registry.others if one.state != "passing"] if known is None else [known]
         asking = [has(self.links, other, caller, *named) for other in others]
         for other, found in zip(others, await asyncio.gather(*asking), strict=True):
             if found:
@@ -164,21 +173,36 @@ class Balance:
 
 
 @asynccontextmanager
-async def balanced(gateways: Gateways, front: Front, toolset: ToolSet) -> AsyncIterator[Balance]:
+async def balanced(
+    gateways: Gateways, front: Front, toolset: ToolSet, announcer: Announcer
+) -> AsyncIterator[Balance]:
     """Be one of several gateways to clients meanwhile."""
+
+    async def happened() -> None:
+        if await balance.events.look():
+            announcer.happened()
+
     common = await cluster(gateways.registry.store)
     balance = Balance(gateways, front, toolset, common)
     gateways.listener.routes[PATH] = balance.serve
     gateways.registry.on_look.append(balance.looked)
     await balance.take_tokens()
+    toolset.tokens = front.network.tokens if front.network is not None else None
     if toolset.changes is not None:
         toolset.changes.also[tokens.KIND] = balance.take_tokens
+    if toolset.long_results is not None:
+        toolset.long_results.shared = SharedResults(gateways.registry.store)
+    front.events.on_event = balance.events.take
+    if toolset.changes is not None:
+        toolset.changes.also[EVENTS] = happened
+    writing = asyncio.get_running_loop().create_task(balance.events.run())
     renewing = asyncio.get_running_loop().create_task(balance.sessions.run())
     try:
         yield balance
     finally:
         gateways.registry.on_look.remove(balance.looked)
         renewing.cancel()
-        await asyncio.wait([renewing])
+        writing.cancel()
+        await asyncio.wait([renewing, writing])
         await balance.sessions.aclose()
         await balance.links.aclose()

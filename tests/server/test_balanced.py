@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
@@ -15,6 +17,7 @@ import pytest
 from mcp_types import ElicitResult
 
 from behind import (
+    NGINX,
     PATIENCE,
     Balancer,
     Gateway,
@@ -23,13 +26,14 @@ from behind import (
     command,
     gateway,
     gateways,
+    nginx,
     over_http,
     over_websocket,
     text_of,
     wire,
 )
 from postgres import Postgres
-from toolscore_client import Mode, call, execute, outcome, text
+from toolscore_client import FAULTY, Mode, call, execute, outcome, text
 
 FORM: dict[str, Any] = {
     "method": "elicitation/create",
@@ -123,10 +127,10 @@ async def test_a_client_behind_a_plain_balancer_notices_nothing(house: House, mo
         asked += 1
         return ElicitResult(action="accept", content={"who": "ann"})
 
-    progress: list[float] = []
+    seen: list[float] = []
 
-    async def progressed(progress_: float, _total: Any = None, _message: Any = None) -> None:
-        progress.append(progress_)
+    async def progressed(progress: float, total: float | None, message: str | None) -> None:
+        seen.append(progress)
 
     async with (
         balancer(*house.three) as url,
@@ -139,7 +143,7 @@ async def test_a_client_behind_a_plain_balancer_notices_nothing(house: House, mo
             assert result.structured_content["result"]["content"] == {"who": "ann"}
             assert asked == number + 1
         await client.call_tool("f__progress", {"count": 3}, progress_callback=progressed)
-        assert progress == [1, 2, 3]
+        assert seen == [1, 2, 3]
 
 
 async def test_a_parked_call_goes_on_through_another_gateway_and_has_an_end_when_its_own_is_killed(
@@ -237,12 +241,12 @@ async def test_leases_and_tasks_are_found_at_the_gateway_that_has_them(house: Ho
         assert not done["result"].get("isError"), done
         client = Raw(http, modern=True)
         leased = (await client.call(a.http, "acquire_server", name="leased"))["result"]["structuredContent"]
-        calls = {"tool": "leased__pid", "lease": leased["lease"]}
-        pids = {text_of(await client.call(one.http, "execute_tool", **calls)) for one in house.three}
+        calls = {"name": "execute_tool", "arguments": {"tool": "leased__pid", "lease": leased["lease"]}}
+        pids = {text_of(await client.ask(one.http, "tools/call", **calls)) for one in house.three}
         assert len(pids) == 1, pids
         released = await client.call(b.http, "release_server", lease=leased["lease"])
         assert released["result"]["structuredContent"]["lease"] == leased["lease"]
-        refused = await client.call(b.http, "execute_tool", **calls)
+        refused = await client.ask(b.http, "tools/call", **calls)
         assert "Acquire another one" in text_of(refused)
 
         begun = await session.ask(
@@ -291,3 +295,86 @@ async def test_a_token_counts_at_all_gateways_until_it_is_revoked_at_one(house: 
                     assert answer.status_code == 200
             assert time.monotonic() - began < PATIENCE
     assert "passing" not in command(house.url, b.home, "token", "list").stdout
+
+
+async def read(client: Raw, url: str, uri: str) -> Any:
+    """Read a resource of ToolScore's own."""
+    answer = await client.ask(url, "resources/read", uri=uri)
+    return answer["result"]["contents"][0]["text"]
+
+
+async def test_a_cursor_of_one_gateway_is_good_at_the_others(house: House) -> None:
+    a, b, c = house.three
+    async with house.wire() as http:
+        client = Raw(http, modern=True)
+        start = json.loads(await read(client, a.http, "toolscore://events"))["cursor"]
+        registered = {"command": sys.executable, "args": ["-S", FAULTY]}
+        for number, one in enumerate((a, b, c)):
+            done = await client.call(one.http, "register_tool", name=f"n{number}", **registered)
+            assert not done["result"].get("isError"), done
+        told: list[Any] = []
+        cursor = start
+        for one in (b, c, a):
+            page = json.loads(await read(client, one.http, f"toolscore://events?after={cursor}"))
+            assert not page["missed"]
+            told += page["events"]
+            cursor = page["cursor"]
+        installed = [event["server"] for event in told if event["event"] == "tool_installed"]
+        assert installed == ["n0", "n1", "n2"]
+        numbers = [event["number"] for event in told]
+        assert numbers == sorted(set(numbers))
+        lost = json.loads(await read(client, a.http, "toolscore://events?after=1234-5"))
+        assert lost["missed"]
+
+
+async def test_a_long_result_is_read_on_at_every_gateway_by_whose_it_is(house: House) -> None:
+    a, b, _c = house.three
+    async with house.wire() as http, wire(house.made("stranger")) as strange:
+        client = Raw(http, modern=True)
+        asked = {"tool": "f__big", "arguments": {"bytes": 50_000}, "max_tokens": 500}
+        cut = await client.ask(a.http, "tools/call", name="execute_tool", arguments=asked)
+        handle = re.search(r"result://ts-[A-Za-z0-9_-]{22}", json.dumps(cut))
+        assert handle is not None
+        part = await client.call(b.http, "read_result", handle=handle[0], offset=49_000)
+        assert part["result"]["structuredContent"]["text"] == "x" * 1000
+        assert await read(client, b.http, handle[0]) == "x" * 50_000
+        refused = await Raw(strange, modern=True).call(b.http, "read_result", handle=handle[0])
+        assert refused["result"]["isError"]
+
+
+async def test_a_gateway_that_is_told_to_end_loses_no_call_and_hands_its_sessions_over(house: House) -> None:
+    a, b, _c = house.three
+    async with house.wire() as http, house.wire() as other:
+        client = Raw(http)
+        with gateway(house.folder, house.url, "e", gateway__linger=3) as e:
+            await client.begin(e.http)
+            asked = {"name": "f__sleep", "arguments": {"seconds": 2}}
+            slow = asyncio.ensure_future(Raw(other, modern=True).ask(e.http, "tools/call", **asked))
+            await client.call(e.http, "f__echo", text="before")
+            e.drain()
+            ready = e.http.replace("/mcp", "/health/ready")
+            while (await http.get(ready)).status_code == 200:
+                await asyncio.sleep(0.01)
+            # It still takes what comes, and has another one answer it.
+            answer = await client.post(e.http, "tools/call", name="f__echo", arguments={"text": "meanwhile"})
+            assert "meanwhile" in answer.text
+            assert answer.headers["connection"] == "close"
+            assert "b" in text_of(await client.call(b.http, "f__echo", text="b"))
+            assert text_of(await slow) == "slept"
+            await asyncio.to_thread(e.process.wait, PATIENCE)
+        assert "after" in text_of(await client.call(a.http, "f__echo", text="after"))
+
+
+@pytest.mark.skipif(not NGINX, reason="nginx is not installed (apt-get install nginx-light)")
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_client_behind_nginx_notices_nothing(house: House, tmp_path: Path, mode: Mode) -> None:
+    async def elicit(_context: Any, _params: Any) -> ElicitResult:
+        return ElicitResult(action="accept", content={"who": "ann"})
+
+    with nginx(tmp_path / "nginx", [one.port("http") for one in house.three]) as port:
+        url = f"http://127.0.0.1:{port}/mcp"
+        async with over_http(url, mode, house.token, elicitation_callback=elicit) as client:
+            for _turn in range(4):
+                result = await execute(client, "r__question", **FORM)
+                assert result.structured_content is not None
+                assert result.structured_content["result"]["content"] == {"who": "ann"}
