@@ -198,6 +198,8 @@ async def open_library(
                 toolset.setters = setters(toolset, runner, home)
                 toolset.scores = scores
                 toolset.gateways = gateways
+                if gateways is not None:
+                    gateways.extend(toolset)
                 take_journal(journal, toolset, settings, _readable(secrets.get))
                 toolset.masked = means.masked
                 toolset.extend(ScoresTools(scores, library, router).handlers)
@@ -227,7 +229,8 @@ async def open_library(
                     if origin == "cli":  # a command is over before anybody else changes anything
                         yield toolset
                         return
-                    async with following(store, servers, approvals, functions):
+                    async with following(store, servers, approvals, functions) as changes:
+                        toolset.changes = changes
                         yield toolset
             finally:
                 finder.stop()

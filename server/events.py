@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -35,6 +36,8 @@ class Events:
     def __init__(self) -> None:
         self._events: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self._count = 0
+        self.on_event: Callable[[dict[str, Any]], None] = lambda _event: None
+        """Called with each."""
         self._run = secrets.token_hex(4)
         """Tells the cursors of this run from those of an earlier one."""
         self.resource = {
@@ -64,7 +67,9 @@ class Events:
         """
         self._count += 1
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._events.append({"number": self._count, "at": at, "event": kind, "server": server, **details})
+        event = {"number": self._count, "at": at, "event": kind, "server": server, **details}
+        self._events.append(event)
+        self.on_event(event)
 
     @property
     def cursor(self) -> str:
@@ -81,28 +86,37 @@ class Events:
         Its text is a JSON object: `events`, the `cursor` to go on from, `more` if there are further ones at once,
         and `missed` if some that came after the given cursor are not remembered any more.
         """
-        query = urlsplit(uri).query if len(uri) <= LONGEST_URI else "after=unknown"
-        given = parse_qs(query).get("after", [""])[0]
-        run, _, text = given.rpartition("-")
-        after = int(text) if run == self._run and text.isdecimal() else 0
+        given, run, after = cursor_of(uri)
+        if run != self._run:
+            after = 0
         oldest = self._count - len(self._events)
-        missed = bool(given) and (run != self._run or after < oldest)
-        rest = [event for event in self._events if event["number"] > after]
-        if sight is not None:
-            rest = [told for event in rest if (told := _told(event, sight)) is not None]
+        missed = given and (run != self._run or after < oldest)
+        rest = [shown for event in self._events if event["number"] > after and (shown := told(event, sight))]
         page = rest[:PAGE]
         last = page[-1]["number"] if page else self._count
-        body = {
-            "events": page,
-            "cursor": f"{self._run}-{last}",
-            "more": len(rest) > len(page),
-            "missed": missed,
-        }
-        return {"contents": [{"uri": uri, "mimeType": "application/json", "text": to_json(body).decode()}]}
+        return page_of(uri, page, f"{self._run}-{last}", more=len(rest) > len(page), missed=missed)
 
 
-def _told(event: dict[str, Any], sight: Sight) -> dict[str, Any] | None:
+def cursor_of(uri: str) -> tuple[bool, str, int]:
+    """Give whether there is a cursor in a uri, whose it is, and the event it is after."""
+    query = urlsplit(uri).query if len(uri) <= LONGEST_URI else "after=unknown"
+    given = parse_qs(query).get("after", [""])[0]
+    run, _, text = given.rpartition("-")
+    return bool(given), run, int(text) if text.isascii() and text.isdecimal() else 0
+
+
+def page_of(
+    uri: str, events: list[dict[str, Any]], cursor: str, *, more: bool, missed: bool
+) -> dict[str, Any]:
+    """Give the result of a reading."""
+    body = {"events": events, "cursor": cursor, "more": more, "missed": missed}
+    return {"contents": [{"uri": uri, "mimeType": "application/json", "text": to_json(body).decode()}]}
+
+
+def told(event: dict[str, Any], sight: Sight | None) -> dict[str, Any] | None:
     """Give what of an event may be told, without the names that may not be known; `None` if nothing may."""
+    if sight is None:
+        return event
     server = event["server"]
     if server == OWN_SERVER:
         hidden = {

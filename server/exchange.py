@@ -74,10 +74,12 @@ class Exchange:
         reply: `None` while nobody waits for an answer: the client was asked for input and has not come back.
         work: The task that serves it.
         tape: What is recorded of it; `None` where nothing is.
+        carried: Whether another gateway has looked for who is to answer it, and found that this one is.
     """
 
     __slots__ = (
-        *("_last", "meta", "method", "params", "parking", "peer", "reply", "stream", "tape", "token", "work"),
+        *("_last", "carried", "meta", "method", "params", "parking", "peer", "reply"),
+        *("stream", "tape", "token", "work"),
     )
 
     def __init__(
@@ -100,6 +102,7 @@ class Exchange:
         self.token = self.meta.get("progressToken")
         self.work: asyncio.Task[Any] | None = None
         self.tape: RequestTape | None = None
+        self.carried = False
         self._last = -1.0
 
     @property

@@ -37,9 +37,9 @@ from .visits import Visits
 
 if TYPE_CHECKING:
     from .balanced.balance import Balance
+    from .network import Network
     from .streamable import HttpListener
     from .tape.recorder import Recorder
-    from .tokens import Identity
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +99,8 @@ class Front:
         """The listeners of Streamable HTTP."""
         self.balance: asyncio.Future[Balance] | None = None
         """What makes this one of several gateways, once the store is open; `None` where it is not shared."""
-        self.vouch: Callable[[bytes], Identity | None] = lambda _digest: None
-        """Tells who comes in by the token of a digest."""
+        self.network: Network | None = None
+        """What its network listeners share; `None` where there are none."""
         self._toolset = toolset
         self._open: _Open | None = None
         self._handlers: dict[str, Callable[[_Open, Exchange], Awaitable[dict[str, Any]]]] = {
@@ -156,8 +156,15 @@ class Front:
                 raise FaultError(value["code"], value["message"], value.get("data"))
             return value
         opened = self._open or await self.opened()
+        if self.balance is not None and not exchange.carried:
+            balance = await self.balance
+            if (elsewhere := await balance.elsewhere(exchange)) is not None:
+                return await balance.ask(elsewhere, exchange)
         try:
-            return await self._handlers[exchange.method](opened, exchange)
+            result = await self._handlers[exchange.method](opened, exchange)
+            if self.balance is not None:
+                (await self.balance).held.note(exchange, result)
+            return result
         except RefusalError as exc:
             data = {OUTCOME_KEY: str(exc.outcome)}
             data.update(
@@ -217,7 +224,10 @@ class Front:
     async def _read(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
         uri = exchange.params["uri"]
         if is_events(uri):
-            return self.events.read(uri, opened.sight(exchange.peer))
+            sight = opened.sight(exchange.peer)
+            if self.balance is not None:
+                return await (await self.balance).events.read(uri, sight)
+            return self.events.read(uri, sight)
         if is_result(uri) and opened.toolset.long_results is not None:
             caller, modern = exchange.peer.caller, exchange.modern
             return await opened.toolset.long_results.resource(uri, caller, modern=modern)

@@ -115,8 +115,10 @@ class Listeners:
             journal=self._journal,
         )
         pages = Pages(self._status, self._metrics.render)
-        self._network = Network(settings, home, pages, no_token=no_token)
-        desk.front.vouch = self._network.vouch
+        # Where the tokens lie is only asked by commands; here they are handed in when they have changed.
+        shared = "shared" if desk.front.balance is not None else ""
+        self._network = Network(settings, home, pages, no_token=no_token, shared=shared)
+        desk.front.network = self._network
 
     async def open(self, endpoints: Sequence[Endpoint], *, announce: bool) -> None:
         """Open every listener, or none.
@@ -228,6 +230,10 @@ class Listeners:
         toolset.router.observe = self._metrics.call
         self._network.name_taken = toolset.name_taken
 
+    def leave(self) -> None:
+        """Say that this ToolScore is not ready any more; who comes all the same is served."""
+        self._stopping = True
+
     def stop_accepting(self) -> None:
         """Take nobody new."""
         self._stopping = True
@@ -235,7 +241,7 @@ class Listeners:
             listener.stop_accepting()
 
     async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
-        """Close the WebSocket lines of clients, each as soon as all it asked for is answered.
+        """Close the WebSocket lines of clients, each as soon as what it asked for is answered; wait for HTTP.
 
         What comes on them meanwhile is not read: a line that is closed in order has heard what it has answered, and
         nothing else.
@@ -247,7 +253,10 @@ class Listeners:
         for line in self._lines:
             line.hold()
         deadline = time.monotonic() + seconds
-        while self._lines and not hurry.is_set() and time.monotonic() < deadline:
+        hosts = self._desk.front.hosts
+        while not hurry.is_set() and time.monotonic() < deadline:
+            if not self._lines and not any(host.busy for host in hosts):
+                return
             for line in list(self._lines):
                 if not line.unanswered:
                     self._lines.discard(line)

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Hashable
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic_core import to_json
 
 from ..runners.errors import FaultError
 from ..tools.caller import Caller
+from ..tools.errors import StoreError
 from ..tools.outcome import Outcome, RefusalError
 from ..tools.pieces import beginning
-from ..tools.results import OWNER_BYTES, SCHEME, Kept, KeptResults, TooLargeError, is_result
+from ..tools.results import OWNER_BYTES, SCHEME, Kept, KeptResults, TooLargeError, identity_of, is_result
 from ..tools.shorten import shortened
 from . import models_search as m
 from .call import Call
 from .server_tools import Handler
+
+if TYPE_CHECKING:
+    from ..tools.gateways.results import SharedResults
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +58,8 @@ class LongResults:
     def __init__(self, kept: KeptResults, limit: int = 0) -> None:
         self._kept = kept
         self.limit = limit
+        self.shared: SharedResults | None = None
+        """Where other gateways find them; `None` where there are no others."""
         self.handlers: dict[str, Handler] = {"read_result": self._read_result}
 
     async def limited(
@@ -73,11 +80,14 @@ class LongResults:
             return result
         if max_tokens is None and (call.caller.depth or call.origin == "cli" or _command(call.caller)):
             return result
-        owner = _owner(call.caller)
+        owner = self._owner(call.caller)
+        made: list[tuple[Kept, str]] = []
 
         def keep(text: str, mime: str) -> Kept:
             try:
-                return self._kept.keep(text, owner, mime)
+                kept = self._kept.keep(text, owner, mime)
+                made.append((kept, text))
+                return kept
             except TooLargeError:
                 why = f"no result of more than {OWNER_BYTES >> 20} MiB is kept"
             except OSError as exc:
@@ -86,10 +96,52 @@ class LongResults:
             return Kept("", mime, len(text), len(text.encode("utf-8", "replace")), lost=why)
 
         try:
-            return await asyncio.to_thread(shortened, result, limit, keep)
+            short = await asyncio.to_thread(shortened, result, limit, keep)
         except ValueError as exc:
             logger.warning("a long result is given whole, since it has no JSON form: %s", exc)
             return result
+        for kept, text in made:
+            await self._share(kept, text, call.caller)
+        return short
+
+    # --- those that other gateways have made
+
+    def _owner(self, caller: Caller) -> Hashable:
+        # Over the network, the next request may come to another gateway, where its connection is another one.
+        return (caller.principal,) if self._travels(caller) else (caller.principal, caller.connection)
+
+    def _travels(self, caller: Caller) -> bool:
+        return self.shared is not None and caller.listener in ("http", "ws")
+
+    async def _share(self, kept: Kept, text: str, caller: Caller) -> None:
+        """Let other gateways give a result."""
+        from ..tools.gateways.results import LARGEST
+
+        identity = identity_of(kept.handle)
+        if self.shared is None or identity is None or not self._travels(caller) or kept.bytes > LARGEST:
+            return
+        try:
+            await self.shared.put(identity, caller.principal, kept.mime, text, kept.bytes)
+        except StoreError as exc:
+            logger.warning("a long result of %s can be read here only: %s", caller.principal, exc)
+
+    async def _fetch(self, handle: str, caller: Caller) -> None:
+        """Have a result here that another gateway has made."""
+        identity, owner = identity_of(handle), self._owner(caller)
+        if self.shared is None or identity is None or not self._travels(caller):
+            return
+        if await asyncio.to_thread(self._kept.has, handle, owner):
+            return
+        try:
+            found = await self.shared.get(identity, caller.principal)
+        except StoreError as exc:
+            raise RefusalError(
+                Outcome.UNAVAILABLE, f"This result cannot be looked up now: {exc} Try again.", retryAfter=1
+            ) from exc
+        if found is not None:
+            text, mime = found
+            with suppress(OSError, TooLargeError):
+                await asyncio.to_thread(self._kept.keep, text, owner, mime, identity)
 
     async def resource(self, uri: str, caller: Caller, *, modern: bool) -> dict[str, Any]:
         """Give the result of reading one as a resource (MCP `ReadResourceResult`): all of it, or the part it names.
@@ -99,8 +151,9 @@ class LongResults:
         """
         try:
             offset, length = _part(uri)
-            kept = await asyncio.to_thread(self._kept.look_up, uri, _owner(caller))
-            part = await asyncio.to_thread(self._kept.read, uri, _owner(caller), offset, length)
+            await self._fetch(uri, caller)
+            kept = await asyncio.to_thread(self._kept.look_up, uri, self._owner(caller))
+            part = await asyncio.to_thread(self._kept.read, uri, self._owner(caller), offset, length)
         except RefusalError as exc:
             code = -32602 if modern else RESOURCE_NOT_FOUND
             raise FaultError(code, exc.message, {"uri": uri[:_LONGEST_URI]}) from exc
@@ -116,7 +169,8 @@ class LongResults:
 
     async def _read_result(self, args: m.ReadResultArguments, call: Call) -> m.ReadResultResult:
         handle = args.handle if "://" in args.handle else SCHEME + args.handle
-        owner = _owner(call.caller)
+        owner = self._owner(call.caller)
+        await self._fetch(handle, call.caller)
         # A handle may name a part itself, as it would for a resource.
         offset, length = _part(handle)
         offset = args.offset if "offset" in args.model_fields_set else offset
@@ -141,10 +195,6 @@ class LongResults:
 
 
 __all__ = ["TEMPLATE", "UNTOUCHED", "LongResults", "is_result"]
-
-
-def _owner(caller: Caller) -> Hashable:
-    return (caller.principal, caller.connection)
 
 
 def _shorter(page: m.ReadResultResult, room: int) -> m.ReadResultResult:

@@ -324,6 +324,21 @@ class ListedServer(Result):
     quarantined: int = Field(0, exclude_if=lambda count: count == 0)
     # Most are not, and models read this.
     confined: str | None = Field(None, exclude_if=lambda confined: confined is None)
+    # Which of several gateways runs it; most stand alone.
+    gateway: str | None = Field(None, exclude_if=lambda gateway: gateway is None)
+
+
+class ListedGateway(Result):
+    """One of several ToolScores that share a store, and what it runs for all of them."""
+
+    name: str
+    here: bool
+    state: str
+    version: str
+    url: str
+    seconds: float
+    servers: list[str]
+    unable: dict[str, str] = Field({}, exclude_if=lambda unable: not unable)
 
 
 class ListServersResult(Result):
@@ -331,6 +346,8 @@ class ListServersResult(Result):
 
     servers: list[ListedServer]
     missing: list[ManagedServer] = []
+    gateways: list[ListedGateway] = Field([], exclude_if=lambda gateways: not gateways)
+    database: str | None = Field(None, exclude_if=lambda database: database is None)
 
 
 class ManagedServer(Result):

@@ -52,17 +52,24 @@ class Network:
         home: Where the tokens are.
         pages: The pages besides MCP.
         no_token: Whether whoever reaches a listener may come in, which only those on loopback allow.
+        shared: The database that the named tokens of several gateways lie in.
     """
 
     def __init__(
-        self, settings: NetworkSettings, home: Home, pages: Pages, *, no_token: bool = False
+        self,
+        settings: NetworkSettings,
+        home: Home,
+        pages: Pages,
+        *,
+        no_token: bool = False,
+        shared: str = "",
     ) -> None:
         self.settings = settings
         self.pages = pages
         self.refused = 0
         """Requests that were turned away so far."""
         self._rights = frozenset(settings.rights)
-        self._tokens = None if no_token else Tokens(home, self._rights, given())
+        self._tokens = None if no_token else Tokens(home, self._rights, given(), shared)
         self._connections: Counter[str] = Counter()
         self.revoking = Revoking(self._tokens)
         """Cuts off who is in by a token that is not good any more."""
@@ -83,6 +90,21 @@ class Network:
             allowed_hosts=settings.allowed_hosts,
             allowed_origins=settings.allowed_origins,
         )
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The tokens that count; `None` where none is needed."""
+        return self._tokens
+
+    def take_tokens(self, body: str) -> None:
+        """Take the tokens that all gateways share, and cut off at once who is in by one that is not among them.
+
+        Raises:
+            PrivateFileError: If this is not what another gateway writes.
+        """
+        if self._tokens is not None:
+            self._tokens.take(body)
+            self.revoking.look()
 
     def vouch(self, digest: bytes) -> Identity | None:
         """Tell who comes in by the token of this digest, of which another gateway says that it was shown there.

@@ -90,6 +90,8 @@ class Parking:
         self._key = secrets.token_bytes(32)
         # Told apart from the states of servers behind, which may be ToolScores themselves.
         self._gateway = secrets.token_hex(4)
+        self._mine = {self._gateway}
+        self._cluster = ""
         self._parked: dict[str, _Parked] = {}
         self._names: dict[int, str] = {}
 
@@ -105,7 +107,26 @@ class Parking:
 
     def is_own(self, state: Any) -> bool:
         """Tell whether a `requestState` is one of this ToolScore; the others are for the servers that made them."""
-        return isinstance(state, str) and state.startswith(f"{_PREFIX}.{self._gateway}.")
+        return isinstance(state, str) and _gateway_of(state) in self._mine
+
+    def is_of(self, cluster: str, gateway: str) -> None:
+        """Let other gateways tell whose the states are that are given out from now on.
+
+        The key stays this gateway's own: the others pass the call on to it, and nobody else has to read a state.
+
+        Args:
+            cluster: What the gateways of one store have in common.
+            gateway: The id of this one.
+        """
+        self._cluster, self._gateway = cluster, f"{cluster}-{gateway}"
+        self._mine.add(self._gateway)
+
+    def elsewhere(self, state: Any) -> str | None:
+        """Give the id of the gateway whose state this is; `None` if it is of none in this cluster, or this one's."""
+        whose = _gateway_of(state) if self._cluster and isinstance(state, str) else ""
+        if whose in self._mine or not whose.startswith(f"{self._cluster}-"):
+            return None
+        return whose.removeprefix(f"{self._cluster}-")
 
     async def ask(self, exchange: Exchange, method: str, params: dict[str, Any]) -> dict[str, Any]:
         """Answer the client's request with `input_required`, and wait until it comes back with the answer.
@@ -282,6 +303,11 @@ class Parking:
             )
         name: str = body.split(".")[2]
         return name
+
+
+def _gateway_of(state: str) -> str:
+    prefix, _, rest = state.partition(".")
+    return rest.partition(".")[0] if prefix == _PREFIX else ""
 
 
 def _binding(exchange: Exchange) -> bytes:

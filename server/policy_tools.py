@@ -104,7 +104,8 @@ class PolicyTools:
         if name in _NETWORK:
             return self._policy.network_rights
         try:
-            named = {one.name: one.rights for one in Tokens(self._home, frozenset()).named()}
+            tokens = self._toolset.tokens or Tokens(self._home, frozenset())
+            named = {one.name: one.rights for one in tokens.named()}
         except PrivateFileError:
             return None
         return named.get(name)

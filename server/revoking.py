@@ -54,6 +54,12 @@ class Revoking:
         if self._timer is None and self._inside:
             self._timer = asyncio.get_running_loop().call_later(LOOK, self._look)
 
+    def look(self) -> None:
+        """Look now: the tokens have changed."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._look()
+
     def _look(self) -> None:
         self._timer = None
         assert self._tokens is not None

@@ -255,7 +255,7 @@ class _Serving:
             if toolset.gateways is not None and desk.front.balance is not None:
                 from .balanced.balance import balanced
 
-                several = balanced(toolset.gateways, desk.front)
+                several = balanced(toolset.gateways, desk.front, toolset, desk.announcer)
                 desk.front.balance.set_result(await closing.enter_async_context(several))
             if self.loaded is not None:
                 self._reloader = self._configured(self.loaded, toolset, desk)
@@ -270,6 +270,8 @@ class _Serving:
             await self._stop.wait()
             if notifier is not None:
                 notifier.stopping()
+            if toolset.gateways is not None and listeners is not None:
+                await self._linger_on(toolset.gateways, listeners)
             if socket_of_home is not None:
                 socket_of_home.stop_accepting()
             if listeners is not None:
@@ -287,6 +289,16 @@ class _Serving:
             desk.close()
         return INTERRUPTED if self._signal is signal.SIGINT else 0
 
+    async def _linger_on(self, gateways: Gateways, listeners: Listeners) -> None:
+        """Say that this gateway is not ready, and give balancers time to notice, where others take its clients."""
+        listeners.leave()
+        await gateways.registry.drain()
+        assert self._desk.front.balance is not None
+        sessions = (await self._desk.front.balance).sessions
+        await sessions.leave()
+        if sessions.taker() is not None:
+            await _within(self._hurry, self._settings.gateway.linger)
+
     async def _hand_over(
         self, gateways: Gateways, listeners: Listeners | None, socket_of_home: HomeSocket | None
     ) -> None:
@@ -294,15 +306,16 @@ class _Serving:
         # The other gateways serve meanwhile, so that even who started this for itself can wait.
         patience = max(self._settings.shared.drain, self._drain_patience())
         handing = asyncio.get_running_loop().create_task(gateways.drain())
-        waiting = [handing]
+        waiting: list[asyncio.Task[None]] = [handing]
         if listeners is not None:
             waiting.append(asyncio.get_running_loop().create_task(listeners.drain(patience, self._hurry)))
         if socket_of_home is not None:
             drained = socket_of_home.drain(self._drain_patience(), self._hurry)
             waiting.append(asyncio.get_running_loop().create_task(drained))
         hurried = asyncio.get_running_loop().create_task(self._hurry.wait())
-        ends: set[asyncio.Future[Any]] = {asyncio.gather(*waiting), hurried}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        done = asyncio.gather(*waiting)
+        both: set[asyncio.Future[Any]] = {done, hurried}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         if listeners is not None:
             gateways.end_calls()
@@ -396,7 +409,7 @@ class _Serving:
         self._numbers += 1
         if identity is None:
             return Caller(principal="owner", listener=listener, connection=self._numbers)
-        return Caller(identity.principal, listener, self._numbers, identity.rights)
+        return Caller(identity.principal, listener, self._numbers, identity.rights, token=identity.digest)
 
     def hold(self, task: asyncio.Task[None]) -> None:
         """Count a task that serves a client: it is ended with ToolScore, and ToolScore may end with the last one."""

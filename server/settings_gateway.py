@@ -33,6 +33,14 @@ class GatewaySettings(Group):
         "a text: the path of a PEM file, or empty",
         "Certificates that those of other gateways are checked with at wss://; empty is what this system trusts.",
     )
+    linger: float = setting(
+        1.0,
+        "a number of seconds from 0 to 600",
+        "Seconds it goes on taking clients in after it was told to end, while /health/ready says that it is not "
+        "ready: time for a balancer to notice. What comes meanwhile, another gateway answers.",
+        ge=0,
+        le=600,
+    )
     timeout: float = setting(
         3.0,
         "a number of seconds from 1 to 600",

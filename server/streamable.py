@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,8 @@ class HttpListener:
         self._managing: asyncio.Task[None] | None = None
         self._uvicorn: HttpServer | None = None
         self._serving: asyncio.Task[None] | None = None
-        self._stopping = False
+        self.stopping = False
+        self._busy: Counter[str] = Counter()
 
     async def open(self) -> None:
         """Begin to listen.
@@ -122,7 +124,7 @@ class HttpListener:
 
     def stop_accepting(self) -> None:
         """Take no new connections, and no new requests on those that are there."""
-        self._stopping = True
+        self.stopping = True
         if self._uvicorn is not None:
             for server in self._uvicorn.servers:
                 server.close()
@@ -213,7 +215,7 @@ class HttpListener:
         if path != self.endpoint.path:
             hint = " Servers dial in at a ws:// listener." if path == "/register" else ""
             return _text(404, f"There is nothing at {path}. Clients connect to {self.endpoint.path}.{hint}")
-        if self._stopping:
+        if self.stopping and self.front.balance is None:
             return _text(503, "ToolScore is ending.", {"Retry-After": "1"})
         limit = network.settings.max_connections
         if not _in_session(headers) and network.connected(self.endpoint.text) >= limit:
@@ -287,16 +289,40 @@ class HttpListener:
 
         headers = Headers(scope=scope)
         session = headers.get(_SESSION, "")
-        if self.front.balance is None or not _in_session(headers) or self._manager.has(session):
+        session = session if _in_session(headers) else ""
+        if self.front.balance is None:
             await self.here(scope, again, send)
+            return
+        sessions = (await self.front.balance).sessions
+        if sessions.leaving:
+            await sessions.pass_on(self, session, scope, again, send)
+        elif session and not self._manager.has(session):
+            await sessions.serve(self, session, scope, again, send)
         else:
-            await (await self.front.balance).sessions.serve(self, session, scope, again, send)
+            await self.here(scope, again, send)
 
     # --- sessions that are shared with other gateways
 
     async def here(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have the SDK serve a request, whatever other gateways there are."""
-        await self._manager.handle_request(scope, receive, send)
+        headers = Headers(scope=scope)
+        # A stream that a client only listens on is nothing that anybody waits for.
+        lasting = scope["method"] != "POST" or headers.get("mcp-method") == "subscriptions/listen"
+        session = headers.get(_SESSION, "")
+        self._busy[session] += not lasting
+        try:
+            await self._manager.handle_request(scope, receive, send)
+        finally:
+            self._busy[session] -= not lasting
+            if not self._busy[session]:
+                del self._busy[session]
+                if self.front.balance is not None and session and (await self.front.balance).sessions.leaving:
+                    await (await self.front.balance).sessions.let_go(self, session)
+
+    @property
+    def busy(self) -> Collection[str]:
+        """The sessions in which a request waits for its answer; an empty text for those outside of any."""
+        return self._busy.keys()
 
     def has(self, session: str) -> bool:
         """Tell whether a session is here."""

@@ -43,6 +43,10 @@ class TaskBook:
         """Give the server of a caller's task, and its id there."""
         return self._tasks.get((caller.principal, shown))
 
+    def knows(self, principal: str, shown: str) -> bool:
+        """Tell whether a principal began a task of that id here."""
+        return (principal, shown) in self._tasks
+
     def forget(self, caller: Caller, shown: str) -> None:
         """Forget a task its server does not know any more."""
         self._tasks.pop((caller.principal, shown), None)

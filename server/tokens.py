@@ -83,9 +83,18 @@ class Tokens:
         home: The home, whose folder is there before a token is made.
         rights: What the generated token allows.
         given: Gives the token that was given in place of the generated one, if one was.
+        where: The database that several gateways share, where the named ones lie in it: only hashes as well.
     """
 
-    def __init__(self, home: Home, rights: frozenset[str], given: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        rights: frozenset[str],
+        given: Callable[[], str] | None = None,
+        where: str = "",
+    ) -> None:
+        self._where = where
+        self._common: dict[str, NamedToken] | None = None
         self._folder = home.path
         self._given = given
         self._generated = PrivateFile(home.path / "token", read_token)
@@ -166,7 +175,68 @@ class Tokens:
         Raises:
             PrivateFileError: As in `default`.
         """
-        return list((self._named.read() or {}).values())
+        return list(self._all().values())
+
+    def _all(self) -> dict[str, NamedToken]:
+        if not self._where:
+            return self._named.read() or {}
+        if self._common is None:
+            raise PrivateFileError(
+                "The tokens that all gateways share are not read yet. Try again in a moment."
+            )
+        return self._common
+
+    # --- those that several gateways share
+
+    @property
+    def shared(self) -> bool:
+        """Whether the named tokens are those of all gateways that share a database."""
+        return bool(self._where)
+
+    def first(self) -> str:
+        """Give what those of all gateways begin with, where there are none yet: the ones of this home.
+
+        Raises:
+            PrivateFileError: As in `default`.
+        """
+        return _written(self._named.read() or {}).decode()
+
+    def take(self, body: str) -> None:
+        """Take those that all gateways share, as they are now.
+
+        Raises:
+            PrivateFileError: If this is not what another gateway writes.
+        """
+        self._common = _read_named(Path("tokens of all gateways"), body.encode())
+
+    def _changed(self, become: Callable[[dict[str, NamedToken]], None]) -> None:
+        """Change the named tokens, while nobody else does."""
+        if not self._where:
+            with alone(self._lock):
+                known = dict(self._named.read() or {})
+                become(known)
+                self._named.write(_written(known))
+            return
+        from ..tools.gateways.tokens import change
+
+        def changed(body: str) -> str:
+            self.take(body)
+            known = dict(self._all())
+            become(known)
+            return _written(known).decode()
+
+        self.take(change(self._where, self.first(), changed))
+
+    def fetch(self) -> None:
+        """Read those that all gateways share, where that is so; for a command.
+
+        Raises:
+            StoreError: If they cannot be read.
+        """
+        if self._where:
+            from ..tools.gateways.tokens import change
+
+            self.take(change(self._where, self.first(), lambda body: body))
 
     def names(self) -> list[str]:
         """Give the names of the named tokens, sorted.
@@ -196,15 +266,16 @@ class Tokens:
             raise TokenError(f"A token allows one or more of {', '.join(RIGHTS)}. Name some of these.")
         token = secrets.token_urlsafe(32)
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        with alone(self._lock):
-            known = dict(self._named.read() or {})
+
+        def become(known: dict[str, NamedToken]) -> None:
             if name in known:
                 raise TokenError(
                     f"There is already a token named {name}. Choose another name, or revoke it first with "
                     f"`toolscore token revoke {name}`."
                 )
             known[name] = NamedToken(name, allowed, created, _digest(token))
-            self._named.write(_written(known))
+
+        self._changed(become)
         return token
 
     def revoke(self, name: str) -> None:
@@ -225,13 +296,15 @@ class Tokens:
         unknown = UnknownTokenError(
             f"There is no token named {name}. `toolscore token list` shows the names there are."
         )
+        self.fetch()
         if name not in self.names():  # before the lock, which needs a folder
             raise unknown
-        with alone(self._lock):
-            known = dict(self._named.read() or {})
+
+        def become(known: dict[str, NamedToken]) -> None:
             if known.pop(name, None) is None:
                 raise unknown
-            self._named.write(_written(known))
+
+        self._changed(become)
 
 
 def check_name(name: str) -> None:

@@ -38,12 +38,14 @@ from .settings_hot import Setter
 if TYPE_CHECKING:
     from ..tools.approvals.approvals import Approvals
     from ..tools.caller import Caller
+    from ..tools.changes import Changes
     from ..tools.journal.journal import Journal
     from ..tools.scores.scores import Scores
     from .approvals_tools import ApprovalsTools
     from .functions_tools import FunctionTools
     from .gateways.home import Gateways
     from .policy_home import PolicyHome
+    from .tokens import Tokens
 
 SPARSE = frozenset(
     {
@@ -118,6 +120,10 @@ class ToolSet:
         """Cuts results that are too long; `None` where none are."""
         self.setters: dict[str, Setter] = {}
         """What takes changed settings over."""
+        self.tokens: Tokens | None = None
+        """The tokens of all gateways, where the store is one that several share."""
+        self.changes: Changes | None = None
+        """Hears of what other gateways change."""
         self.gateways: Gateways | None = None
         """The gateways that share the store, where it is one that several share."""
         self.approvals: Approvals | None = None
@@ -131,6 +137,11 @@ class ToolSet:
         self.masked: Callable[[str], str] = lambda text: text
         """Takes the secrets of servers out of a text."""
         self.tools = {tool.name: tool for tool in OWN_TOOLS}
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """What does the work of own tools, by their names."""
+        return self._handlers
 
     def extend(self, handlers: Mapping[str, Handler]) -> None:
         """Take in what does the work of further own tools.

@@ -26,12 +26,16 @@ from toolscore.client import websocket
 from toolscore_client import BARE, FAULTY, TOOLSCORE, WORDS_ONLY, Mode
 
 Message = dict[str, Any]
+RICH = str(Path(__file__).with_name("rich_server.py"))
 PATIENCE = 120
 """Seconds for what takes less than two, on a machine that has other things to do."""
 
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 INFO = {"name": "raw", "version": "1"}
 MODERN = "2026-07-28"
+
+
+NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 class Gateway:
@@ -132,6 +136,8 @@ def gateways(
     first = folder / names[0] / "home"
     first.parent.mkdir(parents=True, exist_ok=True)
     command(url, first, "register", "f", "--", sys.executable, "-S", FAULTY)
+    command(url, first, "register", "leased", "--", sys.executable, "-S", FAULTY)
+    command(url, first, "register", "r", "--", sys.executable, "-S", RICH)
     with ExitStack() as stack:
         yield [stack.enter_context(gateway(folder, url, name, *words, **settings)) for name in names]
 
@@ -179,7 +185,7 @@ async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 @contextmanager
 def nginx(folder: Path, ports: list[int]) -> Iterator[int]:
     """Run nginx in front of gateways, as docs/balancer.md has it; give its port."""
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    assert NGINX is not None
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -210,7 +216,7 @@ http {{
 }}
 """
     )
-    process = subprocess.Popen([program, "-p", str(folder), "-c", str(folder / "nginx.conf")])
+    process = subprocess.Popen([NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf")])
     try:
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -254,11 +260,19 @@ async def over_websocket(
 
 
 class Raw:
-    """A client of the handshake era over Streamable HTTP that says itself which gateway each request goes to."""
+    """A client over Streamable HTTP that says itself which gateway each request goes to.
 
-    def __init__(self, http: httpx2.AsyncClient) -> None:
+    Args:
+        http: Its connections.
+        modern: Whether it speaks the modern era, in which there are no sessions.
+        capabilities: What it says that it can be asked for.
+    """
+
+    def __init__(self, http: httpx2.AsyncClient, *, modern: bool = False, **capabilities: Any) -> None:
         self.http = http
         self.headers = dict(ACCEPT)
+        self.modern = modern
+        self.capabilities = capabilities
         self._numbers = itertools.count(1)
 
     async def post(self, url: str, method: str, *, told: bool = False, **params: Any) -> httpx2.Response:
@@ -266,12 +280,27 @@ class Raw:
         message: Message = {"jsonrpc": "2.0", "method": method, "params": params}
         if not told:
             message["id"] = next(self._numbers)
-        return await self.http.post(url, json=message, headers=self.headers)
+        headers = dict(self.headers)
+        if self.modern:
+            envelope = "io.modelcontextprotocol/"
+            told_of = {
+                f"{envelope}protocolVersion": MODERN,
+                f"{envelope}clientCapabilities": self.capabilities,
+                **params.pop("_meta", {}),
+            }
+            params["_meta"] = told_of
+            headers |= {"MCP-Protocol-Version": MODERN, "Mcp-Method": method}
+            headers |= {"Mcp-Name": params["name"]} if "name" in params else {}
+        return await self.http.post(url, json=message, headers=headers)
 
-    async def begin(self, url: str, **capabilities: Any) -> None:
+    async def begin(self, url: str) -> None:
         """Begin a session."""
         answer = await self.post(
-            url, "initialize", protocolVersion="2025-11-25", capabilities=capabilities, clientInfo=INFO
+            url,
+            "initialize",
+            protocolVersion="2025-11-25",
+            capabilities=self.capabilities,
+            clientInfo=INFO,
         )
         assert answer.status_code == 200, answer.text
         self.headers["Mcp-Session-Id"] = answer.headers["mcp-session-id"]
@@ -280,7 +309,11 @@ class Raw:
 
     async def call(self, url: str, tool: str, **arguments: Any) -> Message:
         """Call a tool, and give the message that answers."""
-        answer = await self.post(url, "tools/call", name=tool, arguments=arguments)
+        return await self.ask(url, "tools/call", name=tool, arguments=arguments)
+
+    async def ask(self, url: str, method: str, **params: Any) -> Message:
+        """Send a request, and give the message that answers."""
+        answer = await self.post(url, method, **params)
         assert answer.status_code == 200, (answer.status_code, answer.text)
         return answer_of(answer.text)
 

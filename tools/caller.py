@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MANAGE = "manage"
 """The right to install, register, remove, start and stop servers."""
@@ -35,6 +35,7 @@ class Caller:
         cwd: Its working directory, where it told: relative folders are meant from there.
         session: What it calls the episode its calls belong to, where it named one.
         span: What those who keep traces call the call it is made from; empty for a client's own.
+        token: Digest of the token it came in by, which other gateways know it by; empty where there is none.
     """
 
     principal: str
@@ -46,6 +47,7 @@ class Caller:
     depth: int = 0
     session: str = ""
     span: str = ""
+    token: bytes = field(default=b"", compare=False, repr=False)
 
     @property
     def client(self) -> int | str:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from .errors import LibraryError, StoreError
@@ -26,8 +27,16 @@ LONGEST_RETRY = 0.8
 LOOK = 30.0
 """Seconds between two looks at everything, for what no notice came of."""
 
+_following: ContextVar[asyncio.Task[None] | None] = ContextVar("toolscore_following", default=None)
+"""The task that does what another gateway did; others that it begins go on for themselves."""
+
 Key = tuple[str, str]
 """The kind of what changed, and its name."""
+
+
+def followed() -> bool:
+    """Tell whether what is done here and now is done because another gateway did it, which tells of it itself."""
+    return _following.get() is not None and _following.get() is asyncio.current_task()
 
 
 class Changes:
@@ -47,6 +56,8 @@ class Changes:
         self._look = look
         self._under_way: dict[Key, asyncio.Task[None]] = {}
         self._again: set[Key] = set()
+        self.also: dict[str, Callable[[], Awaitable[None]]] = {}
+        """Reads again what else gateways have in common, by its kind; all of it at each look."""
         self.trouble: str | None = None
         """Why nothing is heard of other gateways, where that is so."""
         self.listening = asyncio.Event()
@@ -54,12 +65,13 @@ class Changes:
 
     async def run(self) -> None:
         """Listen, for ever."""
+        _following.set(asyncio.current_task())
         pause = FIRST_RETRY
         try:
             while True:
                 try:
                     async with _listening(self._store) as heard:
-                        await self._look()
+                        await self._look_at_all()
                         self._well()
                         pause = FIRST_RETRY
                         await self._hear(heard)
@@ -84,7 +96,12 @@ class Changes:
                 kind, _, name = rest.partition(" ")
                 if teller != self._store.me:
                     self.take(kind, name)
-            await self._look()
+            await self._look_at_all()
+
+    async def _look_at_all(self) -> None:
+        await self._look()
+        for read in list(self.also.values()):
+            await read()
 
     def take(self, kind: str, name: str) -> None:
         """Follow one thing, and once more if it is being followed already."""
@@ -96,10 +113,12 @@ class Changes:
         task.add_done_callback(lambda _task: self._under_way.pop(key, None))
 
     async def _followed(self, key: Key) -> None:
+        _following.set(asyncio.current_task())
         while True:
             self._again.discard(key)
             try:
-                await self._follow(*key)
+                read = self.also.get(key[0])
+                await (self._follow(*key) if read is None else read())
             except LibraryError as error:  # the next look tries it again
                 logger.warning("%s %s: what another gateway changed could not be read: %s", *key, error)
             except Exception:

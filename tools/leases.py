@@ -119,6 +119,11 @@ class Leases:
         self._wind(lease)
         return lease
 
+    def has(self, identity: str, principal: str) -> bool:
+        """Tell whether a principal holds a lease of that name."""
+        lease = self._leases.get(identity)
+        return lease is not None and lease.caller.principal == principal
+
     def renew(self, identity: str, caller: Caller, *, ttl: float | None = None) -> Lease:
         """Let a lease last for its time from now on.
 

@@ -116,13 +116,14 @@ class KeptResults:
         self._lock = threading.Lock()
         self._closed = False
 
-    def keep(self, text: str, owner: Hashable, mime: str = "text/plain") -> Kept:
+    def keep(self, text: str, owner: Hashable, mime: str = "text/plain", identity: str | None = None) -> Kept:
         """Keep a result.
 
         Args:
             text: The result.
             owner: Who may read it.
             mime: Its media type.
+            identity: The id another gateway has given it; a new one when `None`.
 
         Raises:
             TooLargeError: If it is larger than what may be kept.
@@ -132,7 +133,7 @@ class KeptResults:
         places = [0, *itertools.accumulate(map(len, blocks))]
         if places[-1] > OWNER_BYTES:
             raise TooLargeError
-        identity = f"ts-{secrets.token_urlsafe(16)}"
+        identity = identity or f"ts-{secrets.token_urlsafe(16)}"
         path = self._folder / f"{secrets.token_hex(8)}.txt"
         kept = Kept(SCHEME + identity, mime, len(text), places[-1])
         with self._lock:
@@ -155,6 +156,14 @@ class KeptResults:
                 entry.blocks = blocks
             self._entries[identity] = entry
         return kept
+
+    def has(self, handle: str, owner: Hashable) -> bool:
+        """Tell whether a result of an owner is kept here."""
+        found = _HANDLE.fullmatch(handle.partition("?")[0][:100])
+        with self._lock:
+            self._expire()
+            entry = self._entries.get(found[1]) if found is not None else None
+            return entry is not None and entry.owner == owner
 
     def look_up(self, handle: str, owner: Hashable) -> Kept:
         """Tell what is kept under a handle.
@@ -327,6 +336,12 @@ def _found(
             yield text, first, found
             last = first + found.end()
         begin = max(border, last)
+
+
+def identity_of(handle: str) -> str | None:
+    """Give the id in a handle, with or without a part of it; `None` if it is none."""
+    found = _HANDLE.fullmatch(handle.partition("?")[0][:100])
+    return found[1] if found is not None else None
 
 
 def is_result(uri: str) -> bool:

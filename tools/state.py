@@ -7,7 +7,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from ..runners.lifecycle import State
 from ..runners.spec import EMBEDDED
@@ -77,6 +77,7 @@ class ServerState(BaseModel):
         confined: What confines it, layer by layer, while it runs; `None` where it is not to be confined.
         quarantined: Its tools in quarantine, which are not called.
         findings: What was found in what it says of itself and of its tools that looks as if it were meant to mislead.
+        gateway: Which of several gateways runs it; left out where there is one, or each has a process of its own.
     """
 
     name: str
@@ -109,6 +110,7 @@ class ServerState(BaseModel):
     confined: dict[str, str] | None = None
     quarantined: list[str] = []
     findings: list[str] = []
+    gateway: str | None = Field(None, exclude_if=lambda gateway: gateway is None)
 
 
 async def state_of(servers: Servers, name: str) -> ServerState:

@@ -59,9 +59,25 @@ async def whole(receive: Receive) -> bytes:
 
 
 async def carry(
-    links: Links, gateway: Gateway, scope: Scope, body: bytes, receive: Receive, send: Send
+    links: Links,
+    gateway: Gateway,
+    scope: Scope,
+    body: bytes,
+    receive: Receive,
+    send: Send,
+    *,
+    take: bool = False,
 ) -> None:
     """Have another gateway answer a request, and hand its answer on as it comes.
+
+    Args:
+        links: The lines to the gateways.
+        gateway: The one to answer it.
+        scope: The request.
+        body: What it holds, which was read already.
+        receive: Tells when its client leaves.
+        send: Takes the answer.
+        take: Whether it is to answer what does not belong to it yet, too.
 
     Raises:
         UnreachedError: If it cannot be reached; it knows nothing of the request.
@@ -79,6 +95,7 @@ async def carry(
         await line.send(
             {
                 "kind": "http",
+                "take": take,
                 "token": visit.identity.digest.hex(),
                 "method": scope["method"],
                 "headers": told,

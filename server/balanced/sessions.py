@@ -57,6 +57,7 @@ class HttpSessions:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._looked = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = 0
         self.leaving = False
         """Whether this gateway is on its way out, and hands its sessions over."""
 
@@ -165,6 +166,63 @@ class HttpSessions:
             else:
                 one.quiet = False
             return True
+
+    # --- on the way out
+
+    async def leave(self) -> None:
+        """Have other gateways go on with all sessions, each as soon as nothing is under way in it."""
+        self.leaving = True
+        for host in self.hosts:
+            for identity in host.identities:
+                if identity not in host.busy:
+                    await self.let_go(host, identity)
+
+    async def let_go(self, host: HttpListener, identity: str) -> None:
+        """Leave a session to the others; there is one, or it stays."""
+        if self.taker() is None or not host.has(identity):
+            return
+        try:
+            await self._kept.release(identity, self._registry.me.id)
+        except StoreError as exc:
+            logger.warning("a session over HTTP could not be left to other gateways: %s", exc)
+        else:
+            await host.drop(identity)
+
+    def taker(self) -> Gateway | None:
+        """Give a gateway that takes the clients of this one, if there is any; each time the next one."""
+        others = [one for one in self._registry.others if one.state == "serving"]
+        self._turn += 1
+        return others[self._turn % len(others)] if others else None
+
+    async def pass_on(
+        self, host: HttpListener, identity: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Have another gateway answer a request that came although this one is on its way out."""
+
+        async def last(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message.get("headers", ()), (b"connection", b"close")]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        body = await whole(receive)
+        if identity and identity in host.busy and host.has(identity):
+            return await host.here(scope, _again(body, receive), last)
+        if identity:
+            await self.let_go(host, identity)
+        for _other in self._registry.others:
+            if (gateway := self.taker()) is None or (identity and host.has(identity)):
+                break
+            try:
+                return await carry(self._links, gateway, scope, body, receive, last, take=True)
+            except (UnreachedError, UnknownThereError):
+                continue
+            except LineLostError:
+                if (answer := _definite(scope, body, gateway)) is not None:
+                    return await answer(scope, receive, last)
+        if host.stopping:
+            return await _later(scope, receive, last, "ToolScore is ending.")
+        await host.here(scope, _again(body, receive), last)
 
     def hold(self, work: Any) -> None:
         """Have something done meanwhile."""

@@ -112,6 +112,10 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
                 from . import catalog
 
                 return asyncio.run(catalog.run(options, loaded.settings, out))
+            case "gateways":
+                from . import gateways
+
+                return asyncio.run(gateways.run(loaded.settings, out))
             case "status":
                 from . import status
 

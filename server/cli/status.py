@@ -29,6 +29,7 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
     missing: list[dict[str, Any]] = []
     clients: list[dict[str, Any]] = []
     policy: dict[str, Any] = {}
+    gateways: list[dict[str, Any]] = []
     if owner is not None and owner.mode == "command":
         servers = None  # the one that could be asked is busy with something else
     elif owner is not None or has_store(settings):
@@ -37,6 +38,7 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
             try:
                 listed = structured(await backend.call("list_servers", {}, silent))
                 servers, missing = listed["servers"], listed.get("missing", [])
+                gateways = listed.get("gateways", [])
                 clients = await backend.clients()
             except ToolFailedError as failure:
                 out.error(str(failure))
@@ -52,6 +54,7 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
             "clients": clients,
             "servers": servers,
             "missing": missing,
+            **({"gateways": gateways} if gateways else {}),
             "policy": {key: policy.get(key) for key in ("file", "since", "problems")} if policy else None,
         }
         out.document({"home": str(home.path), **found})
@@ -69,6 +72,11 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
         out.line(f"policy: {policy['file']}, as it was read at {policy['since']}")
     for problem in policy.get("problems") or ():
         out.error(f"the policy file cannot be used, and changes nothing: {problem}")
+    for gateway in gateways:
+        if not gateway["here"]:
+            out.line(
+                f"other gateway: {gateway['name']}, {gateway['state']}, {len(gateway['servers'])} servers"
+            )
     for client in clients:
         out.line(f"client: {_described(client)}")
     if servers:
@@ -112,6 +120,7 @@ async def _one(name: str, settings: Settings, out: Output) -> int:
         ("", found["doing"]),
         ("next", found["next"]),
         ("reason", (found["reason"] or "").strip()),
+        ("gateway", found.get("gateway") or ""),
         ("last exit", "{at}: {reason}".format_map(found["last_exit"]).strip() if found["last_exit"] else ""),
         ("restarts", str(found["restarts"] or "")),
         ("processes", ", ".join(map(str, found["pids"]))),

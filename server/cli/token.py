@@ -22,7 +22,12 @@ def run(options: Namespace, loaded: Loaded, out: Output) -> int:
     """
     home = Home.at(loaded.settings.home)
     rights = frozenset[str](loaded.settings.network.rights)
-    tokens = Tokens(home, rights, given())
+    where = ""
+    if loaded.settings.database.url:
+        from ..database_home import store_of
+
+        where = str(store_of(loaded.settings, home))
+    tokens = Tokens(home, rights, given(), where)
     try:
         match options.what:
             case "show":
@@ -41,6 +46,7 @@ def run(options: Namespace, loaded: Loaded, out: Output) -> int:
                     out.line(f"revoked: {options.name}")
                     out.remark("Nobody comes in with it any more, and who is in is cut off within seconds.")
             case _:
+                tokens.fetch()
                 _list(tokens, rights, out)
     except UnknownTokenError as error:
         out.error(str(error))

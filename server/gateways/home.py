@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from ...tools.store import Store
     from ..home import Home
     from ..settings import Settings
+    from ..toolset import ToolSet
     from .dial import Dialer
     from .listener import GatewayListener
     from .serving import Mask, Serving, SharedPatron
-    from .sharing import Sharing
+    from .sharing import Owner, Sharing
 
 PEER = "/peer"
 """Where a server of a gateway is reached: `/peer?server=NAME`."""
@@ -79,6 +80,19 @@ class Gateways:
         """Take note of a change of a server's state."""
         if self.sharing is not None:
             self.sharing.changed(unit)
+
+    def extend(self, toolset: ToolSet) -> None:
+        """Have the own tools about servers know of those that run at other gateways."""
+        from .tools import ASK, GatewayTools
+
+        tools = GatewayTools(self, toolset.handlers)
+        toolset.extend(tools.handlers)
+        self.listener.routes[ASK] = tools.serve
+
+    def owner(self, server: str) -> Owner | None:
+        """Tell which gateway runs a server; `None` for one that every gateway has for itself."""
+        unit = self.sharing.unit(server) if self.sharing is not None else None
+        return self.sharing.owner(unit) if self.sharing is not None and unit is not None else None
 
     async def drain(self) -> None:
         """Hand all that this gateway runs for all over to the others, each as soon as nobody is served by it."""

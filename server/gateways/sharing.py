@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ...runners.lifecycle import State
 from ...tools.gateways.claims import MOVING
@@ -19,6 +20,24 @@ if TYPE_CHECKING:
     from .home import Gateways
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who runs a server.
+
+    Attributes:
+        gateway: The gateway's name; `None` where nobody does.
+        id: Its id.
+        here: Whether that is this gateway.
+        state: The state the server is in there.
+    """
+
+    gateway: str | None
+    id: str
+    here: bool
+    state: str | None
+
 
 _DOWN = (State.STOPPED, State.FAILED)
 
@@ -71,6 +90,10 @@ class Sharing:
         registry = self._gateways.registry
         chosen = preferred(server, registry.gateways)
         return chosen is not None and chosen.id == registry.me.id
+
+    def unit(self, server: str) -> Unit | None:
+        """Give a server, as it is under supervision here."""
+        return self._supervisor.units.get(server)
 
     def changed(self, unit: Unit) -> None:
         """Take note of a change of a server's state."""
@@ -125,14 +148,14 @@ class Sharing:
             if unit.in_flight:
                 unit.stop()
 
-    def owner(self, unit: Unit) -> dict[str, Any] | None:
+    def owner(self, unit: Unit) -> Owner | None:
         """Tell which gateway runs a server; `None` for one that every gateway has for itself."""
         if not self._runner.concerns(unit.installation):
             return None
         registry = self._gateways.registry
         if self._gateways.claims.is_held(unit.name):
-            return {"gateway": registry.me.name, "here": True, "state": str(unit.life.state)}
+            return Owner(registry.me.name, registry.me.id, True, str(unit.life.state))
         owner, lease = registry.owner_of(unit.name), registry.leases.get(unit.name)
         if owner is None or lease is None or owner.id == registry.me.id:
-            return {"gateway": None, "here": False, "state": None}
-        return {"gateway": owner.name, "here": False, "state": lease.state or None}
+            return Owner(None, "", False, None)
+        return Owner(owner.name, owner.id, False, lease.state or None)

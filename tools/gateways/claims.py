@@ -14,7 +14,7 @@ from sqlalchemy import func, select, text, update
 from ...runners.errors import StartError
 from ..errors import StoreError
 from ..tables import GATEWAY, LEASE
-from .gateway import Gateway, preferred
+from .gateway import Gateway, Lease, preferred
 from .pulse import CHANNEL
 from .registry import Registry
 
@@ -109,6 +109,16 @@ class Claims:
                 self.held[server] = epoch
                 return None
             await asyncio.sleep(TURN)  # somebody else was quicker, or this one is not among them right now
+
+    async def look_up(self, server: str) -> None:
+        """Have what is known of a server be what the store has now, where that can be asked."""
+        try:
+            rows = await self._asked(self.registry.store.read(select(LEASE).where(LEASE.c.server == server)))
+        except StartError:
+            return
+        if rows:
+            lease = Lease(rows[0].server, rows[0].gateway, rows[0].epoch, rows[0].state)
+            self.registry.leases = {**self.registry.leases, server: lease}
 
     def _nobody(self, server: str) -> str:
         reasons = [

@@ -64,7 +64,7 @@ class Registry:
         self._until = 0.0
         self._fenced = True
         self._left = False
-        self._heard = steady()
+        self._heard = self._joined = steady()
         self._looked = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._pulse = Pulse(store.where, self.me, timeout, _new_id, self._seen, self._is_heard)
@@ -120,6 +120,10 @@ class Registry:
         """
         async with self.store.transaction() as connection:
             await connection.execute(text(f"NOTIFY {CHANNEL}"))
+
+    def up(self) -> float:
+        """Give for how many seconds this gateway has been one of them."""
+        return steady() - self._joined
 
     def holds(self) -> bool:
         """Tell whether this gateway surely is one of them now, so that what it holds is its own."""
@@ -194,7 +198,10 @@ class Registry:
             return
         if look.lost:
             self._fence("the other gateways had taken this one for dead")
-        self.me, self.gateways, self.leases = look.me, look.gateways, look.leases
+        if look.me.id != self.me.id:
+            self._joined = look.sent
+        me = next((one for one in look.gateways if one.id == look.me.id), look.me)
+        self.me, self.gateways, self.leases = me, look.gateways, look.leases
         self._fenced = False
         self._looked.set()
         self._watch()

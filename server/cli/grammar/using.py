@@ -1,4 +1,4 @@
-"""The grammar of what looks at servers and uses them: `list`, `call`, `status`, `logs` and `scores`."""
+"""The grammar of what looks at servers and uses them: `list`, `call`, `status`, `gateways`, `logs`, `scores`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def add_to(command: Command) -> None:
     call.add_argument("--timeout", metavar="SECONDS", type=seconds, help="give up after this long")
     status = command("status", "Show what runs, or all that is known of one server.", json=True)
     status.add_argument("name", metavar="NAME", nargs="?", help="only this server, in full")
+    command("gateways", "Show which ToolScores share the store, and what each runs.", json=True)
     logs = command("logs", "Show what servers wrote on standard error, and ToolScore's own log.", json=True)
     logs.add_argument(
         "names",

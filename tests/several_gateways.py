@@ -12,7 +12,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from listening import Message, Serving, raw, serving
+from listening import INFO, Message, Serving, raw, serving
 from several import RICH
 from toolscore_client import FAULTY
 
@@ -122,6 +122,13 @@ class Visitor:
         self._numbers = 0
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self.told: list[Message] = []
+        self.answers: dict[str, Message] = {}
+        """What it answers to requests, by their methods."""
+
+    @property
+    def closed_in_order(self) -> bool:
+        """Whether the gateway closed the line in order: what has no answer was not heard then (WebSocket code 1001)."""
+        return bool(self._line.line.close_code == 1001)
 
     async def read(self) -> None:
         """Take what comes until the connection is closed."""
@@ -130,6 +137,9 @@ class Visitor:
                 message = json.loads(frame)
                 if "method" in message:
                     self.told.append(message)
+                    if "id" in message and message["method"] in self.answers:
+                        result = self.answers[message["method"]]
+                        await self._line.send({"jsonrpc": "2.0", "id": message["id"], "result": result})
                 elif not (waiting := self._waiting.pop(message["id"])).done():
                     waiting.set_result(message)
         finally:
@@ -143,6 +153,14 @@ class Visitor:
         future = self._waiting[self._numbers] = asyncio.get_running_loop().create_future()
         await self._line.send({"jsonrpc": "2.0", "id": self._numbers, "method": method, "params": params})
         return future
+
+    @property
+    def last(self) -> int:
+        """The id of the last request."""
+        return self._numbers
+
+    async def notify(self, method: str, **params: Any) -> None:
+        await self._line.send({"jsonrpc": "2.0", "method": method, "params": params})
 
     async def own(self, tool: str, **arguments: Any) -> Message:
         """Call one of ToolScore's own tools, and give its structured result."""
@@ -186,7 +204,10 @@ class Visitor:
 @asynccontextmanager
 async def visiting(url: str, **capabilities: Any) -> AsyncIterator[Visitor]:
     """Connect to a gateway."""
-    async with raw(url) as line:
+    async with raw(url, handshake=False) as line:
+        handshake = {"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": INFO}
+        await line.request("initialize", **handshake)
+        await line.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
         visitor = Visitor(line)
         reading = asyncio.create_task(visitor.read())
         try:

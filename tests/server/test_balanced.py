@@ -1,0 +1,380 @@
+"""What a client holds is good at every gateway: sessions, parked calls, leases, tasks; also when one is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from mcp_types import ElicitResult
+
+from behind import (
+    NGINX,
+    PATIENCE,
+    Balancer,
+    Gateway,
+    Raw,
+    answer_of,
+    command,
+    gateway,
+    gateways,
+    nginx,
+    over_http,
+    over_websocket,
+    text_of,
+    wire,
+)
+from postgres import Postgres
+from toolscore_client import FAULTY, Mode, call, execute, outcome, text
+
+FORM: dict[str, Any] = {
+    "method": "elicitation/create",
+    "params": {
+        "mode": "form",
+        "message": "Who?",
+        "requestedSchema": {"type": "object", "properties": {"who": {"type": "string"}}},
+    },
+}
+ANSWERED = {"input-1": {"action": "accept", "content": {"who": "ann"}}}
+ABLE: dict[str, Any] = {"elicitation": {"form": {}}}
+MODES: list[Mode] = ["legacy", "auto"]
+
+
+class House:
+    """Three gateways that stay, and what a further one takes."""
+
+    def __init__(self, folder: Path, url: str, three: list[Gateway]) -> None:
+        self.folder = folder
+        self.url = url
+        self.three = three
+        self.token = self.made("everybody")
+
+    def made(self, name: str) -> str:
+        """Make a token that all gateways know."""
+        home = self.three[0].home
+        done = command(self.url, home, "token", "create", name, "--allow", "call,manage,register")
+        return done.stdout.split()[0]
+
+    def wire(self) -> httpx2.AsyncClient:
+        """Give an HTTP client that is let in."""
+        return wire(self.token)
+
+    @contextmanager
+    def another(self, name: str) -> Iterator[Gateway]:
+        """Run one more, to be killed."""
+        with gateway(self.folder, self.url, name) as one:
+            yield one
+
+
+@pytest.fixture(scope="module")
+def house(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder, url = tmp_path_factory.mktemp("house"), postgres.database()
+    with ExitStack() as stack:
+        three = stack.enter_context(gateways(folder, url, "a", "b", "c", words=()))
+        yield House(folder, url, three)
+
+
+@asynccontextmanager
+async def balancer(*behind: Gateway) -> AsyncIterator[str]:
+    """Put a plain TCP balancer in front of gateways."""
+    async with Balancer([one.port("http") for one in behind]).open() as front:
+        yield f"http://127.0.0.1:{front.port}/mcp"
+
+
+async def test_a_session_is_reached_through_every_gateway_and_goes_on_when_its_own_is_killed(
+    house: House,
+) -> None:
+    a, b, _c = house.three
+    async with house.wire() as http:
+        client = Raw(http)
+        with house.another("d") as d:
+            await client.begin(d.http)
+            for one in (d, a, b, a):
+                assert one.name in text_of(await client.call(one.http, "f__echo", text=one.name))
+            d.kill()
+        for one in (a, b, a):
+            assert one.name in text_of(await client.call(one.http, "f__echo", text=one.name))
+        gone = await http.delete(b.http, headers=client.headers)
+        assert gone.status_code == 200
+        for one in (a, b):
+            assert (await client.post(one.http, "ping")).status_code == 404
+
+
+async def test_nobody_else_is_let_into_a_session_at_any_gateway(house: House) -> None:
+    a, b, _c = house.three
+    async with house.wire() as http:
+        client = Raw(http)
+        await client.begin(a.http)
+        client.headers["Mcp-Session-Id"] += "x"
+        assert (await client.post(b.http, "ping")).status_code == 404
+        assert (await client.post(a.http, "ping")).status_code == 404
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_client_behind_a_plain_balancer_notices_nothing(house: House, mode: Mode) -> None:
+    asked = 0
+
+    async def elicit(_context: Any, _params: Any) -> ElicitResult:
+        nonlocal asked
+        asked += 1
+        return ElicitResult(action="accept", content={"who": "ann"})
+
+    seen: list[float] = []
+
+    async def progressed(progress: float, total: float | None, message: str | None) -> None:
+        seen.append(progress)
+
+    async with (
+        balancer(*house.three) as url,
+        over_http(url, mode, house.token, kept=False, elicitation_callback=elicit) as client,
+    ):
+        assert {"f__echo", "r__question"} <= {tool.name for tool in (await client.list_tools()).tools}
+        for number in range(6):
+            result = await execute(client, "r__question", **FORM)
+            assert result.structured_content is not None
+            assert result.structured_content["result"]["content"] == {"who": "ann"}
+            assert asked == number + 1
+        await client.call_tool("f__progress", {"count": 3}, progress_callback=progressed)
+        assert seen == [1, 2, 3]
+
+
+async def test_a_parked_call_goes_on_through_another_gateway_and_has_an_end_when_its_own_is_killed(
+    house: House,
+) -> None:
+    a, b, _c = house.three
+    async with house.wire() as http:
+        client = Raw(http, modern=True, **ABLE)
+        asked = {"name": "r__question", "arguments": FORM}
+
+        parked = (await client.ask(a.http, "tools/call", **asked))["result"]
+        assert parked["resultType"] == "input_required"
+        again = {**asked, "requestState": parked["requestState"], "inputResponses": ANSWERED}
+        done = (await client.ask(b.http, "tools/call", **again))["result"]
+        assert done["structuredContent"]["result"]["content"] == {"who": "ann"}
+
+        # It is good once, wherever it comes to.
+        late = await client.post(b.http, "tools/call", **again)
+        assert answer_of(late.text)["error"]["data"] == {"reason": "expired"}
+
+        with house.another("d") as d:
+            parked = (await client.ask(d.http, "tools/call", **asked))["result"]
+            d.kill()
+        again = {**asked, "requestState": parked["requestState"], "inputResponses": ANSWERED}
+        lost = (await client.ask(b.http, "tools/call", **again))["result"]
+        assert lost["isError"]
+        assert lost["_meta"]["toolscore/outcome"] in ("outcome_unknown", "unavailable")
+
+
+async def test_a_call_in_flight_at_a_gateway_that_is_killed_has_a_definite_answer(house: House) -> None:
+    a, _b, _c = house.three
+    async with house.wire() as http:
+        client = Raw(http)
+        with house.another("d") as d:
+            await client.begin(d.http)
+            token = {"_meta": {"progressToken": 1}}
+            asked = {"name": "f__progress", "arguments": {"count": 1000, "every": 0.1}, **token}
+            message = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": asked}
+            async with http.stream("POST", a.http, json=message, headers=client.headers) as stream:
+                assert stream.status_code == 200
+                lines = stream.aiter_lines()
+                async for line in lines:
+                    if "notifications/progress" in line:
+                        break
+                d.kill()
+                rest = [line async for line in lines]
+        answer = answer_of("\n".join(rest))
+        assert answer["id"] == 7
+        assert answer["result"]["_meta"]["toolscore/outcome"] == "outcome_unknown"
+        assert "d" in text_of(answer)
+        assert "again" in text_of(await client.call(a.http, "f__echo", text="again"))
+
+
+async def test_what_a_session_consists_of_goes_with_it(house: House) -> None:
+    a, b, _c = house.three
+    async with house.wire() as http:
+        client = Raw(http, **ABLE)
+        with house.another("d") as d:
+            await client.begin(d.http)
+            assert "result" in await client.ask(d.http, "logging/setLevel", level="warning")
+            assert "result" in await client.ask(d.http, "resources/subscribe", uri="rich://note")
+            d.kill()
+        headers = {**client.headers, "Accept": "text/event-stream"}
+        async with http.stream("GET", b.http, headers=headers) as stream:
+            assert stream.status_code == 200
+            lines = stream.aiter_lines()
+            while "rich://note" not in json.dumps(await client.call(b.http, "r__subscribed")):
+                await asyncio.sleep(0.02)
+            await client.call(a.http, "f__echo", text="elsewhere")
+            await client.call(a.http, "r__touch", uri="rich://note")
+            async for line in lines:
+                if "notifications/resources/updated" in line:
+                    break
+        # It can be asked what it said that it can be asked.
+        asked = {"name": "r__question", "arguments": FORM}
+        message = {"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": asked}
+        async with http.stream("POST", a.http, json=message, headers=client.headers) as stream:
+            async for line in stream.aiter_lines():
+                if "elicitation/create" in line:
+                    number = json.loads(line[5:])["id"]
+                    reply = {"jsonrpc": "2.0", "id": number, "result": ANSWERED["input-1"]}
+                    assert (await http.post(b.http, json=reply, headers=client.headers)).status_code == 202
+                elif line.startswith("data:") and '"id":9' in line.replace(" ", ""):
+                    assert "ann" in line
+                    break
+
+
+async def test_leases_and_tasks_are_found_at_the_gateway_that_has_them(house: House) -> None:
+    a, b, _c = house.three
+    async with house.wire() as http:
+        session = Raw(http)
+        await session.begin(a.http)
+        settings = {"isolation": "per-lease"}
+        done = await session.call(a.http, "configure_server", name="leased", settings=settings)
+        assert not done["result"].get("isError"), done
+        client = Raw(http, modern=True)
+        leased = (await client.call(a.http, "acquire_server", name="leased"))["result"]["structuredContent"]
+        calls = {"name": "execute_tool", "arguments": {"tool": "leased__pid", "lease": leased["lease"]}}
+        pids = {text_of(await client.ask(one.http, "tools/call", **calls)) for one in house.three}
+        assert len(pids) == 1, pids
+        released = await client.call(b.http, "release_server", lease=leased["lease"])
+        assert released["result"]["structuredContent"]["lease"] == leased["lease"]
+        refused = await client.ask(b.http, "tools/call", **calls)
+        assert "Acquire another one" in text_of(refused)
+
+        begun = await session.ask(
+            a.http, "tools/call", name="r__hold", arguments={"name": "h"}, task={"ttl": 60000}
+        )
+        task = begun["result"]["task"]["taskId"]
+        other = Raw(http)
+        await other.begin(b.http)
+        seen = await other.ask(b.http, "tasks/get", taskId=task)
+        assert seen["result"]["taskId"] == task
+        unknown = await other.ask(b.http, "tasks/get", taskId="nobody's")
+        assert "no task of that id" in unknown["error"]["message"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_client_over_websocket_goes_on_at_another_gateway(house: House, mode: Mode) -> None:
+    _a, b, _c = house.three
+    with house.another("d") as d:
+        async with over_websocket(d.ws, mode, house.token) as client:
+            assert "x" in text(await execute(client, "f__echo", text="x"))
+            d.kill()
+            with pytest.raises(Exception, match=r".*"):
+                await client.call_tool("execute_tool", {"tool": "f__echo", "arguments": {"text": "x"}})
+    async with over_websocket(b.ws, mode, house.token) as client:
+        assert "y" in text(await execute(client, "f__echo", text="y"))
+        assert outcome(await execute(client, "f__nothing")) == "unknown_tool"
+        assert "servers" in await call(client, "list_servers")
+
+
+async def test_a_token_counts_at_all_gateways_until_it_is_revoked_at_one(house: House) -> None:
+    a, b, c = house.three
+    token = house.made("passing")
+    async with wire(token) as http:
+        client = Raw(http)
+        await client.begin(a.http)
+        assert "x" in text_of(await client.call(b.http, "f__echo", text="x"))
+        headers = {**client.headers, "Accept": "text/event-stream"}
+        async with http.stream("GET", c.http, headers=headers) as stream:
+            assert stream.status_code == 200
+            command(house.url, house.folder / "elsewhere", "token", "revoke", "passing")
+            began = time.monotonic()
+            with suppress(httpx2.RemoteProtocolError):
+                assert [line async for line in stream.aiter_lines() if "data" in line] == []
+            for one in (a, b, c):
+                while (answer := await client.post(one.http, "ping")).status_code != 401:
+                    assert answer.status_code == 200
+            assert time.monotonic() - began < PATIENCE
+    assert "passing" not in command(house.url, b.home, "token", "list").stdout
+
+
+async def read(client: Raw, url: str, uri: str) -> Any:
+    """Read a resource of ToolScore's own."""
+    answer = await client.ask(url, "resources/read", uri=uri)
+    return answer["result"]["contents"][0]["text"]
+
+
+async def test_a_cursor_of_one_gateway_is_good_at_the_others(house: House) -> None:
+    a, b, c = house.three
+    async with house.wire() as http:
+        client = Raw(http, modern=True)
+        start = json.loads(await read(client, a.http, "toolscore://events"))["cursor"]
+        registered = {"command": sys.executable, "args": ["-S", FAULTY]}
+        for number, one in enumerate((a, b, c)):
+            done = await client.call(one.http, "register_tool", name=f"n{number}", **registered)
+            assert not done["result"].get("isError"), done
+        told: list[Any] = []
+        cursor = start
+        for one in (b, c, a):
+            page = json.loads(await read(client, one.http, f"toolscore://events?after={cursor}"))
+            assert not page["missed"]
+            told += page["events"]
+            cursor = page["cursor"]
+        installed = [event["server"] for event in told if event["event"] == "tool_installed"]
+        assert installed == ["n0", "n1", "n2"]
+        numbers = [event["number"] for event in told]
+        assert numbers == sorted(set(numbers))
+        lost = json.loads(await read(client, a.http, "toolscore://events?after=1234-5"))
+        assert lost["missed"]
+
+
+async def test_a_long_result_is_read_on_at_every_gateway_by_whose_it_is(house: House) -> None:
+    a, b, _c = house.three
+    async with house.wire() as http, wire(house.made("stranger")) as strange:
+        client = Raw(http, modern=True)
+        asked = {"tool": "f__big", "arguments": {"bytes": 50_000}, "max_tokens": 500}
+        cut = await client.ask(a.http, "tools/call", name="execute_tool", arguments=asked)
+        handle = re.search(r"result://ts-[A-Za-z0-9_-]{22}", json.dumps(cut))
+        assert handle is not None
+        part = await client.call(b.http, "read_result", handle=handle[0], offset=49_000)
+        assert part["result"]["structuredContent"]["text"] == "x" * 1000
+        assert await read(client, b.http, handle[0]) == "x" * 50_000
+        refused = await Raw(strange, modern=True).call(b.http, "read_result", handle=handle[0])
+        assert refused["result"]["isError"]
+
+
+async def test_a_gateway_that_is_told_to_end_loses_no_call_and_hands_its_sessions_over(house: House) -> None:
+    a, b, _c = house.three
+    async with house.wire() as http, house.wire() as other:
+        client = Raw(http)
+        with gateway(house.folder, house.url, "e", gateway__linger=3) as e:
+            await client.begin(e.http)
+            asked = {"name": "f__sleep", "arguments": {"seconds": 2}}
+            slow = asyncio.ensure_future(Raw(other, modern=True).ask(e.http, "tools/call", **asked))
+            await client.call(e.http, "f__echo", text="before")
+            e.drain()
+            ready = e.http.replace("/mcp", "/health/ready")
+            while (await http.get(ready)).status_code == 200:
+                await asyncio.sleep(0.01)
+            # It still takes what comes, and has another one answer it.
+            answer = await client.post(e.http, "tools/call", name="f__echo", arguments={"text": "meanwhile"})
+            assert "meanwhile" in answer.text
+            assert answer.headers["connection"] == "close"
+            assert "b" in text_of(await client.call(b.http, "f__echo", text="b"))
+            assert text_of(await slow) == "slept"
+            await asyncio.to_thread(e.process.wait, PATIENCE)
+        assert "after" in text_of(await client.call(a.http, "f__echo", text="after"))
+
+
+@pytest.mark.skipif(not NGINX, reason="nginx is not installed (apt-get install nginx-light)")
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_client_behind_nginx_notices_nothing(house: House, tmp_path: Path, mode: Mode) -> None:
+    async def elicit(_context: Any, _params: Any) -> ElicitResult:
+        return ElicitResult(action="accept", content={"who": "ann"})
+
+    with nginx(tmp_path / "nginx", [one.port("http") for one in house.three]) as port:
+        url = f"http://127.0.0.1:{port}/mcp"
+        async with over_http(url, mode, house.token, elicitation_callback=elicit) as client:
+            for _turn in range(4):
+                result = await execute(client, "r__question", **FORM)
+                assert result.structured_content is not None
+                assert result.structured_content["result"]["content"] == {"who": "ann"}
