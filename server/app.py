@@ -56,6 +56,7 @@ from .journal_home import journal_of, note_change, note_state, take_journal
 from .long_results import LongResults
 from .own_log import mask_own_log
 from .pins_tools import PinsTools
+from .policy_common import fetch as fetch_policy
 from .policy_home import policed
 from .policy_tools import PolicyTools
 from .python_executor import builtins_of, calling_tools, embedded
@@ -197,6 +198,13 @@ async def open_library(
                 toolset.take_long_results(long_results)
                 runner.embedded[EXECUTOR] = embedded(settings, home, router)
                 serve_functions(functions, toolset, runner)
+                await fetch_policy(store, settings)
+
+                async def follow_policy() -> None:
+                    await fetch_policy(store, settings)
+                    if toolset.policy is not None:
+                        toolset.setters["policy"](settings)
+
                 async with (
                     calling_tools(settings, home, toolset),
                     policed(settings, toolset, watched=start and origin != "cli") as policy,
@@ -206,7 +214,7 @@ async def open_library(
                     if origin == "cli":  # a command is over before anybody else changes anything
                         yield toolset
                         return
-                    async with following(store, servers, approvals, functions):
+                    async with following(store, servers, approvals, functions, {"policy": follow_policy}):
                         yield toolset
             finally:
                 finder.stop()

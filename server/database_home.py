@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,9 +76,21 @@ def making(store: Store, servers: Servers, home: Home) -> None:
 
 @asynccontextmanager
 async def following(
-    store: Store, servers: Servers, approvals: Approvals, functions: Functions
+    store: Store,
+    servers: Servers,
+    approvals: Approvals,
+    functions: Functions,
+    more: Mapping[str, Callable[[], Awaitable[None]]],
 ) -> AsyncIterator[Changes | None]:
-    """Have everything here follow what other gateways change, where the store is shared."""
+    """Have everything here follow what other gateways change, where the store is shared.
+
+    Args:
+        store: The store.
+        servers: The servers here.
+        approvals: What is approved of their tools.
+        functions: The functions here.
+        more: What follows changes of other kinds.
+    """
     if not store.shared:
         yield None
         return
@@ -94,12 +106,16 @@ async def following(
             await functions.follow()
         elif kind == "lock" and servers.making is not None:
             servers.making.begin(name)
+        elif kind in more:
+            await more[kind]()
 
     async def look() -> None:
         await followed.look()
         await functions.follow()
         if servers.making is not None:
             await servers.making.look()
+        for again in more.values():
+            await again()
 
     changes = Changes(store, follow, look)
     task = asyncio.get_running_loop().create_task(changes.run())
