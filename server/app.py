@@ -47,7 +47,7 @@ from .approvals_tools import ApprovalsTools
 from .call import Call
 from .catalog_home import catalog_of, options_of
 from .catalog_tools import CatalogTools
-from .database_home import following, look, making, store_of
+from .database_home import following, look, making, reader_of, sending, store_of
 from .ensuring import Ensuring
 from .functions import serve_functions
 from .gap_tools import GapTools
@@ -178,7 +178,8 @@ async def open_library(
                 toolset = ToolSet(servers, router, runner, page_size=settings.tools.page_size, origin=origin)
                 toolset.setters = setters(toolset, runner, home)
                 toolset.scores = scores
-                take_journal(journal, toolset, settings, _readable(secrets.get))
+                reader = partial(reader_of, settings, home) if store.shared else None
+                take_journal(journal, toolset, settings, _readable(secrets.get), reader)
                 toolset.masked = runner.masked
                 toolset.extend(ScoresTools(scores, library, router).handlers)
                 pins = PinsTools(servers, origin=origin)
@@ -214,7 +215,10 @@ async def open_library(
                     if origin == "cli":  # a command is over before anybody else changes anything
                         yield toolset
                         return
-                    async with following(store, servers, approvals, functions, {"policy": follow_policy}):
+                    async with (
+                        following(store, servers, approvals, functions, {"policy": follow_policy}),
+                        sending(store, settings, home),
+                    ):
                         yield toolset
             finally:
                 finder.stop()
