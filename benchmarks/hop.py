@@ -71,13 +71,17 @@ async def _measure(at: str, through: str, calls: int) -> None:
     print(_shown("through", there))
     added_by = statistics.median(there) - statistics.median(here)
     print(f"     added  p50 {added_by * 1e3:7.3f} ms")
-    print(f"  16 at a time: at owner {statistics.median(rates[0]):.0f} calls/s, "
-          f"through {statistics.median(rates[1]):.0f} calls/s")
+    print(
+        f"  16 at a time: at owner {statistics.median(rates[0]):.0f} calls/s, "
+        f"through {statistics.median(rates[1]):.0f} calls/s"
+    )
 
 
 def main() -> None:
     """Measure, and print a line for each way."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--calls", type=int, default=2000, help="calls each way (2000)")
     parser.add_argument("--database", metavar="URL", help="an empty database; one is made when left out")
     options = parser.parse_args()

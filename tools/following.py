@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from .library import Library
 from .rows import ServerRow
-from .store import Store, server_of, tool_of
+from .store import Store, tool_of
 from .tables import APPROVAL, DISMISSED, SERVER, TOOL
 
 if TYPE_CHECKING:
@@ -79,11 +79,12 @@ class Following:
                 if name in self._library.held:
                     return  # it is about to be another one here, and followed after that
                 self._library.dismissed = {row.name for row in dismissed}
-                row = server_of(found[0]) if found else None
+                row = self._store.server_of(found[0]) if found else None
                 if row is not None and row.origin != "builtin":
                     if self._approvals is not None:
                         self._approvals.follow(name, approvals, tools)
                     before = self._library.servers.get(name)
+                    row = self._library.here(row)
                     self._library.take_over(row, [tool_of(tool) for tool in tools])
             if found:
                 self._seen[name] = found[0].version
@@ -111,6 +112,8 @@ class Following:
         logger.info("server %s: removed by another gateway", name)
         with servers.hold(name):
             self._library.let_go(name)
+            if servers.making is not None:
+                servers.making.forget(name)
             await servers.supervisor.remove(name)
             await servers.runner.remove_server(row.installation)
             await asyncio.to_thread(servers.secrets.delete_prefix, f"{name}/")
@@ -143,12 +146,18 @@ class Following:
         """Have the unit be as the row is."""
         supervisor, name = self._servers.supervisor, row.name
         unit = supervisor.units.get(name)
+        making = self._servers.making
+        missing = making is not None and name in making.why
         if before is None or unit is None:
             if unit is None and self._library.servers.get(name) is row:
                 logger.info("server %s: added by another gateway", name)
                 self._servers.supervise(row, start=self._start)
+                if making is not None:
+                    making.begin(name)
             return
-        if _started_as(before.installation) != _started_as(row.installation):
+        if making is not None and missing:
+            making.begin(name)  # until it is made, the version before runs on
+        elif _started_as(before.installation) != _started_as(row.installation):
             logger.info("server %s: another version of it was installed by another gateway", name)
             up = unit.running
             unit = await supervisor.exchange(row.installation, era=row.era)
@@ -156,7 +165,7 @@ class Following:
             if up and row.enabled:
                 unit.start()
             return
-        if before.installation != row.installation:
+        elif before.installation != row.installation:
             supervisor.reconfigure(row.installation)
         if before.enabled == row.enabled:
             return

@@ -126,6 +126,12 @@ class Library:
         """Counts the changes of anything that can be listed, so that what was made from it can be kept."""
         self.on_change: Callable[[Change], None] = lambda _change: None
         """Called after each change that callers can notice."""
+        self.here: Callable[[ServerRow], ServerRow] = lambda row: row
+        """Gives a row of the store as its server is started in this home."""
+        self.on_made: Callable[[Installation], None] = lambda _installation: None
+        """Called with what was installed in this home, before it is stored."""
+        self.on_stored: Callable[[str], None] = lambda _name: None
+        """Called with the name of a server that was installed in this home, once it is stored."""
         self.on_listed: Callable[[ServerRow, list[Tool]], None] = lambda _server, _tools: None
         """Called whenever a server has told its tools, whether they are others than before or not."""
         self.held: dict[str, float] = {}
@@ -173,6 +179,7 @@ class Library:
         rows = tool_rows(server.name, definitions)
         first = await self.screen.first(server, rows) if self.screen is not None else None
         also = first.write if first is not None else None
+        self.on_made(server.installation)
         try:
             await self._store.put_server(server, rows, recall=server.origin == "builtin", also=also)
         except NameTakenError:
@@ -184,6 +191,7 @@ class Library:
         if server.origin == "builtin":
             self.dismissed.discard(server.name)
         self.servers[server.name] = server
+        self.on_stored(server.name)
         offers = self.offers[server.name] = Offers.from_json(server.offers)
         tools = self._publish(server.name, rows)
         self.on_change(
@@ -337,11 +345,13 @@ class Library:
         name = server.name
         rows = tool_rows(name, definitions)
         before_it = self.servers.get(name)
+        self.on_made(server.installation)
         await self._store.exchange(server, rows, None if before_it is None else before_it.installation)
         if (row := self.servers.get(name)) is None:
             raise UnknownServerError(name)
         before = {tool.name: tool for tool in self.of(name)}
         self.servers[name] = replace(server, enabled=row.enabled)
+        self.on_stored(name)
         lists = self._offered(name) | {"tools"}
         self._unsure.pop(name, None)
         tools = self._publish(name, rows)

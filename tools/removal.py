@@ -68,5 +68,7 @@ async def _taken_apart(servers: Servers, row: ServerRow) -> None:
     try:
         await servers.supervisor.remove(row.name)
         await servers.runner.remove_server(row.installation)
+        if servers.making is not None:
+            servers.making.forget(row.name)
     finally:
         servers.secrets.delete_prefix(f"{row.name}/")

@@ -39,6 +39,7 @@ from .sight import unseen, visible
 if TYPE_CHECKING:
     from .catalog.entry import Entry
     from .catalog.plan import Plan
+    from .making import Making
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,8 @@ class Servers:
         """Servers that are part of ToolScore and are to be here, by name."""
         self.catalog: Entries | None = None
         """Where `registry:NAME` is looked up."""
+        self.making: Making | None = None
+        """Makes here what other gateways installed, where the store is shared."""
         self.configuring = asyncio.Lock()
         """Held while what is set for a server is read, changed and stored."""
 
@@ -101,7 +104,7 @@ class Servers:
         """Put a stored server under supervision, and start it if it is enabled and that is asked for."""
         unit = self.supervisor.add(row.installation, era=row.era)
         unit.enabled = row.enabled
-        if start and row.enabled:
+        if start and row.enabled and (self.making is None or row.name not in self.making.why):
             self.supervisor.boot(unit)
 
     async def tidy(self) -> list[str]:
@@ -113,6 +116,8 @@ class Servers:
             The names they had.
         """
         for row in self.library.servers.values():
+            if self.making is not None and row.name in self.making.why:
+                continue  # what is here of it is of another version
             if (
                 row.installation.directory is not None
                 and (Path(row.installation.directory) / "versions").is_dir()

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -25,10 +26,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ..runners.spec import Installation
 from .database import Where
 from .engines import ERRORS, async_engine, explained, shared_revision, sync_engine
-from .errors import NameTakenError, NewerStoreError, OverwrittenError, StoreError, UnknownServerError
+from .errors import NameTakenError, NewerStoreError, StoreError, UnknownServerError
+from .portable import merged, packed, unpacked
 from .preflight import HEAD, revision
 from .rows import Origin, ServerRow, ToolRow, tool_rows
-from .tables import DISMISSED, SERVER, TOOL
+from .tables import COMMON, DISMISSED, SERVER, TOOL
 from .unbroken import Steps
 from .upsert import upsert
 
@@ -70,6 +72,8 @@ class Store:
         self._engine = engine
         self._writer = engine.execution_options(toolscore_write=True)
         self._steps = Steps()
+        self.folder: Path | None = None
+        """Folder of the servers' folders of this home, which is elsewhere in others that share the store."""
         self.me = secrets.token_hex(8)
         """Tells the notices of this open store from those of others."""
 
@@ -109,7 +113,7 @@ class Store:
         One whose row cannot be understood is logged and left out, so that it does not take the others along.
         """
         rows = await self._read(select(SERVER).order_by(SERVER.c.name))
-        return [server for row in rows if (server := server_of(row)) is not None]
+        return [server for row in rows if (server := self.server_of(row)) is not None]
 
     async def tools(self, server: str | None = None) -> list[ToolRow]:
         """Give the tools of one server, or of all, in each server's own order."""
@@ -148,7 +152,7 @@ class Store:
                         created_at=now,
                         updated_at=now,
                         version=_first_version(),
-                        **_values(row),
+                        **self._values(row),
                     )
                 )
             except IntegrityError as error:
@@ -219,9 +223,11 @@ class Store:
         """
         _check(row.name, tools)
         async with self._transaction() as connection:
-            values = {key: value for key, value in _values(row).items() if key not in ("origin", "enabled")}
             await self.touch(connection, row.name)
-            await self._compare(connection, row.name, was)
+            row = replace(row, installation=await self._merged(connection, row.installation, was))
+            values = {
+                key: value for key, value in self._values(row).items() if key not in ("origin", "enabled")
+            }
             await connection.execute(update(SERVER).where(SERVER.c.name == row.name).values(**values))
             await connection.execute(delete(TOOL).where(TOOL.c.server == row.name))
             await _add_tools(connection, tools)
@@ -285,8 +291,7 @@ class Store:
         """
         async with self._transaction() as connection:
             await self.touch(connection, name)
-            await self._compare(connection, name, was)
-            value = installation.model_dump(mode="json")
+            value = self._packed(await self._merged(connection, installation, was))
             await connection.execute(update(SERVER).where(SERVER.c.name == name).values(installation=value))
 
     async def delete_server(self, name: str, *, dismiss: bool = False) -> bool:
@@ -307,6 +312,7 @@ class Store:
             gone = (await connection.execute(delete(SERVER).where(SERVER.c.name == name))).rowcount > 0
             if gone:
                 await self.tell(connection, "server", name)
+                await connection.execute(delete(COMMON).where(COMMON.c.kind == "lock", COMMON.c.name == name))
             if dismiss and gone:
                 await upsert(connection, DISMISSED, [{"name": name}])
             return gone
@@ -352,16 +358,45 @@ class Store:
             raise UnknownServerError(name)
         await self.tell(connection, "server", name)
 
-    async def _compare(self, connection: AsyncConnection, name: str, was: Installation | None) -> None:
+    async def _merged(
+        self, connection: AsyncConnection, installation: Installation, was: Installation | None
+    ) -> Installation:
+        """Put what is new into what is stored now, in a shared store; in one of its own nobody else has written."""
         if was is None or not self.shared:
-            return
-        found = await connection.execute(
-            select(SERVER.c.origin, SERVER.c.installation).where(SERVER.c.name == name)
-        )
-        row = found.one()
+            return installation
+        query = select(SERVER.c.origin, SERVER.c.installation).where(SERVER.c.name == installation.name)
+        row = (await connection.execute(query)).one()
         # How a part of ToolScore is started is each gateway's own, and what is set for it goes by the last.
-        if row.origin != "builtin" and Installation.model_validate(row.installation) != was:
-            raise OverwrittenError(f"Server '{name}'")
+        if row.origin == "builtin":
+            return installation
+        return merged(self._unpacked(row.installation), was, installation)
+
+    def server_of(self, row: Row[Any]) -> ServerRow | None:
+        """Give a server of its row; `None`, and a line in the log, where that cannot be understood."""
+        try:
+            return _server(row, self._unpacked(row.installation))
+        except ValidationError as error:
+            _log.error(
+                "The store's row of the server %s cannot be understood, so it is left out: %s. Uninstall it and "
+                "install it anew.",
+                row.name,
+                # Without the values: an old version might have kept one that is not for a log.
+                error.errors(include_input=False, include_url=False, include_context=False),
+            )
+            return None
+
+    def _unpacked(self, document: Any) -> Installation:
+        if self.shared and self.folder is not None and isinstance(document, dict):
+            document = unpacked(document, self.folder)
+        return Installation.model_validate(document)
+
+    def _packed(self, installation: Installation) -> dict[str, Any]:
+        document = installation.model_dump(mode="json")
+        return packed(document, self.folder) if self.shared and self.folder is not None else document
+
+    def _values(self, row: ServerRow) -> dict[str, Any]:
+        values = {name: getattr(row, name) for name in _SAID}
+        return {**values, "installation": self._packed(row.installation)}
 
     async def tell(self, connection: AsyncConnection, kind: str, name: str) -> None:
         """Tell other gateways that something is another one, once the transaction is committed.
@@ -435,31 +470,10 @@ def _shared_revision(where: str) -> str | None:
         engine.dispose()
 
 
-def _values(row: ServerRow) -> dict[str, Any]:
-    return {
-        "origin": row.origin,
-        "enabled": row.enabled,
-        "installation": row.installation.model_dump(mode="json"),
-        "era": row.era,
-        "server_info": row.server_info,
-        "instructions": row.instructions,
-        "offers": row.offers,
-    }
+_SAID = ("origin", "enabled", "era", "server_info", "instructions", "offers")
 
 
-def server_of(row: Row[Any]) -> ServerRow | None:
-    """Give a server of its row; `None`, and a line in the log, where that cannot be understood."""
-    try:
-        installation = Installation.model_validate(row.installation)
-    except ValidationError as error:
-        _log.error(
-            "The store's row of the server %s cannot be understood, so it is left out: %s. Uninstall it and "
-            "install it anew.",
-            row.name,
-            # Without the values: an old version might have kept one that is not for a log.
-            error.errors(include_input=False, include_url=False, include_context=False),
-        )
-        return None
+def _server(row: Row[Any], installation: Installation) -> ServerRow:
     return ServerRow(
         name=row.name,
         origin=cast(Origin, row.origin),

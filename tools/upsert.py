@@ -10,6 +10,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
+async def insert_new(
+    connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]]
+) -> set[tuple[Any, ...]]:
+    """Write rows of which there is none of their primary key; give the keys of those that were written."""
+    if not rows:
+        return set()
+    insert: Any = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+    keys = list(table.primary_key)
+    statement = insert.on_conflict_do_nothing(index_elements=[key.name for key in keys]).returning(*keys)
+    return {tuple(row) for row in await connection.execute(statement, list(rows))}
+
+
 async def upsert(
     connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]], but: Collection[str] = ()
 ) -> None:

@@ -18,8 +18,6 @@ from several_gateways import Gates, Visitor, eventually, running, visiting
 
 NAMES = ("one", "two", "three")
 SHARED = ("alpha", "beta", "gamma")
-KNOWN = frozenset({"outcome_unknown", "unavailable"})
-"""What a call may be told that was under way at a gateway that went."""
 
 
 class Balancer:
@@ -91,8 +89,7 @@ class Load:
             return
         outcome = result["_meta"]["toolscore/outcome"]
         self.told[outcome] += 1
-        if outcome not in KNOWN:
-            self.wrong.append(result)
+        self.wrong.append(result)
 
 
 @pytest.fixture
@@ -113,7 +110,7 @@ async def test_a_rolling_restart_under_load_loses_no_call(three: Gates) -> None:
         clients = [asyncio.create_task(load.client(f"{name}__add")) for name in (*SHARED, "own")]
         for name in NAMES:
             before = load.told["answered"]
-            await eventually(lambda before=before: _more(load, before + 40))  # type: ignore[misc]
+            await eventually(lambda before=before: _more(load, before + 40))
             three[name].end()
             await asyncio.to_thread(three[name].close)
             await asyncio.to_thread(three[name].start)
@@ -121,10 +118,8 @@ async def test_a_rolling_restart_under_load_loses_no_call(three: Gates) -> None:
         await eventually(lambda: _more(load, before + 40))
         load.over.set()
         await asyncio.gather(*clients)
-        assert load.wrong == []
+        assert load.wrong == []  # none takes longer than a gateway waits, so that none is refused either
         assert load.told["cut off"] == 0, load.told
-        assert load.told["outcome_unknown"] == 0, load.told  # none of them takes longer than a gateway waits
-        assert load.told["unavailable"] == 0, load.told
         async with visiting(balancer.url) as visitor:
             again = (await visitor.own("list_tools", server="alpha"))["tools"]
             assert len({tool["name"] for tool in again}) == len(again) == tools

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import pytest
 
+from postgres import Postgres
 from toolscore.runners.spec import Installation, ServerSpec, SourceKind
 from toolscore.tools.database import Where
 from toolscore.tools.library import Library, Tool
@@ -114,15 +115,17 @@ async def test_calls_that_never_stop_are_written_now_and_then_and_not_all_the_ti
 ) -> None:
     from toolscore.tools.scores.shelf import Shelf
 
-    written, write = list[int](), Shelf.write
+    written, method = list[int](), "put" if store.shared else "write"
+    write = getattr(Shelf, method)
 
-    async def counted(self: Shelf, rows: Any, gone: Any) -> None:
+    async def counted(self: Shelf, rows: Any, *more: Any) -> Any:
         written.append(len(rows))
-        await write(self, rows, gone)
+        done = await write(self, rows, *more)
         if len(written) > 50:
             raise AssertionError("it writes without an end")
+        return done
 
-    monkeypatch.setattr(Shelf, "write", counted)
+    monkeypatch.setattr(Shelf, method, counted)
     scores, ended = scores_of(tool(), tool("other")), False
 
     async def calling() -> None:
@@ -378,3 +381,35 @@ async def test_old_records_are_looked_for_once_a_minute_and_not_at_every_write(
         await keeper.keep()
     assert len(looks) == 1
     assert len(await kept_rows(store)) == 1
+
+
+# --- several gateways
+
+
+async def test_what_several_gateways_add_adds_up_and_each_hears_of_it(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolscore.tools.scores.keeper.REREAD", 0.05)
+    url = postgres.database()
+    stores = [await Store.open(url) for _ in range(3)]
+    scores = [scores_of(tool(), now=time.time()) for _ in stores]
+    keepers = [Keeper(one, store, every=0.02) for one, store in zip(scores, stores, strict=True)]
+    running = [asyncio.create_task(keeper.run()) for keeper in keepers]
+    for turn in range(60):
+        scores[turn % 3].observe(tool(), "ok" if turn % 2 else "error", 0.1, f"said {turn}")
+        await asyncio.sleep(0.005)
+
+    def seen() -> list[tuple[int, int]]:
+        told = [one.of("time__get") for one in scores]
+        return [(one.all.successes, sum(one.all.failures.values())) if one else (0, 0) for one in told]
+
+    await until(lambda: seen() == [(30, 30)] * 3)
+    for keeper, task in zip(keepers, running, strict=True):
+        await keeper.close(task)
+    ((_tool, text),) = await kept_rows(stores[0])
+    kept = json.loads(text)
+    assert (kept["ok"], sum(kept["failures"].values())) == (30, 30)
+    assert kept["good"] == pytest.approx(30, abs=0.1)
+    assert sum(kept["times"].values()) == pytest.approx(60, abs=0.5)
+    for store in stores:
+        await store.close()

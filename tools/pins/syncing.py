@@ -121,7 +121,7 @@ async def sync(
             locked.locked()  # refuses what cannot be followed
             if dry_run:
                 return Synced(name, "replaced", locked.version, missing, notes)
-            candidate = _candidate(name, locked, source)
+            candidate = candidate_of(name, locked, source)
             with servers.hold(name):
                 async with built(servers, row, candidate, report, startless=bool(missing)) as (
                     trial,
@@ -223,7 +223,9 @@ def _same_origin(row: ServerRow, locked: LockedServer) -> None:
         )
 
 
-def _candidate(name: str, locked: LockedServer, source: str | None) -> Candidate:
+def candidate_of(name: str, locked: LockedServer, source: str | None) -> Candidate:
+    """Give what to install so that it is what was locked; from another place on this machine, if one is given."""
+    """Give what to install so that it is what was locked; from another place on this machine, if one is given."""
     fetched = source or locked.fetched
     return Candidate(
         source=fetched,
@@ -278,7 +280,7 @@ async def _added(
                 )
                 await new.from_installation(installation, keep=bool(missing))
                 return
-            candidate = _candidate(name, locked, source)
+            candidate = candidate_of(name, locked, source)
             await new.from_source(
                 candidate.source,
                 (),

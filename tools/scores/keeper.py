@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from .merging import Merging
 from .record import Failure, Key, Record
 from .scores import Scores
 from .turns import Turns
@@ -27,6 +29,12 @@ LAST_TRY = 2.0
 
 PRUNING = 60.0
 """Seconds between two looks for records that are too old."""
+
+REREAD = 15.0
+"""Seconds between two looks at what other gateways have added."""
+
+SKEW = 300.0
+"""Seconds that the clocks of gateways may differ: what was called last so long before is looked at once more."""
 
 BATCH = 100
 """Records in one transaction."""
@@ -54,6 +62,9 @@ class Keeper:
         self._writing = asyncio.Lock()
         self._ending = asyncio.Event()
         self._pruned = -math.inf
+        self._merging = Merging(scores.growth) if store.shared else None
+        self._reread = -math.inf
+        self._read_at = 0.0
         scores.settled = self._loaded
         scores.wanted = self._wake.set
 
@@ -61,7 +72,7 @@ class Keeper:
         """Read and write until the end, whenever there is a reason to."""
         pause = self._every
         while not self._ending.is_set():
-            await self._wake.wait()
+            await self._woken()
             if self._ending.is_set():
                 break
             self._wake.clear()
@@ -75,6 +86,15 @@ class Keeper:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._ending.wait()
+
+    async def _woken(self) -> None:
+        """Wait for a reason to write, or to see what other gateways have added."""
+        if self._merging is None:
+            await self._wake.wait()
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REREAD):
+                await self._wake.wait()
 
     async def keep(self) -> None:
         """Write what has changed; read what there is before the first time.
@@ -91,7 +111,21 @@ class Keeper:
             if now - self._pruned >= PRUNING:
                 await self._scores.prune()
                 self._pruned = now
+            if self._merging is not None:
+                await self._read_again(self._merging)
             await self._write()
+
+    async def _read_again(self, merging: Merging) -> None:
+        """Add what other gateways have added since the last look."""
+        from .shelf import Shelf
+
+        now = asyncio.get_running_loop().time()
+        if now - self._reread < REREAD:
+            return
+        began = time.time()
+        rows = await Shelf(self._store).since(self._read_at - SKEW)
+        self._scores.put(merging.added(rows))
+        self._reread, self._read_at = now, began
 
     async def close(self, running: asyncio.Task[None]) -> None:
         """Write what is left.
@@ -133,13 +167,17 @@ class Keeper:
 
         if self._found is None:
             shelf, found, after = Shelf(self._store), list[Record](), None
+            began = time.time()
             while True:
                 rows = await shelf.page(after)
-                found += await asyncio.to_thread(_records, rows)
+                found += await asyncio.to_thread(
+                    _records if self._merging is None else self._merging.added, rows
+                )
                 if len(rows) < PAGE:
                     break
                 after = (rows[-1].server, rows[-1].tool, rows[-1].version)
             self._found = found
+            self._reread, self._read_at = asyncio.get_running_loop().time(), began
         # Only when all of it was read, and with what is left where it was interrupted: nothing is taken in twice.
         turns = Turns()
         while self._found:
@@ -155,7 +193,9 @@ class Keeper:
     async def _write_some(self, keys: list[Key], dropped: list[Key]) -> None:
         from .shelf import Shelf
 
-        scores = self._scores
+        scores, merging, shelf = self._scores, self._merging, Shelf(self._store)
+        if merging is not None:
+            scores.put(merging.added(await shelf.of([key for key in keys if _fits(key)])))
         failures = {key: record.last for key in keys if (record := scores.changed.get(key)) is not None}
         unclean = [failure for failure in failures.values() if failure is not None and not failure.clean]
         if unclean:
@@ -175,7 +215,17 @@ class Keeper:
                     factor = 1 / scores.growth(record.at)
                     rows.append((key, record.at, record.as_text(factor, scores.mask, failures.get(key))))
                 await turns.over()
-            await Shelf(self._store).write(rows, [key for key in gone if _fits(key)])
+            left = [key for key in gone if _fits(key)]
+            if merging is None:
+                await shelf.write(rows, left)
+                return
+            merging.trying(rows)
+            written = await shelf.put(rows, merging.stood, left)
+            merging.wrote(written)
+            # What another gateway wrote at the same time is added first, the next time.
+            for record in taken:
+                if record.key not in {key for key, _at, _text in written} and _fits(record.key):
+                    scores.changed.setdefault(record.key, record)
         except BaseException:
             # Newer changes of the same records are in the same objects.
             for record in taken:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, delete, literal, select, tuple_
+from sqlalchemy import ColumnElement, and_, bindparam, delete, literal, select, tuple_, update
 
 from ..tables import SCORE
-from ..upsert import upsert
+from ..upsert import insert_new, upsert
+from .merging import Stood
 from .record import Key
 
 if TYPE_CHECKING:
@@ -43,6 +44,53 @@ class Shelf:
             query = query.where(tuple_(*_COLUMNS) > tuple_(*place))
         return await self._store.read(query)
 
+    async def of(self, keys: Sequence[Key]) -> Sequence[Any]:
+        """Give the rows of some keys, as far as they are there.
+
+        Raises:
+            StoreError: If they cannot be read.
+        """
+        return await self._store.read(select(SCORE).where(_among(keys))) if keys else ()
+
+    async def since(self, at: float) -> Sequence[Any]:
+        """Give the rows whose last call was then or later.
+
+        Raises:
+            StoreError: If they cannot be read.
+        """
+        return await self._store.read(select(SCORE).where(SCORE.c.last_at >= at))
+
+    async def put(
+        self, rows: Sequence[tuple[Key, float, str]], stood: Mapping[Key, Stood], gone: Iterable[Key]
+    ) -> list[tuple[Key, float, str]]:
+        """Write rows that still stand in the table as they stood, and delete others, in one transaction.
+
+        Returns:
+            Those that were written.
+
+        Raises:
+            StoreError: If that cannot be done; nothing is changed then.
+        """
+        async with self._store.transaction() as connection:
+            if gone := list(gone):
+                await connection.execute(delete(SCORE).where(_among(gone)))
+            query = (
+                select(*_COLUMNS, SCORE.c.record).where(_among([row[0] for row in rows])).with_for_update()
+            )
+            now = {(row.server, row.tool, row.version): row.record for row in await connection.execute(query)}
+            same = [
+                row for row in rows if row[0] in now and row[0] in stood and stood[row[0]].text == now[row[0]]
+            ]
+            if same:
+                values: dict[str, Any] = {"last_at": bindparam("b_at"), "record": bindparam("b_text")}
+                named = [{**_keyed(key, "b_"), "b_at": at, "b_text": text} for key, at, text in same]
+                await connection.execute(update(SCORE).where(_NAMED).values(**values), named)
+            new = [row for row in rows if row[0] not in now]
+            made = [{**_keyed(key), "last_at": at, "record": text} for key, at, text in new]
+            there = await insert_new(connection, SCORE, made)
+        written = same + [row for row in new if row[0] in there]
+        return written
+
     async def write(self, rows: Sequence[tuple[Key, float, str]], gone: Iterable[Key]) -> None:
         """Write rows and delete others, in one transaction.
 
@@ -52,10 +100,7 @@ class Shelf:
         gone = list(gone)
         async with self._store.transaction() as connection:
             if gone:
-                named = and_(
-                    *(SCORE.c[name] == bindparam(f"b_{name}", type_=SCORE.c[name].type) for name in _KEY)
-                )
-                await connection.execute(delete(SCORE).where(named), [_keyed(key, "b_") for key in gone])
+                await connection.execute(delete(SCORE).where(_NAMED), [_keyed(key, "b_") for key in gone])
             await upsert(
                 connection, SCORE, [{**_keyed(key), "last_at": at, "record": text} for key, at, text in rows]
             )
@@ -63,6 +108,13 @@ class Shelf:
 
 _KEY = ("server", "tool", "version")
 _COLUMNS = [SCORE.c[name] for name in _KEY]
+
+
+_NAMED = and_(*(SCORE.c[name] == bindparam(f"b_{name}", type_=SCORE.c[name].type) for name in _KEY))
+
+
+def _among(keys: Sequence[Key]) -> ColumnElement[bool]:
+    return tuple_(*_COLUMNS).in_(keys)
 
 
 def _keyed(key: Key, prefix: str = "") -> dict[str, str]:

@@ -1,0 +1,169 @@
+"""What one gateway changes is so at the others, also after the database was away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp.client.client import Client
+
+from fleet import events, gateways, servers, tools, until
+from postgres import Postgres, running_postgres
+from toolscore_client import FAULTY, TOOLSCORE, call, execute, outcome, register_faulty, text
+
+LISTING = str(Path(__file__).parents[1] / "listing_server.py")
+
+
+@pytest.fixture
+def own() -> Iterator[Postgres]:
+    """A server of the test's own, to be killed."""
+    with running_postgres() as server:
+        yield server
+
+
+async def echoed(client: Client, server: str, said: str) -> bool:
+    done: dict[str, str] = json.loads(text(await execute(client, f"{server}__echo", text=said)))
+    return done == {"text": said}
+
+
+def listed(*tools: tuple[str, str]) -> str:
+    return json.dumps(
+        [{"name": name, "description": said, "inputSchema": {"type": "object"}} for name, said in tools]
+    )
+
+
+async def test_a_server_that_comes_changes_and_goes_at_one_gateway_does_so_at_all(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    async with gateways(tmp_path, postgres.database(), "a", "b") as (a, b):
+        await register_faulty(a, "f")
+        await until(lambda: tools(b), lambda names: "f__echo" in names)
+        assert await echoed(b, "f", "hello")
+        told = await until(
+            lambda: events(b), lambda seen: [e for e in seen if e["event"] == "tool_installed"]
+        )
+        installed = [event for event in told if event["event"] == "tool_installed"]
+        assert [(event["server"], "f__echo" in event["tools"]) for event in installed] == [("f", True)]
+
+        await call(b, "manage_server", name="f", action="disable")
+        await until(
+            lambda: servers(a), lambda seen: not seen["f"]["enabled"] and seen["f"]["state"] == "STOPPED"
+        )
+        assert "f__echo" not in await tools(a)
+        await call(a, "manage_server", name="f", action="enable")
+        await until(lambda: servers(b), lambda seen: seen["f"]["enabled"])
+        assert await echoed(b, "f", "again")
+
+        await call(b, "configure_server", name="f", settings={"max_parallel": 3})
+
+        # Whoever has not heard of it yet is refused; nothing is overwritten.
+        asked = {"name": "f", "settings": {"groups": ["x"]}}
+        done = await until(lambda: a.call_tool("configure_server", asked), lambda done: not done.is_error)
+        assert done.structured_content is not None
+        assert done.structured_content["settings"] == {"max_parallel": 3, "groups": ["x"]}
+
+        await call(b, "unregister_tool", name="f")
+        await until(lambda: servers(a), lambda seen: "f" not in seen)
+        assert "f__echo" not in await tools(a)
+        assert outcome(await execute(a, "f__echo", text="?")) == "unknown_tool"
+        gone = [event for event in await events(a) if event["event"] == "tool_removed"]
+        assert "f__echo" in gone[-1]["tools"]
+
+
+async def test_a_list_that_changes_at_one_gateway_and_its_quarantine_are_so_at_all(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    file = tmp_path / "tools.json"
+    file.write_text(listed(("announce", "Announces."), ("add", "Adds.")))
+    async with gateways(tmp_path, postgres.database(), "a", "b") as (a, b):
+        await call(a, "register_tool", name="s", command=sys.executable, args=["-S", LISTING, str(file)])
+        await until(lambda: tools(b), lambda names: "s__add" in names)
+        await until(lambda: servers(b), lambda seen: seen["s"]["state"] == "READY")
+        file.write_text(listed(("announce", "Announces."), ("add", "Adds, and more."), ("new", "News.")))
+        assert text(await execute(a, "s__announce")) == "announce"
+        await until(lambda: tools(b), lambda names: "s__new" in names)
+
+        async def held() -> list[str]:
+            return [one["tool"] for one in (await call(b, "list_quarantined"))["tools"]]
+
+        await until(held, lambda names: names == ["s__add"])
+        refused = await execute(b, "s__add")
+        assert outcome(refused) == "changed"
+        done = await asyncio.to_thread(toolscore, tmp_path / "a" / "home", "approve", "s", "add", "--yes")
+        assert done.returncode == 0, done.stderr
+        await until(held, lambda names: names == [])
+
+
+async def test_of_two_gateways_that_take_one_name_at_once_one_gets_it_whole(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    async with gateways(tmp_path, postgres.database(), "a", "b") as both:
+        asked = {"name": "f", "command": sys.executable, "args": [FAULTY]}
+        for _turn in range(3):
+            done = await asyncio.gather(*(client.call_tool("register_tool", asked) for client in both))
+            outcomes = [outcome(one) or "" for one in done]
+            assert outcomes.count("") == 1, [text(one) for one in done]
+            # The other one may still be at work removing the one before.
+            assert {"", "name_taken", "installing"} >= set(outcomes)
+            for client in both:
+                await until(partial(tools, client), lambda names: "f__echo" in names)
+                assert await echoed(client, "f", "one")
+            await call(both[0], "unregister_tool", name="f")
+            await until(lambda: servers(both[1]), lambda seen: "f" not in seen)
+
+
+async def test_what_changed_while_the_database_was_away_for_one_is_seen_when_it_is_back(
+    tmp_path: Path, own: Postgres
+) -> None:
+    url = own.database()
+    async with gateways(tmp_path, url, "a", "b") as (a, b):
+        await register_faulty(a, "old")
+        await until(lambda: tools(b), lambda names: "old__echo" in names)
+        own.kill()
+        # What runs goes on, and what would have to be kept is refused.
+        assert await echoed(b, "old", "still")
+        refused = await a.call_tool(
+            "register_tool", {"name": "new", "command": sys.executable, "args": [FAULTY]}
+        )
+        assert refused.is_error
+        assert "cannot be reached" in text(refused) or "does not answer" in text(refused)
+        assert "new" not in await servers(a)
+        own.start()
+        # As another gateway would have while this one did not hear it.
+        own.execute("DELETE FROM server WHERE name = 'old'", url)
+        for client in (a, b):
+            await until(partial(servers, client), lambda seen: "old" not in seen)
+        await until(lambda: a.call_tool("register_tool", asked()), lambda done: not done.is_error)
+        await until(lambda: tools(b), lambda names: "new__echo" in names)
+
+
+def toolscore(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [TOOLSCORE, "--home", str(home), *words], capture_output=True, text=True, check=False
+    )
+
+
+def asked() -> dict[str, Any]:
+    return {"name": "new", "command": sys.executable, "args": [FAULTY]}
+
+
+async def test_functions_are_those_of_all_gateways(tmp_path: Path, postgres: Postgres) -> None:
+    source = "def double(n: int) -> int:\n    '''Doubles.'''\n    return {}\n"
+    async with gateways(tmp_path, postgres.database(), "a", "b") as (a, b):
+        await call(a, "register_tool", name="double", source=source.format("2 * n"))
+        await until(lambda: tools(b), lambda names: "functions__double" in names)
+        await call(b, "register_tool", name="double", source=source.format("n + n"))
+
+        async def version() -> Any:
+            return (await call(a, "show_functions", name="double"))["functions"][0]["version"]
+
+        await until(version, lambda now: now == 2)
+        await call(a, "manage_function", name="double", action="remove")
+        await until(lambda: tools(b), lambda names: "functions__double" not in names)
