@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -134,7 +136,7 @@ async def _more(load: Load, count: int) -> bool:
     return load.told["answered"] >= count
 
 
-async def test_one_of_three_is_killed_and_the_others_share_what_it_ran(three: Gates) -> None:
+async def test_what_one_of_three_ran_is_run_by_the_others_when_it_is_killed_or_hangs(three: Gates) -> None:
     servers = [f"s{number}" for number in range(6)]
     async with visiting(three["one"].url) as first, visiting(three["two"].url) as second:
         pids = []
@@ -159,6 +161,28 @@ async def test_one_of_three_is_killed_and_the_others_share_what_it_ran(three: Ga
             "three",
         }  # by chance once in 32 it would not
         assert all(gone(pid) for pid in pids)
+
+        async with visiting(three["three"].url) as third:
+            had = [one["name"] for one in found["servers"] if one["gateway"] == "two"]
+            old = [int(await third.text(f"{name}__pid")) for name in had]
+            os.kill(three["two"].process.pid, signal.SIGSTOP)  # as one that hangs
+            try:
+                await eventually(lambda: _sees(third, {"three": len(servers)}))
+                new = [int(await third.text(f"{name}__pid")) for name in had]
+            finally:
+                os.kill(three["two"].process.pid, signal.SIGCONT)
+
+            async def ended() -> bool:
+                return all(gone(pid) for pid in old)
+
+            await eventually(ended)
+            assert not set(old) & set(new)
+
+            async def same() -> bool:
+                said = [await second.call(f"{name}__pid") for name in had]
+                return [one["content"][0]["text"] for one in said] == [str(pid) for pid in new]
+
+            await eventually(same)
 
 
 async def _sees(visitor: Visitor, counts: dict[str, int]) -> bool:
