@@ -231,6 +231,10 @@ class BaseRunner(ABC):
         """Give what servers use of the machine they run on, where that is not this one; others are left out."""
         return {}
 
+    def moves(self, server_id: str) -> bool:
+        """Tell whether a server was not reached because it moves to another gateway, or the line to it broke."""
+        return False
+
     def cleaned(self, server_id: str, value: dict[str, Any]) -> dict[str, Any]:
         """Give an object a server sent without the secrets it was given: the very same one where there are none."""
         return value

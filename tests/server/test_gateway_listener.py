@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -12,11 +15,13 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from postgres import Postgres
 from toolscore.runners.errors import StartError
+from toolscore.server.doctor import examine
 from toolscore.server.gateways.home import Gateways, joined
 from toolscore.server.gateways.listener import Visit
 from toolscore.server.home import Home, prepare
 from toolscore.server.settings import load
 from toolscore.tools.store import Store
+from toolscore_client import BARE, TOOLSCORE
 
 
 @asynccontextmanager
@@ -56,6 +61,32 @@ async def test_a_gateway_comes_in_to_another_and_is_known_there(two: tuple[Gatew
         assert await wire.recv() == f"{first.registry.me.id} a b hello"
     assert second.registry.me.name == "other"
     assert first.registry.me.name.endswith(":first")
+
+
+async def test_the_doctor_and_the_command_line_tell_who_shares_the_store(
+    two: tuple[Gateways, Gateways], tmp_path: Path
+) -> None:
+    first, _second = two
+    where = first.registry.store.where
+    assert isinstance(where, str)
+    loaded = load({"database.url": where}, home=str(tmp_path / "third"), environ={})
+    checks = {one.name: one for one in await asyncio.to_thread(list, examine(loaded.settings))}
+    assert checks["gateways"].status == "ok"
+    assert "other (serving, 0 servers)" in checks["gateways"].found
+    words = [TOOLSCORE, "--home", str(tmp_path / "third"), "gateways", "--json"]
+    shell = await asyncio.create_subprocess_exec(
+        *words, stdout=asyncio.subprocess.PIPE, env={**os.environ, **BARE, "TOOLSCORE_DATABASE_URL": where}
+    )
+    said, _ = await shell.communicate()
+    told = {one["name"]: one for one in json.loads(said)["gateways"]}
+    assert told["other"]["url"] == two[1].listener.url
+    assert len(told) == 2  # the command is none of them
+
+
+async def test_without_a_shared_store_the_doctor_does_not_speak_of_gateways(tmp_path: Path) -> None:
+    loaded = load({}, home=str(tmp_path), environ={})
+    checks = await asyncio.to_thread(list, examine(loaded.settings))
+    assert "gateways" not in {one.name for one in checks}
 
 
 async def test_who_has_no_ticket_does_not_come_in(two: tuple[Gateways, Gateways]) -> None:
