@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import secrets
 import uuid
 from collections.abc import Collection, Mapping
@@ -28,10 +29,14 @@ from .address import find
 from .child import ContainerChild
 from .config import HOME_LABEL, INSTANCE_LABEL, OWNER_LABEL, SERVER_LABEL, create_body
 from .engine import Engine, EngineError, need_library
+from .events import Events
 from .explain import explain_init
 from .images import image_of
 from .install import install
+from .sweep import sweep
 from .usage import Meter
+
+logger = logging.getLogger(__name__)
 
 HOME_FILE = "docker-home"
 """File in the folder `run` with the id that tells this home's containers from those of others."""
@@ -51,6 +56,8 @@ class DockerRunner(BaseRunner):
         self.host = host
         self._engine: Engine | None = None
         self._meter: Meter | None = None
+        self._events: Events | None = None
+        self._swept: asyncio.Task[None] | None = None
         self._children: dict[str, Child] = {}
         self._problems: dict[str, str] = {}
         self._known: dict[str, Installation] = {}
@@ -67,6 +74,7 @@ class DockerRunner(BaseRunner):
         if self._engine is None:
             self._engine = Engine(find(self.host, self.means.options.environ))
             self._meter = Meter(self._engine)
+            self._events = Events(self._engine, f"{HOME_LABEL}={self.home}")
         return self._engine
 
     @property
@@ -90,8 +98,27 @@ class DockerRunner(BaseRunner):
     async def aclose(self) -> None:
         """End the containers that were not stopped, and close all connections."""
         await asyncio.gather(*(self.stop_server(name, 0) for name in list(self._children)))
+        if self._swept is not None:
+            self._swept.cancel()
+            await asyncio.wait([self._swept])
+        if self._events is not None:
+            await self._events.aclose()
         if self._engine is not None:
             await self._engine.aclose()
+
+    async def sweep(self) -> None:
+        """Remove what a ToolScore that was killed left of this home, once in a life.
+
+        Raises:
+            MachineAwayError: If the engine cannot be reached; the next call tries again.
+        """
+        if self._swept is None or (self._swept.done() and self._swept.exception() is not None):
+            self._swept = asyncio.get_running_loop().create_task(self._sweep())
+        await asyncio.shield(self._swept)
+
+    async def _sweep(self) -> None:
+        for name in await sweep(self.engine, self.home, self._owner, self.means.logs):
+            logger.warning("ended what a killed ToolScore had left of server %s", name)
 
     async def install_server(self, candidate: Candidate, report: Report = silent) -> Installation:
         """Get its image, where the engine does not have it."""
@@ -142,6 +169,7 @@ class DockerRunner(BaseRunner):
     async def _start(self, installation: Installation) -> Child:
         name = installation.server_id
         engine = self.engine
+        await self.sweep()
         extra: dict[str, str] = {}
         if "${PORT" in installation.spec.model_dump_json():
             extra["PORT"] = str(self.means.ports.lend(name))
@@ -173,6 +201,8 @@ class DockerRunner(BaseRunner):
         _plain, _, number = name.partition("#")
         title = f"toolscore-{installation.name}{f'-{number}' if number else ''}-{secrets.token_hex(4)}"
         await child.launch(title, body)
+        if self._events is not None and child.id is not None:
+            self._events.listen(child.id, child.told)
         if spoken:
             return child
         remote = await self._connect_when_up(spec, child)
@@ -239,8 +269,11 @@ class DockerRunner(BaseRunner):
         child = self._children.pop(server_id, None)
         if child is not None:
             await child.stop(self.means.options.stop_grace if grace is None else grace)
-            if self._meter is not None and (container := _container(child)) is not None and container.id:
-                self._meter.forget(container.id)
+            if (container := _container(child)) is not None and container.id:
+                if self._meter is not None:
+                    self._meter.forget(container.id)
+                if self._events is not None:
+                    self._events.forget(container.id)
         self.means.ports.give_back(server_id)
         return child is not None
 
