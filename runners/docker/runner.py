@@ -26,6 +26,7 @@ from ..remote import RemoteChild, shown
 from ..sampler import Usage
 from ..spec import Candidate, Installation, Report, ServerSpec, silent
 from .address import find
+from .build import remove_built
 from .child import ContainerChild
 from .config import HOME_LABEL, INSTANCE_LABEL, OWNER_LABEL, SERVER_LABEL, create_body
 from .engine import Engine, EngineError, need_library
@@ -125,7 +126,9 @@ class DockerRunner(BaseRunner):
         options = self.means.options
         try:
             async with asyncio.timeout(options.install_timeout):
-                return await install(self.engine, candidate, report, options.environ, options.servers)
+                return await install(
+                    self.engine, candidate, report, options.environ, options.servers, self.home
+                )
         except TimeoutError:
             raise InstallError(
                 f"Getting {candidate.source} took longer than {options.install_timeout:g} seconds and was stopped; "
@@ -141,6 +144,7 @@ class DockerRunner(BaseRunner):
         # If the engine is away, the next start of this home removes what is left.
         with contextlib.suppress(RunnerError):
             await self._remove_left(installation.server_id)
+            await remove_built(self.engine, installation.name, self.home)
         from ..installers.install import remove
 
         await remove(installation, servers=self.means.options.servers)
