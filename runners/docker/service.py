@@ -18,7 +18,7 @@ from ..served import Place
 from ..service import Service
 from .child import ContainerChild
 from .engine import Engine, EngineError
-from .probe import CommandProbe, HttpProbe, Probe, ProbeFailedError, TcpProbe, looked
+from .service_probe import CommandProbe, HttpProbe, Probe, ProbeFailedError, TcpProbe, looked
 
 SOON = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds before each further look at one that starts."""

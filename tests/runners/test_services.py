@@ -16,10 +16,10 @@ from typing import Any
 
 import psutil
 import pytest
-from docker_house import OPTIONS, runners_of
 
 from docker_engine import DockerEngine, eventually, needs_engine
 from docker_engine import engine as engine
+from docker_house import OPTIONS, runners_of
 from docker_services import STORE
 from docker_services import store as store
 from docker_services import taken_away as taken_away
