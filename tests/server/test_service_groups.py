@@ -68,6 +68,7 @@ def example(folder: Path, engine: DockerEngine, store: str) -> Path:
         ("example/store:1", store),
         ("example/orders:1", name),
         ('"python3"', json.dumps(sys.executable)),
+        ("/opt/report.py", str(folder / "report.py")),
     ):
         assert before in found
         found = found.replace(before, after)
