@@ -4,8 +4,8 @@
 
 It starts a Docker engine of its own, as the tests do (root, Debian's docker.io), and leaves nothing of it.
 
-1. `call`: one ToolScore, the same server as a process of this machine and in a container, by turns, one call in flight:
-   a server on the SDK (small and of 64 KiB), and one that costs nothing, which shows what the engine itself costs.
+1. `call`: one ToolScore, the same server as a process of this machine and in a container, by turns, one in flight: a
+   server on the SDK (small and of 64 KiB), and one that costs nothing, which shows what the engine itself costs.
    Goal: the container's median at most 1.3 times the process's, for the SDK's.
 2. `up`: from the start of ToolScore until all containers of a home are READY, beside the same containers made and
    started by bare requests to the engine, eight at a time. Goal: at most 8 s for forty.
@@ -79,11 +79,10 @@ def measure_calls(report: Report, folder: Path, host: str, rounds: int, calls: i
             )
         for child, size in (("sdk_child", 16), ("sdk_child", 64 << 10), ("costless_child", 16)):
             arguments = {"text": "x" * size}
-            tool = server.request("tools/list", {})["tools"]
             tools = {
-                one["name"].partition("__")[0]: one["name"] for one in tool if one["name"].startswith(child)
+                name: server.call("list_tools", server=name)["tools"][0]["name"] for name in _names(child)
             }
-            medians: dict[str, list[float]] = {f"{child}-process": [], f"{child}-container": []}
+            medians: dict[str, list[float]] = {name: [] for name in _names(child)}
             tails: dict[str, list[float]] = {name: [] for name in medians}
             for name in medians:
                 took(server, tools[name], arguments, calls // 4)  # warm
@@ -107,6 +106,10 @@ def measure_calls(report: Report, folder: Path, host: str, rounds: int, calls: i
                 report.row("ratio", child, {"times": ratio})
     finally:
         server.close()
+
+
+def _names(child: str) -> tuple[str, str]:
+    return f"{child}-process", f"{child}-container"
 
 
 def bare(engine: DockerEngine, number: int) -> None:

@@ -9,7 +9,14 @@ from functools import partial
 from typing import Any
 
 from .base import BaseRunner
-from .errors import ChildFaultError, ChildGoneError, ChildTimeoutError, SpecError, StartError
+from .errors import (
+    ChildFaultError,
+    ChildGoneError,
+    ChildTimeoutError,
+    MachineAwayError,
+    SpecError,
+    StartError,
+)
 from .keeping import Kept
 from .launching import is_launcher, still_fetching
 from .lifecycle import Event
@@ -100,7 +107,7 @@ class Attempt:
                         f"its download did not end within {self._options.fetch_timeout:g} s; what there is of it "
                         "is kept for the next try"
                     )
-            except SpecError:
+            except (SpecError, MachineAwayError):
                 raise
             except (ChildGoneError, ChildFaultError, ChildTimeoutError, StartError) as exc:
                 problem, stderr, refused = exc.message, exc.stderr, isinstance(exc, StartError)

@@ -393,6 +393,13 @@ class StderrReader(asyncio.Protocol):
         else:
             self._throttle.settle()
 
+    def cut(self) -> None:
+        """Hand on the whole lines that came; the beginning of one whose end was lost is dropped."""
+        self._splitter = LineSplitter(LONGEST_STDERR_LINE)
+        self._skipping = False
+        self.connection_lost(None)
+        self.closed.clear()
+
     def _hand_on(self, line: bytes) -> None:
         self._line(line[:LONGEST_STDERR_LINE].decode("utf-8", "replace").rstrip("\r"))
 

@@ -132,8 +132,9 @@ class ChildSession:
             self.closed.set()
             self._deadlines.close()
             outgoing, incoming = self._board.close()
-            # With several in flight it cannot be told which of them it was.
-            written = not (len(outgoing) == 1 and getattr(self._channel, "unheard", False))
+            # With several in flight it cannot be told which of them it was, unless nothing of any was written.
+            unheard = getattr(self._channel, "unheard", False)
+            written = not (unheard and (len(outgoing) == 1 or getattr(self._channel, "held", False)))
             for asked in incoming:
                 asked.work.cancel()
             for entry in outgoing:

@@ -14,7 +14,7 @@ import anyio
 
 from .attempt import Attempt
 from .breaker import Breaker, Circuit
-from .errors import AuthorizationNeededError, RunnerError, SpecError, StartError
+from .errors import AuthorizationNeededError, MachineAwayError, RunnerError, SpecError, StartError
 from .health import Health
 from .idle import rest
 from .lifecycle import UP_TO_LIMIT, Event, Lifecycle, State
@@ -37,6 +37,9 @@ PATIENCE = 1.0
 
 START_PATIENCE = 10.0
 """Seconds a caller waits for a start beyond what the server itself may take for it: others may be before it."""
+
+AWAY_FAILURES = 3
+"""Failed starts that are counted at the most while what a server runs on is away, so that delays stay short."""
 
 BUSY = (State.STARTING, State.INSTALLING, State.STOPPING)
 
@@ -316,6 +319,9 @@ class Unit:
             logger.error("bug while starting %s", self.key, exc_info=failure)
             failure = StartError(f"an internal error kept it from starting: {failure!r}")
         self.unauthorized = isinstance(failure, AuthorizationNeededError)
+        if isinstance(failure, MachineAwayError):
+            # That is no fault of the server's: it is tried, and soon, for as long as it takes.
+            self.life.failures = min(self.life.failures, AWAY_FAILURES, self.life.policy.limit - 1)
         final = isinstance(failure, SpecError | AuthorizationNeededError) or not self.retries
         self._receive(
             Event.START_REFUSED if final else Event.START_FAILED, with_tail(failure.message, failure.stderr)

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from .. import __version__
 from ..runners.base import BaseRunner
-from ..runners.errors import SpecError
+from ..runners.errors import RunnerError, SpecError
 from ..runners.filling import Lend
 from ..runners.keeping import Kept
 from ..runners.kinds import Runners
@@ -184,6 +184,9 @@ async def open_library(
             if gateways is not None:
                 gateways.attach(servers, means.known.answers)
             servers.bring_back(start=start, but=but)
+            if start and (home.path / "docker-home").exists():
+                sweeping = asyncio.create_task(_sweep_containers(runners))
+                afterwards.callback(sweeping.cancel)
             router = Router(library, supervisor)
             guard(router, approvals, supervisor)
             router.masks = means.known.answers
@@ -259,6 +262,18 @@ def _in_containers(host: str, means: Means) -> BaseRunner:
     from ..runners.docker.runner import DockerRunner
 
     return DockerRunner(means, host)
+
+
+async def _sweep_containers(runners: Runners) -> None:
+    """Remove the containers that a ToolScore which was killed left, also of servers that are not started now."""
+    from ..runners.docker.runner import DockerRunner
+
+    try:
+        runner = runners.of("docker")
+        assert isinstance(runner, DockerRunner)
+        await runner.sweep()
+    except RunnerError as exc:  # the first server that is started tries again
+        logger.warning("what may be left of containers was not looked for: %s", exc)
 
 
 async def _pinned(servers: Servers, name: str) -> None:

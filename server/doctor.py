@@ -64,6 +64,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _uv()
     yield from _node(settings.install.node)
     yield _git()
+    yield _containers(settings)
     yield _home(home)
     yield _space(home)
     yield _unix_sockets(home)
@@ -127,6 +128,13 @@ def _git() -> Check:
     advice = "install git to install servers from git+URL (apt install git)"
     path = shutil.which("git")
     return _program("git", path, advice=advice) if path else Check("git", "missing", "not found", advice)
+
+
+def _containers(settings: Settings) -> Check:
+    from ..runners.docker.probe import look
+
+    found = look(settings.docker.host, os.environ)
+    return Check("containers", found.status, found.found, found.advice)
 
 
 def _node(configured: str) -> Iterator[Check]:

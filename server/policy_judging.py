@@ -271,7 +271,7 @@ def names_of(source: str, *also: str) -> list[str]:
     elif kind == "npm":
         found = [f"npm:{parsed.name}" + (f"@{parsed.version}" if parsed.version else "")]
     elif kind == "docker":
-        found = [f"docker:{parsed.name}"]
+        found = [f"docker:{parsed.path or parsed.name}"]
     elif kind == "command":
         found = [f"command: {shlex.join(parsed.argv)}"]
     elif parsed.path is not None:

@@ -277,6 +277,10 @@ def image() -> bytes:
             member.uid = member.gid = 0
             return member
 
+        # What compiled modules of packages want besides.
+        besides = ("libgcc_s.so.1", "librt.so.1", "libpthread.so.0", "libdl.so.2", "libm.so.6")
+        folders = {path.parent for path in needed}
+        needed.update(one for folder in folders for name in besides if (one := folder / name).exists())
         for path in sorted(needed):
             archive.add(os.path.realpath(path), str(path).lstrip("/"))
         archive.add(binary, str(binary).lstrip("/"))

@@ -26,9 +26,9 @@ from .completion import completed
 from .errors import LibraryError, NameTakenError
 from .library import Tool
 from .outcome import Outcome, RefusalError
-from .removal import volumes_but
 from .rows import Origin, ServerRow, said_by
 from .spec_secrets import extract
+from .volumes import volumes_but
 
 if TYPE_CHECKING:
     from .catalog.installing import Described

@@ -396,6 +396,8 @@ def _sse(given: Mapping[str, Any]) -> bool | None:
 
 def _placed_source(source: str, base: Path) -> str:
     """Make the path of a folder or bundle absolute."""
+    if source.startswith("docker:"):
+        return f"docker:{_placed_source(source.removeprefix('docker:').strip(), base)}"
     if not source.startswith(("./", "../", "~")) and source not in (".", ".."):
         return source
     path, mark, entry = source.partition("#")

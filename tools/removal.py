@@ -6,7 +6,6 @@ import asyncio
 import shutil
 from typing import TYPE_CHECKING, Literal
 
-from ..runners.errors import RunnerError
 from ..runners.spec import SourceKind
 from .builtin import restore
 from .caller import Caller
@@ -15,6 +14,7 @@ from .completion import completed
 from .in_use import in_use, used_by
 from .outcome import Outcome, RefusalError
 from .rows import ServerRow
+from .volumes import leave_or_remove
 
 if TYPE_CHECKING:
     from .servers import Servers
@@ -65,12 +65,6 @@ async def remove(
     return notes
 
 
-def volumes_but(servers: Servers, name: str) -> set[str]:
-    """Give the volumes of this home's own that servers besides one use."""
-    specs = [row.installation.spec for row in servers.library.servers.values() if row.name != name]
-    return {one for spec in specs if spec.container is not None for one in spec.container.own_volumes}
-
-
 async def _taken_apart(servers: Servers, row: ServerRow, *, volumes: bool) -> list[str]:
     """Take a server apart; what is begun is finished, so that no secret or process is left behind."""
     await servers.library.remove(row.name, dismiss=row.origin == "builtin")
@@ -79,26 +73,6 @@ async def _taken_apart(servers: Servers, row: ServerRow, *, volumes: bool) -> li
         await servers.runner.remove_server(row.installation)
         if servers.making is not None:
             servers.making.forget(row.name)
-        return await _volumes(servers, row, remove=volumes)
+        return await leave_or_remove(servers, row, remove=volumes)
     finally:
         servers.secrets.delete_prefix(f"{row.name}/")
-
-
-async def _volumes(servers: Servers, row: ServerRow, *, remove: bool) -> list[str]:
-    container = row.installation.spec.container
-    if container is None or not container.own_volumes:
-        return []
-    others = volumes_but(servers, row.name)
-    shared = sorted(others.intersection(container.own_volumes)) if remove else []
-    notes = [f"volume @{name} is kept, as another server uses it" for name in shared]
-    try:
-        found = await servers.runner.remove_volumes(row.installation, others, "all" if remove else "none")
-    except RunnerError as error:
-        return [*notes, f"its volumes could not be looked after, and are kept: {error.message}"]
-    if remove:
-        return [*notes, *(f"volume @{name} was deleted" for name in found)]
-    return [
-        f"volume @{name} is kept with its data: a server that is given it finds it again, and uninstalling that with "
-        "volumes deletes it"
-        for name in found
-    ]

@@ -18,6 +18,8 @@ def from_there(text: str, caller: Caller) -> str:
         caller: Who gave it.
     """
     path = text.strip()
+    if path.startswith("docker:"):  # an image, or a folder to build one from
+        return f"docker:{from_there(path.removeprefix('docker:').strip(), caller)}"
     if caller.cwd is None or not (path in (".", "..") or path.startswith(_RELATIVE)):
         return text
     return os.path.normpath(PurePath(caller.cwd) / path)  # in which `#ENTRY` stays what it is

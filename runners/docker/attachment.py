@@ -182,6 +182,8 @@ class AttachedChannel(PipeChannel):
         """Set while there is no connection, and the line is not given up."""
         self.unheard = False
         """Whether what is in flight was never written."""
+        self.held = True
+        """Whether that is so of all that is in flight, if it is of any."""
         self._attached: _Attached | None = None
         self._asked: set[object] = set()
         self._asks: set[object] = set()
@@ -261,6 +263,7 @@ class AttachedChannel(PipeChannel):
             return
         self._writer = self._reader = None
         self._throttle.stop()
+        self.complaints.cut()
         self._pause(False)
         self.unheard = self.whole  # from here on nothing is written
         self.cut.set()

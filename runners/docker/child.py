@@ -18,7 +18,7 @@ from ..logs import ServerLog
 from .attachment import AttachedChannel
 from .engine import Engine, EngineError
 from .explain import explain_start
-from .follower import Follower, missed
+from .follower import Follower, joined, missed
 
 KILL_WAIT = 10.0
 """Seconds a killed container may take to end."""
@@ -28,6 +28,9 @@ LAST_WORDS = 2.0
 
 AWAY = 60.0
 """Seconds an engine may be away before the line to a container of it is given up."""
+
+BRIEF = 2.0
+"""The same where calls wait for answers that were lost with their line."""
 
 SOON = 1.0
 """Seconds an engine has to notice that a container whose output ended has ended itself."""
@@ -74,6 +77,7 @@ class ContainerChild:
         self._following: asyncio.Task[None] | None = None
         self._looking = asyncio.Event()
         self._recent: deque[tuple[float, str]] = deque(maxlen=RECENT)
+        self._waiting: list[tuple[float, str]] | None = None
         self._gap = False
         self._removed = False
 
@@ -175,6 +179,9 @@ class ContainerChild:
         self._log.write(line, at)
 
     def _complained(self, line: str) -> None:
+        if self._waiting is not None:
+            self._waiting.append((time.time(), line))
+            return
         self._recent.append((time.time(), line))
         self._log.write(line)
 
@@ -196,6 +203,7 @@ class ContainerChild:
                     )
                     break
                 try:
+                    self._waiting = self._waiting or []  # what comes now stands behind what was missed
                     await self.line.attach(self._engine, self._path)
                 except (EngineError, MachineAwayError):
                     await asyncio.sleep(_LOOK[-1])
@@ -218,18 +226,23 @@ class ContainerChild:
                 cut.cancel()
                 told.cancel()
             self._looking.clear()
-            if await self._inspected(SOON if self.line.cut.is_set() else 0.0):
+            cut_off = self.line.cut.is_set()
+            # Whoever waits for an answer that cannot come any more is not kept waiting for an engine that is away.
+            if await self._inspected(
+                SOON if cut_off else 0.0, AWAY if self.line.unheard or not cut_off else BRIEF
+            ):
                 return True
             return False if self.line.cut.is_set() else await self._over()
         with contextlib.suppress(EngineError, MachineAwayError):
             await self._engine.ask("POST", f"/containers/{self._path}/wait", patience=math.inf)
         return await self._inspected(SOON)
 
-    async def _inspected(self, patience: float) -> bool:
+    async def _inspected(self, patience: float, away: float = AWAY) -> bool:
         """Tell whether it has ended, once the engine says so.
 
         Args:
             patience: Seconds in which a running one may still be found ended.
+            away: Seconds the engine may be away.
 
         Raises:
             MachineAwayError: If the engine is away for too long.
@@ -246,9 +259,9 @@ class ContainerChild:
                     return True
                 told = None
             except MachineAwayError:
-                if loop.time() - began > AWAY:
+                if loop.time() - began > away:
                     raise
-                patience = max(patience, loop.time() - began + SOON)
+                patience = 0.0  # an engine that comes back knows who lives
                 told = None
             if told is not None:
                 state = told["State"]
@@ -262,7 +275,9 @@ class ContainerChild:
 
     async def _catch_up(self) -> None:
         """Write down what it wrote while its line was cut, from the engine's log."""
-        for at, line in await missed(self._engine, self._path, list(self._recent)):
+        found = await missed(self._engine, self._path, list(self._recent))
+        waiting, self._waiting = self._waiting or [], None
+        for at, line in joined(found, waiting):
             self._recent.append((at, line))
             self._log.write(line, at)
 
@@ -350,9 +365,24 @@ class ContainerChild:
             self._tasks.append(asyncio.get_running_loop().create_task(self._kill()))
 
     async def _kill(self) -> None:
-        with contextlib.suppress(EngineError, MachineAwayError):
-            await self._engine.ask("POST", f"/containers/{self._path}/kill")
+        try:
+            await self._engine.ask("POST", f"/containers/{self._path}/kill", patience=KILL_WAIT)
+        except (EngineError, MachineAwayError) as error:
+            self._lost = self._lost or error.message
+            self.line.give_up()  # so that nobody waits for it
         self._looking.set()
+
+    def told(self, what: str, about: Json) -> None:
+        """Take what the engine tells of it."""
+        if what == "oom":
+            self._log.note("ERROR", "the engine ended a process of it that needed more memory than its limit")
+        elif what == "die":
+            self.look()
+        elif what.startswith("health_status"):
+            healthy = "unhealthy" not in what
+            self._log.note(
+                "INFO" if healthy else "WARNING", f"its image's own check says: {what.partition(': ')[2]}"
+            )
 
     async def ended_within(self, seconds: float) -> bool:
         """Wait for its end, so that its exit status and last words are known."""

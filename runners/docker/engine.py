@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import aiodocker
     import aiohttp
 
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds the engine has to answer a request that is no long work."""
 
 MISSING = "Containers need an extra: run `pip install 'toolscore[docker]'`, and start ToolScore again."
@@ -196,6 +196,7 @@ class Engine:
         )
 
     def _away(self, error: BaseException) -> MachineAwayError:
+        self._version = None  # what comes back may be another version
         reason = getattr(error, "os_error", None) or error
         said = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
         return MachineAwayError(

@@ -203,18 +203,31 @@ async def missed(engine: Engine, container: str, seen: list[tuple[float, str]]) 
     if not seen:
         return found
     last = seen[-1][0]
-    tail = [line for _, line in seen[-3:]]
-    # The same text may come again and again: of the places that fit, the one is meant whose time is nearest.
     lines = [line for _, line in found]
-    fitting = [
-        number
-        for number in range(len(lines))
-        if lines[max(0, number - 2) : number + 1] == tail[-min(3, number + 1) :]
-    ]
+    fitting: list[int] = []
+    for length in range(min(3, len(seen)), 0, -1):  # of an engine that was killed, a line may be lost
+        tail = [line for _, line in seen[-length:]]
+        fitting = fitting or [
+            number for number in range(length, len(lines) + 1) if lines[number - length : number] == tail
+        ]
     if not fitting:
         return [one for one in found if one[0] > last]
-    nearest = min(fitting, key=lambda number: abs(found[number][0] - last))
-    return found[nearest + 1 :]
+    # The same text may come again and again: of the places that fit, the one is meant whose time is nearest.
+    return found[min(fitting, key=lambda number: abs(found[number - 1][0] - last)) :]
+
+
+def joined(log: list[tuple[float, str]], live: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Join lines of a log with those that came over the line meanwhile, which are its last ones, in part or all.
+
+    Args:
+        log: Lines of the log.
+        live: Lines that came while it was read; of the first, the beginning may be missing.
+    """
+    for number in range(min(len(log), len(live)), 0, -1):
+        there, here = [line for _, line in log[-number:]], [line for _, line in live[:number]]
+        if there[1:] == here[1:] and there[0].endswith(here[0]):
+            return [*log, *live[number:]]
+    return [*log, *live]
 
 
 def _seconds(stamp: str) -> float:

@@ -14,6 +14,7 @@ from ..installers.install import UNDO, new_directory, undo
 from ..installers.source import Source, parse
 from ..pin import Pin
 from ..spec import Candidate, Installation, Report, ServerSpec, SourceKind
+from .build import build
 from .engine import Engine
 from .images import content_of, digest_name, image_of, known_as, pull, refuse_other, split_name
 
@@ -21,7 +22,12 @@ VERSION_LABEL = "org.opencontainers.image.version"
 
 
 async def install(
-    engine: Engine, candidate: Candidate, report: Report, environ: Mapping[str, str], servers: Path
+    engine: Engine,
+    candidate: Candidate,
+    report: Report,
+    environ: Mapping[str, str],
+    servers: Path,
+    home: str,
 ) -> Installation:
     """Install a server that is an image.
 
@@ -30,6 +36,7 @@ async def install(
         candidate: What to install and under which name.
         report: Told of every step.
         environ: ToolScore's environment.
+        home: The id of the home, which owns what is built.
         servers: The folder that holds one folder for each server; an image leaves only notes there.
 
     Returns:
@@ -51,7 +58,10 @@ async def install(
         raise InstallError(f"A checksum goes with a package from an index, not with {candidate.source}.")
     place = new_directory(servers, candidate.name, candidate.place)
     try:
-        return await _install(engine, candidate, source, report, environ, servers.absolute() / candidate.name)
+        directory = servers.absolute() / candidate.name
+        if source.path is not None:
+            return await _build(engine, candidate, source.path, report, directory, home)
+        return await _install(engine, candidate, source, report, environ, directory)
     except BaseException:
         with anyio.move_on_after(UNDO, shield=True):
             await undo(place)
@@ -87,9 +97,42 @@ async def _install(
     elif image is None or (candidate.place and image.get("RepoDigests")):
         # A tag that is there is as it was had; an upgrade asks its registry for it anew, if it has one.
         image = await had(source.name)
-    labels = (image.get("Config") or {}).get("Labels") or {}
     exact = digest_name(image, source.name)
-    version = labels.get(VERSION_LABEL) or _tag(source.name)
+    pin = Pin(
+        source=f"docker:{source.name}",
+        content=content_of(image, source.name),
+        place=candidate.place,
+        unhashed=() if exact else (source.name,),
+    )
+    return _installation(candidate, image, directory, pin, split_name(source.name)[0], _tag(source.name))
+
+
+async def _build(
+    engine: Engine, candidate: Candidate, folder: Path, report: Report, directory: Path, home: str
+) -> Installation:
+    options = candidate.container or Container()
+    locked = candidate.locked.content if candidate.locked is not None else None
+    identity, content = await build(
+        engine, folder, candidate.name, home, report, locked=locked, platform=options.platform
+    )
+    image = await image_of(engine, identity)
+    if image is None:
+        raise InstallError(f"The engine built {folder}, and has no image of that id.")
+    pin = Pin(source=f"docker:{folder}", content=content, place=candidate.place)
+    return _installation(candidate, image, directory, pin, folder.name, None)
+
+
+def _installation(
+    candidate: Candidate,
+    image: Mapping[str, Any],
+    directory: Path,
+    pin: Pin,
+    package: str,
+    tag: str | None,
+) -> Installation:
+    labels = (image.get("Config") or {}).get("Labels") or {}
+    options = candidate.container or Container()
+    version = labels.get(VERSION_LABEL) or tag
     try:
         spec = ServerSpec(
             args=candidate.args,
@@ -107,15 +150,10 @@ async def _install(
         source=candidate.label or candidate.source,
         spec=spec,
         runtime="container",
-        package=split_name(source.name)[0],
+        package=package,
         version=version,
         directory=str(directory),
-        pin=Pin(
-            source=f"docker:{source.name}",
-            content=content_of(image, source.name),
-            place=candidate.place,
-            unhashed=() if exact else (source.name,),
-        ),
+        pin=pin,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import secrets
 import uuid
 from collections.abc import Collection, Mapping
@@ -15,7 +16,6 @@ from urllib.parse import urlsplit
 import anyio
 
 from ..base import BaseRunner, Child, Diagnosis, Health, Which
-from ..container import Container
 from ..diagnosis import diagnose
 from ..errors import InstallError, MachineAwayError, RunnerError, SpecError, StartError
 from ..log_read import LogFolder
@@ -25,16 +25,23 @@ from ..remote import RemoteChild, shown
 from ..sampler import Usage
 from ..spec import Candidate, Installation, Report, ServerSpec, silent
 from .address import find
+from .build import remove_built
 from .child import ContainerChild
 from .config import HOME_LABEL, INSTANCE_LABEL, OWNER_LABEL, SERVER_LABEL, create_body
 from .engine import Engine, EngineError, need_library
+from .events import Events
 from .explain import explain_init
 from .images import image_of
 from .install import install
+from .listening import listens
+from .opened import layers, published
 from .own import Own
-from .probe import declared
 from .service import ServiceChild
+from .service_probe import declared
+from .sweep import sweep
 from .usage import Meter
+
+logger = logging.getLogger(__name__)
 
 HOME_FILE = "docker-home"
 """File in the folder `run` with the id that tells this home's containers from those of others."""
@@ -54,6 +61,8 @@ class DockerRunner(BaseRunner):
         self.host = host
         self._engine: Engine | None = None
         self._meter: Meter | None = None
+        self._events: Events | None = None
+        self._swept: asyncio.Task[None] | None = None
         self._children: dict[str, Child] = {}
         self._problems: dict[str, str] = {}
         self._known: dict[str, Installation] = {}
@@ -82,6 +91,7 @@ class DockerRunner(BaseRunner):
         if self._engine is None:
             self._engine = Engine(find(self.host, self.means.options.environ))
             self._meter = Meter(self._engine)
+            self._events = Events(self._engine, f"{HOME_LABEL}={self.home}")
         return self._engine
 
     @property
@@ -105,17 +115,38 @@ class DockerRunner(BaseRunner):
     async def aclose(self) -> None:
         """End the containers that were not stopped, and close all connections."""
         await asyncio.gather(*(self.stop_server(name, 0) for name in list(self._children)))
+        if self._swept is not None:
+            self._swept.cancel()
+            await asyncio.wait([self._swept])
         if self._own is not None:
             await self._own.tidy()
+        if self._events is not None:
+            await self._events.aclose()
         if self._engine is not None:
             await self._engine.aclose()
+
+    async def sweep(self) -> None:
+        """Remove what a ToolScore that was killed left of this home, once in a life.
+
+        Raises:
+            MachineAwayError: If the engine cannot be reached; the next call tries again.
+        """
+        if self._swept is None or (self._swept.done() and self._swept.exception() is not None):
+            self._swept = asyncio.get_running_loop().create_task(self._sweep())
+        await asyncio.shield(self._swept)
+
+    async def _sweep(self) -> None:
+        for name in await sweep(self.engine, self.home, self._owner, self.means.logs):
+            logger.warning("ended what a killed ToolScore had left of server %s", name)
 
     async def install_server(self, candidate: Candidate, report: Report = silent) -> Installation:
         """Get its image, where the engine does not have it."""
         options = self.means.options
         try:
             async with asyncio.timeout(options.install_timeout):
-                return await install(self.engine, candidate, report, options.environ, options.servers)
+                return await install(
+                    self.engine, candidate, report, options.environ, options.servers, self.home
+                )
         except TimeoutError:
             raise InstallError(
                 f"Getting {candidate.source} took longer than {options.install_timeout:g} seconds and was stopped; "
@@ -132,6 +163,7 @@ class DockerRunner(BaseRunner):
         with contextlib.suppress(RunnerError):
             await self._remove_left(installation.server_id)
             await self.own.tidy(installation.server_id)
+            await remove_built(self.engine, installation.name, self.home)
         from ..installers.install import remove
 
         await remove(installation, servers=self.means.options.servers)
@@ -174,6 +206,7 @@ class DockerRunner(BaseRunner):
             raise SpecError(
                 f"service '{name.partition('#')[0]}' runs once for all: set its isolation to shared."
             )
+        await self.sweep()
         extra: dict[str, str] = {}
         if "${PORT" in installation.spec.model_dump_json():
             extra["PORT"] = str(self.means.ports.lend(name, same=service))
@@ -209,6 +242,8 @@ class DockerRunner(BaseRunner):
                 spoken=spoken,
             )
             await child.launch(title, body)
+            if self._events is not None and child.id is not None:
+                self._events.listen(child.id, child.told)
         if spoken:
             return child
         if spec.container.service is not None:
@@ -261,7 +296,7 @@ class DockerRunner(BaseRunner):
         try:
             with anyio.fail_after(patience):
                 while not child.exited.is_set():
-                    if await _listens(parts.hostname or "localhost", port):
+                    if await listens(parts.hostname or "localhost", port):
                         return await self.means.connect(child.server_id, spec)
                     await anyio.sleep(0.05)  # nothing tells when a port is opened
             problem = child.epitaph() + " before it listened"
@@ -283,8 +318,11 @@ class DockerRunner(BaseRunner):
         self.means.served.down(server_id)
         if child is not None:
             await child.stop(self.means.options.stop_grace if grace is None else grace)
-            if self._meter is not None and (container := _container(child)) is not None and container.id:
-                self._meter.forget(container.id)
+            if (container := _container(child)) is not None and container.id:
+                if self._meter is not None:
+                    self._meter.forget(container.id)
+                if self._events is not None:
+                    self._events.forget(container.id)
         self.means.ports.give_back(server_id)
         return child is not None
 
@@ -358,51 +396,7 @@ class DockerRunner(BaseRunner):
         return self._problems.get(server_id) or f"nothing is known to be wrong with server '{server_id}'."
 
 
-def published(container: Container, port: str | None) -> Container:
-    """Give a container's options with the port of this start published, where they publish none."""
-    if port is None or container.ports or container.network == "host":
-        return container
-    return container.model_copy(update={"ports": (f"{port}:{port}",)})
-
-
-def layers(container: Container) -> dict[str, str]:
-    """Tell in words what closes a container."""
-    powers = ", ".join(container.capabilities)
-    network = {"none": "active: none", "host": "off: the machine's own"}.get(
-        container.network, f"partly: {container.network}"
-    )
-    return {
-        "container": "active: its own processes, users and files",
-        "root": "active: read-only" if container.read_only else "off: it can write its own copy",
-        "capabilities": f"partly: but for {powers}" if powers else "active: all dropped",
-        "privileges": "active: no new ones",
-        "user": f"active: {container.user or 'not root'}" if not _root(container.user) else "off: root",
-        "network": network,
-        "volumes": f"partly: {len(container.volumes)} given" if container.volumes else "active: none",
-    }
-
-
-def _root(user: str | None) -> bool:
-    return (user or "").partition(":")[0] in ("root", "0")
-
-
 def _container(child: Child | None) -> ContainerChild | None:
     if isinstance(child, ServedChild | ServiceChild) and isinstance(child.process, ContainerChild):
         return child.process
     return child if isinstance(child, ContainerChild) else None
-
-
-async def _listens(host: str, port: int) -> bool:
-    """Tell whether somebody listens. The engine's own proxy takes connections before, and closes them at once."""
-    try:
-        reader, writer = await asyncio.open_connection(host, port)
-    except OSError:
-        return False
-    try:
-        with anyio.move_on_after(0.1):
-            return bool(await reader.read(1))
-        return True
-    except OSError:
-        return False
-    finally:
-        writer.close()

@@ -18,10 +18,13 @@ from ..served import Place
 from ..service import Service
 from .child import ContainerChild
 from .engine import Engine, EngineError
-from .probe import CommandProbe, HttpProbe, Probe, ProbeFailedError, TcpProbe, looked
+from .service_probe import CommandProbe, HttpProbe, Probe, ProbeFailedError, TcpProbe, looked
 
 SOON = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds before each further look at one that starts."""
+
+ENDING = 10.0
+"""Seconds until it is known how a container has ended that does not run any more."""
 
 
 class ServiceChild(LineOnly[EmbeddedChannel]):
@@ -110,11 +113,14 @@ class ServiceChild(LineOnly[EmbeddedChannel]):
                 stderr=self.stderr_tail(),
             ) from None
         if self.process.exited.is_set():
-            raise StartError(f"{self.process.epitaph()} before it worked", stderr=self.stderr_tail())
+            raise self._ended()
         self.works_since = self.seen = time.monotonic()
         if self._probe is not None:
             self._watching = asyncio.get_running_loop().create_task(self._watch(self._probe))
         return Place(self._network, self._known_port, dict(self._published))
+
+    def _ended(self) -> StartError:
+        return StartError(f"{self.process.epitaph()} before it worked", stderr=self.stderr_tail())
 
     @property
     def _known_port(self) -> int | None:
@@ -123,6 +129,9 @@ class ServiceChild(LineOnly[EmbeddedChannel]):
     async def _look_up(self) -> None:
         """Learn from the engine where its ports are."""
         told = await self._engine.ask("GET", f"/containers/{self.process.id}/json")
+        if not told["State"].get("Running"):
+            await self.process.ended_within(ENDING)
+            raise self._ended()
         settings = told["NetworkSettings"]
         away = self._engine.address.host
         for inside, places in (settings.get("Ports") or {}).items():

@@ -14,7 +14,7 @@ from .engine import Engine
 FRESH = 1.0
 """Seconds for which an answer holds."""
 
-PATIENCE = 5.0
+PATIENCE = 15.0
 
 
 @dataclass(slots=True)

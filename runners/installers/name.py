@@ -75,6 +75,8 @@ def _offers(source: Source) -> list[str]:
     """List what the name could be made of, best first."""
     if source.kind in (SourceKind.PYPI, SourceKind.NPM):
         return _package(source.name)
+    if source.kind is SourceKind.DOCKER and source.path is not None:
+        return [Path(os.path.realpath(source.path)).name]
     if source.kind is SourceKind.DOCKER:
         plain = re.sub(r"(?::[^/@]*)?(?:@.*)?$", "", source.name)
         return _package(plain)

@@ -18,7 +18,8 @@ from .mask import mask
 KNOWN_FORMS = (
     "Known forms: pypi:NAME[@VERSION][#SCRIPT], npm:[@SCOPE/]NAME[@VERSION][#BIN], git+URL[@REF][#ENTRY], "
     "a folder (./NAME, /path/NAME, ~/NAME), a file ending in .mcpb, https://HOST/FILE.mcpb#sha256=CHECKSUM, "
-    "docker:IMAGE[:TAG][@sha256:DIGEST], registry:NAME[@VERSION][#KIND] of the catalog, or command: PROGRAM ARGS..."
+    "docker:IMAGE[:TAG][@sha256:DIGEST], docker:FOLDER with a Dockerfile, "
+    "registry:NAME[@VERSION][#KIND] of the catalog, or command: PROGRAM ARGS..."
 )
 
 LONGEST = 16_384
@@ -66,7 +67,7 @@ class Source:
         url: What git clones (`git`), or where the file is (`mcpb` on the web).
         sha256: The checksum the file must have (`mcpb` on the web, and a package whose entry in the catalog says it).
         ref: Branch, tag or commit (`git`).
-        path: Absolute path (`folder`, `mcpb`).
+        path: Absolute path (`folder`, `mcpb`, and `docker` where an image is built).
         argv: Program and its arguments (`command`).
     """
 
@@ -231,6 +232,8 @@ def _docker(text: str) -> Source:
     name = text.removeprefix("docker:").strip()
     if name.startswith("//"):
         raise _error(f"{text!r} is written without slashes: docker:IMAGE.")
+    if name.startswith(("/", "./", "../", "~")) or name in (".", ".."):
+        return Source(SourceKind.DOCKER, text, path=_absolute(name))
     match = _IMAGE.fullmatch(name)
     if match is None or len(name) > 512:
         raise _error(f"{name!r} is no name of an image, such as mcp/fetch:1.2 or ghcr.io/somebody/server.")

@@ -61,6 +61,8 @@ def _install_arguments(options: Namespace) -> dict[str, Any]:
     source = options.source.strip()
     if source.startswith("command:"):
         source = _command(source)
+    elif source.startswith("docker:") and (path := source.removeprefix("docker:")).startswith((".", "~")):
+        source = f"docker:{os.path.abspath(Path(path).expanduser())}"  # noqa: PTH100 - tidies `..`, keeps links
     elif not source.startswith(_SCHEMES) and "://" not in source:
         # The ToolScore that does it runs in another directory.
         path, mark, script = source.partition("#")

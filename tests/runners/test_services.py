@@ -17,16 +17,19 @@ from typing import Any
 import psutil
 import pytest
 
-from docker_engine import IMAGE, DockerEngine, eventually, needs_engine
+from docker_engine import DockerEngine, eventually, needs_engine
 from docker_engine import engine as engine
+from docker_house import OPTIONS, runners_of
+from docker_services import STORE
+from docker_services import store as store
+from docker_services import taken_away as taken_away
 from toolscore.runners.container import Container
-from toolscore.runners.docker.runner import DockerRunner
 from toolscore.runners.docker.service import ServiceChild
+from toolscore.runners.docker.service_probe import CommandProbe, HttpProbe, TcpProbe, looked
 from toolscore.runners.errors import SpecError, StartError
 from toolscore.runners.keeping import Keeping
 from toolscore.runners.kinds import Runners
 from toolscore.runners.lifecycle import RestartPolicy, State
-from toolscore.runners.process import ProcessOptions, ProcessRunner
 from toolscore.runners.service import Service
 from toolscore.runners.spec import Candidate, Installation, ServerSpec, SourceKind
 from toolscore.runners.supervisor import Supervisor, SupervisorOptions, Unit
@@ -34,89 +37,11 @@ from toolscore_client import FAULTY
 
 pytestmark = needs_engine
 
-OPTIONS = SupervisorOptions(client_info={"name": "test", "version": "1"})
-SERVICE_IMAGE = "toolscore-test:service"
-
-STORE = """
-import http.server, os, sys, time
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        if self.path == "/hang":
-            time.sleep(3600)
-        code = 503 if os.path.exists("/tmp/sick") else 200
-        try:
-            body = open("/data" + self.path, "rb").read() if self.path != "/health" else b"well"
-        except OSError as error:
-            code, body = 404, str(error).encode()
-        self.send_response(code)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_PUT(self):
-        try:
-            with open("/data" + self.path, "wb") as file:
-                file.write(self.rfile.read(int(self.headers["Content-Length"])))
-            code = 201
-        except OSError as error:
-            print("cannot store:", error, file=sys.stderr, flush=True)
-            os._exit(3)
-        self.send_response(code)
-        self.end_headers()
-
-print("the store begins", flush=True)
-time.sleep(float(os.environ.get("SLOW", "0")))
-http.server.ThreadingHTTPServer(("0.0.0.0", 8080), Handler).serve_forever()
-"""
-"""A small store over HTTP: what is put there is a file in /data."""
-
 
 @pytest.fixture
-def store(engine: DockerEngine) -> str:
-    """Give the image of the store: Python, with a folder for data that anybody may write."""
-    if not any(SERVICE_IMAGE in (one["RepoTags"] or ()) for one in engine.ask("GET", "/images/json")):
-        body = {
-            "Image": IMAGE,
-            "Entrypoint": [
-                "/usr/local/bin/python3",
-                "-c",
-                "import os; os.mkdir('/data'); os.chmod('/data', 0o777)",
-            ],
-        }
-        made = engine.ask("POST", "/containers/create", json.dumps(body).encode())["Id"]
-        engine.ask("POST", f"/containers/{made}/start")
-        engine.ask("POST", f"/containers/{made}/wait")
-        config = {"Entrypoint": ["/usr/local/bin/python3"], "Cmd": ["-c", STORE]}
-        repository, _, tag = SERVICE_IMAGE.partition(":")
-        path = f"/commit?container={made}&repo={repository}&tag={tag}"
-        engine.ask("POST", path, json.dumps(config).encode())
-        engine.ask("DELETE", f"/containers/{made}?force=1")
-    return SERVICE_IMAGE
-
-
-@asynccontextmanager
-async def runners_of(folder: Path, engine: DockerEngine) -> AsyncIterator[Runners]:
-    options = ProcessOptions(
-        servers=folder / "servers", logs=folder / "logs", run=folder / "run", stop_grace=0.5
-    )
-    for part in (options.servers, options.logs, options.run):
-        part.mkdir(exist_ok=True)
-    runners = Runners(ProcessRunner(options), {"docker": lambda means: DockerRunner(means, engine.host)})
-    try:
-        yield runners
-    finally:
-        await runners.aclose()
-        runners.process.close()
-
-
-@pytest.fixture
-async def runners(tmp_path: Path, engine: DockerEngine) -> AsyncIterator[Runners]:
+async def runners(tmp_path: Path, engine: DockerEngine, taken_away: None) -> AsyncIterator[Runners]:
     async with runners_of(tmp_path, engine) as found:
         yield found
-    if engine.dockerd_runs:
-        for one in engine.ask("GET", "/volumes")["Volumes"] or ():
-            if one["Name"].startswith("toolscore-"):
-                engine.ask("DELETE", f"/volumes/{one['Name']}?force=1")
 
 
 async def service(
@@ -288,46 +213,38 @@ async def test_a_service_that_is_not_there_is_told_to_who_wants_to_know_where_it
 PYTHON = "/usr/local/bin/python3"
 
 
-async def test_every_kind_of_probe_tells_that_a_service_works(
+async def test_a_probe_tells_whether_a_service_works_and_else_why_not(
     runners: Runners, engine: DockerEngine, store: str
 ) -> None:
-    probes: dict[str, tuple[dict[str, Any], str]] = {
-        "one": ({"tcp": 8080}, "tcp 8080"),
-        "two": ({"http": "8080/health"}, "http :8080/health"),
-        "three": ({"command": (PYTHON, "-c", "pass")}, f"command {PYTHON}"),
-        "four": ({}, "tcp 8080"),
-    }
-    async with Supervisor(runners, OPTIONS) as supervisor:
-        for name, (probe, _named) in probes.items():
-            made = await service(runners, store, name=name, service=probe, env={"SLOW": "0.3"})
-            supervisor.add(made).start()
-        for name, (_probe, named) in probes.items():
-            unit = supervisor.units[name]
-            assert await unit.settled() is State.READY, unit.life.reason
-            assert f"({named}) succeeded" in (await runners.health_check(name)).reason
+    installation = await service(runners, store, env={"SLOW": "0.3"})
+    async with running(runners, installation):
+        child = runners.child("db")
+        assert isinstance(child, ServiceChild)
+        assert child.process.id is not None
+        assert "(tcp 8080) succeeded" in (await runners.health_check("db")).reason  # the port it publishes
+        api, container = runners.of("docker").engine, child.process.id  # type: ignore[attr-defined]
 
+        def command(*words: str) -> CommandProbe:
+            return CommandProbe(api, container, words)
 
-async def test_a_probe_that_fails_says_why_and_the_service_does_not_come_up(
-    runners: Runners, engine: DockerEngine, store: str
-) -> None:
-    probes: dict[str, tuple[dict[str, Any], str]] = {
-        "one": ({"tcp": 9999}, "(tcp 9999) did not succeed"),
-        "two": ({"http": ":8080/nothing"}, "it answered with status 404"),
-        "three": ({"http": ":8080/hang", "timeout": 0.3}, "no answer within 0.3 s"),
-        "four": ({"command": (PYTHON, "-c", "raise SystemExit('not yet')")}, "status 1: not yet"),
-        "five": ({"command": ("/nothing",)}, "/nothing"),
-    }
-    options = SupervisorOptions(client_info=OPTIONS.client_info, policy=RestartPolicy(limit=0))
-    async with Supervisor(runners, options) as supervisor:
-        for name, (probe, _why) in probes.items():
-            kept = Keeping(start_timeout=10)
-            supervisor.add(await service(runners, store, name=name, service=probe, kept=kept)).start()
-        for name, (_probe, why) in probes.items():
-            unit = supervisor.units[name]
-            assert await unit.settled() is State.FAILED
-            assert "did not succeed within" in str(unit.life.reason)
-            assert why in str(unit.life.reason)
-        assert engine.containers() == []
+        for probe in (
+            TcpProbe(child, 8080),
+            HttpProbe(child, 8080, "/health"),
+            command(PYTHON, "-c", "pass"),
+        ):
+            assert await looked(probe, 60) is None
+        assert await looked(TcpProbe(child, 9999), 60) == "Connection refused"
+        assert await looked(HttpProbe(child, 9999, "/"), 60) == "Connection refused"
+        assert await looked(HttpProbe(child, 8080, "/no"), 60) == "it answered with status 404 Not Found"
+        assert await looked(HttpProbe(child, 8080, "/hang"), 0.3) == "no answer within 0.3 s"
+        failing = command(PYTHON, "-c", "raise SystemExit('not yet')")
+        assert await looked(failing, 60) == "it ended with status 1: not yet"
+        assert "/nothing" in str(await looked(command("/nothing"), 60))
+        never = ServiceChild(child.process, api, Service(tcp=9999), "@stack")
+        with pytest.raises(
+            StartError, match=r"\(tcp 9999\) did not succeed within 0.5 s: Connection refused"
+        ):
+            await never.up(0.5)
 
 
 async def test_an_image_says_itself_how_its_health_is_told(

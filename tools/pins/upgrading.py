@@ -222,6 +222,11 @@ def _source(kind: SourceKind, source: str, to: str | None) -> str:
             return f"pypi:{old.name}{extras}{f'@{to}' if to else ''}{entry}"
         case SourceKind.NPM:
             return f"npm:{old.name}{f'@{to}' if to else ''}{entry}"
+        case SourceKind.DOCKER if old.path is not None and to is not None:
+            raise RefusalError(
+                Outcome.INVALID_ARGUMENTS,
+                f"It is built from {old.path}, which has no versions: leave out to.",
+            )
         case SourceKind.DOCKER:
             return (
                 f"docker:{old.name.partition('@')[0].rpartition(':')[0] or old.name}:{to}" if to else source
