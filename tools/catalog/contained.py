@@ -168,7 +168,10 @@ def _take(found: Contained, option: str, value: str, pieces: Word) -> None:
 def _volume(found: Contained, option: str, value: str, given: set[str]) -> None:
     """Take a volume: a named one, or a folder that somebody named just now; never one that the entry itself chose."""
     if option == "--mount":
-        parts = dict(part.partition("=")[::2] for part in value.split(","))
+        parts: dict[str, str] = {}
+        for part in value.split(","):
+            key, _, said = part.partition("=")
+            parts[key] = said
         source = parts.get("src") or parts.get("source") or ""
         target = parts.get("dst") or parts.get("destination") or parts.get("target") or ""
         writable = not ({"ro", "readonly"} & parts.keys())
