@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from ..runners.confinement import Confinement, as_profile
+from ..runners.placement import Placement, as_placement
 from ..tools.shorten import LEAST
 
 MOST_TOKENS = 1_000_000
@@ -44,6 +45,11 @@ StringMap = Annotated[dict[str, str], BeforeValidator(_object_from_text)]
 Confine = Annotated[
     Confinement | None,
     BeforeValidator(_confinement),
+    WithJsonSchema({"type": ["boolean", "object"]}),
+]
+Cluster = Annotated[
+    Placement | None,
+    BeforeValidator(lambda value: as_placement(None if value is None else _object_from_text(value))),
     WithJsonSchema({"type": ["boolean", "object"]}),
 ]
 Strings = Annotated[list[str], BeforeValidator(_list_from_text)]
@@ -107,6 +113,7 @@ class RegisterToolArguments(Arguments):
     )
     headers: StringMap = Field(default_factory=dict, description="HTTP headers for url.")
     confine: Confine = None
+    cluster: Cluster = None
     source: str | None = Field(
         None,
         description="Instead of a server: a Python function with types and docstring, run in the sandbox. The same "
@@ -139,6 +146,7 @@ class InstallServerArguments(Arguments):
         default_factory=dict, description="Values a registry: entry asks for, by name."
     )
     confine: Confine = None
+    cluster: Cluster = None
 
 
 class ListServersArguments(Arguments):

@@ -108,6 +108,7 @@ class ServerTools:
                 url=args.url,
                 headers=args.headers,
                 confine=args.confine,
+                cluster=args.cluster,
             )
         except ValidationError as exc:
             raise RefusalError(Outcome.INVALID_ARGUMENTS, problems("register_tool", exc)) from exc
@@ -131,6 +132,7 @@ class ServerTools:
             env=args.env,
             settings=args.settings,
             confine=args.confine,
+            cluster=args.cluster,
             origin=call.origin or self._origin,
             agreed=call.agreed,
             report=call.report,

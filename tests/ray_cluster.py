@@ -96,6 +96,8 @@ class RayCluster:
         self.port = free_port()
         self.ip = own_address()
         self.nodes: list[RayNode] = []
+        self.wants: dict[str, dict[str, Any]] = {}
+        """What nodes were started with, by their names."""
 
     @property
     def address(self) -> str:
@@ -116,18 +118,16 @@ class RayCluster:
             "--object-store-memory=100000000",
             "--memory=2000000000",
         ]
+        labels = {"name": name, "worker": str(not head).lower(), **wants.get("labels", {})}
+        arguments += [f"--labels={','.join(f'{key}={value}' for key, value in labels.items())}"]
         arguments += [f"--resources={json.dumps(wants['resources'])}"] if "resources" in wants else []
-        arguments += (
-            [f"--labels={','.join(f'{k}={v}' for k, v in wants['labels'].items())}"]
-            if "labels" in wants
-            else []
-        )
-        log = self.folder / f"{name}.log"
+        self.wants[name] = wants
+        log = self.folder / f"{name}-{len(self.nodes)}.log"
         with log.open("ab") as out:
             process = subprocess.Popen(
                 [
                     sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block",
-                    "--disable-usage-stats", f"--temp-dir={self.folder}/{name}", *arguments,
+                    "--disable-usage-stats", f"--temp-dir={self.folder}/{len(self.nodes)}", *arguments,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -138,6 +138,10 @@ class RayCluster:
         node = RayNode(process, name, log)
         self.nodes.append(node)
         return node
+
+    def named(self, name: str) -> RayNode:
+        """Give the node that was started last under a name, which is its label `name` too."""
+        return next(node for node in reversed(self.nodes) if node.name == name)
 
     def wait_open(self, head: RayNode) -> None:
         """Wait until other nodes can join."""
@@ -185,7 +189,7 @@ def ray_cluster() -> Iterator[RayCluster]:
         try:
             head = cluster.start("head", head=True)
             cluster.wait_open(head)
-            plain = cluster.start("plain")
+            plain = cluster.start("plain", labels={"roomy": "yes"})
             special = cluster.start("special", labels={"gpu": "true"}, resources={"gpu": 2})
             cluster.wait_up(head, plain, special)
             yield cluster

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,11 +22,11 @@ SECRET = "what went through Ray"
 class HostHouse:
     """A host, and lines to it."""
 
-    def __init__(self, folder: Path, host: Host, told: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, host: Host, told: dict[str, Any], left: asyncio.Event) -> None:
         self.folder = folder
         self.host = host
         self.told = told
-        self.left = 0
+        self.gone = left
         self.links: list[Link] = []
         self.lost: list[str] = []
         self.visits = 0
@@ -40,8 +41,6 @@ class HostHouse:
         return link
 
     async def child(self, link: Link, *faults: str, name: str = "faulty", **more: Any) -> RayChild:
-        import sys
-
         child = RayChild(name, Logs(self.folder).of(name), "here")
         request: dict[str, Any] = {
             "server": name,
@@ -58,7 +57,7 @@ async def hosting(folder: Path, *, lease: float = 60.0, orphaned: float = 600.0)
     charter = Charter(1, SECRET, str(folder / "node"), 0, lease, orphaned)
     left = asyncio.Event()
     host = Host(charter, "127.0.0.1", left.set)
-    house = HostHouse(folder, host, await host.open())
+    house = HostHouse(folder, host, await host.open(), left)
     try:
         yield house
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from toolscore.runners.kinds import Runners
 from toolscore.runners.means import Means
 from toolscore.runners.placement import Placement
 from toolscore.runners.process import ProcessRunner
+from toolscore.runners.ray.nodes import Node
 from toolscore.runners.ray.options import RayOptions
 from toolscore.runners.ray.runner import RayRunner
 from toolscore.runners.spec import Installation
@@ -67,9 +68,61 @@ class RayHouse:
     async def pid(self, name: str = "faulty") -> int:
         return int(await self.call("pid", name))
 
-    def node_of(self, name: str = "faulty") -> str:
-        """Give Ray's id of the node a server runs on."""
+    def node(self, name: str = "faulty") -> Node:
+        """Give the node a server runs on."""
         return self.ray.cluster.place_of(name)
+
+
+class Cut:
+    """Stands between ToolScore and agents, and can stop passing anything on, without closing a line."""
+
+    def __init__(self) -> None:
+        self._stopped: set[int] = set()
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> Cut:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        for server in self._servers:
+            server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
+
+    def stop(self, agent: dict[str, Any] | None) -> None:
+        """Pass on nothing more to or from an agent."""
+        assert agent is not None
+        self._stopped.add(agent["port"])
+
+    async def route(self, host: str, port: int) -> tuple[str, int]:
+        """Give an address that leads to an agent by way of this."""
+
+        async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there, back = await asyncio.open_connection(host, port)
+            self._writers += [writer, back]
+            for one, other in ((reader, back), (there, writer)):
+                task = asyncio.create_task(self._pass(port, one, other))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+        server = await asyncio.start_server(between, "127.0.0.1", 0)
+        self._servers.append(server)
+        mine: int = server.sockets[0].getsockname()[1]
+        return "127.0.0.1", mine
+
+    async def _pass(self, port: int, one: asyncio.StreamReader, other: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await one.read(65536):
+                if port in self._stopped:
+                    await asyncio.Event().wait()
+                other.write(data)
+                await other.drain()
+        other.close()
 
 
 @asynccontextmanager

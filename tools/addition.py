@@ -136,6 +136,7 @@ class Addition:
             sse=spec.sse,
             constraints=constraints,
             confine=confine,
+            cluster=spec.cluster,
             label=label,
             sha256=sha256,
             locked=locked,

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from ..runners.confinement import Confinement, as_profile
 from ..runners.keeping import Keeping
+from ..runners.placement import Placement, as_placement
 from ..runners.spec import ServerSpec, unconfinable
 from .names import valid_server_name
 
@@ -41,6 +42,7 @@ _EXPECTED = {
     "source": "a text such as pypi:NAME, npm:NAME, registry:NAME, git+URL or a folder",
     "settings": "a table of texts, numbers, true or false, or lists of them",
     "constraints": "a list of texts such as mcp<2",
+    "cluster": "true, or a table of cpu, memory (MiB), resources, labels and node: what it needs of a node",
     "confine": "true, or a table of write, read and hide (lists of paths) and network (true or false)",
 }
 """The keys of an entry besides those of `Keeping`, and what each must be."""
@@ -225,6 +227,8 @@ class _Reading:
             if key in given:
                 self.problem(key, "only goes with source", "Remove it.")
         command, url = given.get("command"), given.get("url")
+        if given.get("cluster") and (url or not command):
+            self.problem("cluster", "only goes with a command, without a url", "Remove it, or the url.")
         if not command and not url:
             if not entry.keys() & {"command", "url", "source"}:
                 self.problem("", "says neither command nor url nor source", "Write one of them.")
@@ -268,6 +272,7 @@ class _Reading:
             headers=dict(given.get("headers", {})),
             sse=_sse(given),
             confine=_profile(given),
+            cluster=as_placement(given.get("cluster")),
         )
         return Declared(
             self.name,
@@ -288,6 +293,8 @@ def _fits(key: str, value: Any) -> bool:
             return isinstance(value, dict) and _texts(value.values())
         case "settings":
             return isinstance(value, dict) and all(_settable(one) for one in value.values())
+        case "cluster":
+            return isinstance(value, bool) or (isinstance(value, dict) and _placements(value))
         case "confine":
             return isinstance(value, bool) or (isinstance(value, dict) and _profiles(value))
         case "disabled":
@@ -307,6 +314,14 @@ def _settable(value: Any) -> bool:
 def _profiles(value: dict[str, Any]) -> bool:
     try:
         Confinement.model_validate(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def _placements(value: dict[str, Any]) -> bool:
+    try:
+        Placement.model_validate(value)
     except ValidationError:
         return False
     return True

@@ -251,6 +251,7 @@ class Reconciler:
                     origin="file",
                     constraints=entry.constraints,
                     confine=entry.spec.confine,
+                    cluster=entry.spec.cluster,
                     keeping=entry.keeping,
                     keep=True,
                 )
@@ -325,7 +326,12 @@ class Reconciler:
             old = row.installation.spec
             own = old.args[: len(old.args) - mark.args]
             new = old.model_copy(
-                update={"args": (*own, *spec.args), "env": spec.env, "confine": entry.spec.confine}
+                update={
+                    "args": (*own, *spec.args),
+                    "env": spec.env,
+                    "confine": entry.spec.confine,
+                    "cluster": entry.spec.cluster,
+                }
             )
             return row.installation.model_copy(update={"spec": new, "keeping": entry.keeping})
 
@@ -399,6 +405,7 @@ def _wish(entry: Declared) -> Wish:
         settings=entry.settings,
         constraints=entry.constraints,
         confine=entry.spec.confine,
+        cluster=entry.spec.cluster,
     )
 
 

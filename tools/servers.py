@@ -18,6 +18,7 @@ from ..runners.confinement import Confinement
 from ..runners.errors import SourceError
 from ..runners.keeping import Keeping
 from ..runners.lifecycle import State
+from ..runners.placement import Placement
 from ..runners.spec import Installation, Report, ServerSpec, silent
 from ..runners.supervisor import Supervisor, Unit
 from . import leftovers
@@ -162,6 +163,7 @@ class Servers:
         env: dict[str, str] | None = None,
         settings: Mapping[str, Any] | None = None,
         origin: Origin = "agent",
+        cluster: Placement | None = None,
         constraints: tuple[str, ...] = (),
         confine: Confinement | None = None,
         keeping: Keeping | None = None,
@@ -180,6 +182,7 @@ class Servers:
             env: Its environment. Literal values go to the secrets file, not into the store.
             settings: Values for what an entry of the catalog, or the manifest of a bundle, asks for by name.
             origin: Who owns the row: `agent`, `cli` or `file`.
+            cluster: What it needs of the node of a cluster it is to run on.
             constraints: Version constraints for its environment.
             confine: What it may reach of this machine once it is installed.
             keeping: What is set for this server alone.
@@ -195,7 +198,7 @@ class Servers:
 
         self.may_manage(caller)
         if source.strip().startswith(PREFIX) and origin != "file":  # which declares its own servers only
-            changed = bool(args or env or confine or constraints)
+            changed = bool(args or env or confine or constraints or cluster)
             return await brought_back(self, source.strip().removeprefix(PREFIX), name, changed=changed)
         if source.strip().startswith(REGISTRY):
             wish = Wish(
@@ -208,6 +211,7 @@ class Servers:
                 keeping or Keeping(),
                 keep,
                 agreed,
+                cluster=cluster,
             )
             return await install_entry(self, source, caller, name, wish, report)
         try:
@@ -222,7 +226,7 @@ class Servers:
                 return await new.from_source(
                     source,
                     parsed.argv,
-                    ServerSpec(command="-", args=args, env=env or {}),
+                    ServerSpec(command="-", args=args, env=env or {}, cluster=cluster),
                     constraints=constraints,
                     confine=confine,
                     keeping=keeping or Keeping(),

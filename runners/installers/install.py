@@ -210,6 +210,7 @@ def _installation(
             headers=candidate.headers,
             sse=candidate.sse,
             confine=candidate.confine,
+            cluster=candidate.cluster,
         ),
         directory=None if directory is None else str(directory),
         runtime=runtime,

@@ -40,5 +40,19 @@ async def asked(
                 return {}
             memory, cpu = await asyncio.to_thread(measure, child.process.pid)
             return {"memory": memory, "cpu": cpu}
+        case "install":
+            from .installing import build
+
+            number = message["id"]
+
+            def report(done: float, total: float | None, text: str) -> None:
+                say({"op": "progress", "id": number, "done": done, "total": total, "text": text})
+
+            return await build(host, message, report)
+        case "forget":
+            from .installing import forget
+
+            await forget(host, str(message["server"]))
+            return {}
         case other:
             raise StartError(f"the agent does not know how to {other}")

@@ -75,7 +75,7 @@ class RayChild(ProcessChild):
         """
         self._log.mark()
         self._report_due = request.get("confine") is not None
-        remote = _Remote(link, self._line, self._stderr)
+        remote = _Remote(link, self._line, self._stderr, self.node)
         told = await link.start(remote.number, remote, request)
         remote.pid = int(told["pid"])
         self._process = self.remote = remote
@@ -89,9 +89,11 @@ class _Remote:
         link: The line to its agent.
         pipes: Its input and output.
         stderr: Reads its standard error.
+        node: How its node is called.
     """
 
-    def __init__(self, link: Link, pipes: RayChannel, stderr: StderrReader) -> None:
+    def __init__(self, link: Link, pipes: RayChannel, stderr: StderrReader, node: str) -> None:
+        self._node = node
         self.link = link
         self.pid = 0
         self.marker = ""
@@ -136,6 +138,7 @@ class _Remote:
     def lost(self, why: str) -> None:
         if self.exited.is_set():
             return
+        why = f"its node {self._node} was lost: {why}"
         self.returncode, self.reason = -int(signal.SIGKILL), why
         self._pipes.lost(why)
         self.exited.set()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 SETTLED = 1.0
 """Seconds a start waits for a node that fits although all that are known do not."""
+
+TOLD_WITHIN = 10.0
+"""Seconds nodes have for what they are told all together."""
 
 AGAIN = 0.3
 """Seconds before an agent that could not be reached is tried again."""
@@ -272,13 +276,20 @@ class Cluster:
         elif refused is not None:
             logger.warning("what server %s needs is not reserved with Ray any more: %s", key, refused)
 
-    def place_of(self, key: str) -> str:
-        """Give Ray's id of the node that a server has its place on.
+    async def tell_all(self, message: Message) -> None:
+        """Ask something of every node that is reached; what one of them answers changes nothing."""
+        links = [node.link for node in self.nodes.values() if node.open and node.link is not None]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TOLD_WITHIN):
+                await asyncio.gather(*(link.ask(message) for link in links), return_exceptions=True)
+
+    def place_of(self, key: str) -> Node:
+        """Give the node that a server has its place on.
 
         Raises:
             KeyError: If it has none.
         """
-        return self._places[key].node.id
+        return self._places[key].node
 
     def release(self, key: str) -> None:
         """Give a place back."""

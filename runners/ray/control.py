@@ -22,8 +22,11 @@ FIRST_DELAY = 0.2
 LONGEST_DELAY = 10.0
 """Seconds before the bridge is started again: the first time, and at the most."""
 
-MUTE = 30.0
-"""Seconds the bridge may say nothing before it is ended, and started again."""
+BEGINNING = 60.0
+"""Seconds the bridge has to reach the cluster."""
+
+MUTE = 10.0
+"""Seconds it may say nothing after that, before it is ended and started again: it waits for a head that is gone."""
 
 Message = dict[str, Any]
 
@@ -124,7 +127,7 @@ class Control:
             await loop.connect_read_pipe(lambda: complaints, files[2])
             self.pid = process.pid
             self.order(self._told)
-            watching = loop.create_task(self._watch(process))
+            watching = loop.create_task(self._watch(process, lines))
             await process.exited.wait()
             await asyncio.wait({loop.create_task(lines.closed.wait())}, timeout=1.0)
         finally:
@@ -143,13 +146,14 @@ class Control:
     def _input_lost(self) -> None:
         self._input = None
 
-    async def _watch(self, process: Running) -> None:
+    async def _watch(self, process: Running, lines: _Lines) -> None:
         while True:
             self._heard.clear()
+            patience = MUTE if lines.connected else BEGINNING
             try:
-                await asyncio.wait_for(self._heard.wait(), MUTE)
+                await asyncio.wait_for(self._heard.wait(), patience)
             except TimeoutError:
-                self._why = f"it said nothing for {MUTE:g} s"
+                self._why = f"nothing was heard of the cluster for {patience:g} s; is its head up?"
                 process.end()
                 return
 

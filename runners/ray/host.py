@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,12 +19,16 @@ from ..guard import Guard
 from ..ledger import Ledger
 from .fuse import now
 from .hosted import Hosted
+from .options import BEATS
 from .visit import Visit
 
 _ROOT = str(Path(__file__).absolute().parents[3])
 _FUSE = f"import sys; sys.path.append({_ROOT!r}); from toolscore.runners.ray.fuse import main; main()"
 
 FOREVER = float("inf")
+
+ENDED_WITHIN = 0.25
+"""Seconds an agent has to see its servers ended, before its fuse does it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class Host:
         self._alone_since = now()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._entering = asyncio.Lock()
+        self._turns: dict[str, asyncio.Lock] = {}
 
     async def open(self) -> dict[str, Any]:
         """Begin to listen.
@@ -153,6 +158,7 @@ class Host:
         if self.visit is visit:
             self.visit = None
             self._alone_since = now()
+            self._set_due(now() + ENDED_WITHIN)
             self.spawn(self._clear(visit))
 
     async def _clear(self, visit: Visit) -> None:
@@ -173,10 +179,11 @@ class Host:
 
     async def _keep_time(self) -> None:
         while True:
-            await asyncio.sleep(self.charter.lease / 6)
+            # Up to the very end of the lease, and not to the next beat after it: the fuse is not patient.
+            await asyncio.sleep(max(0.0, min(self.charter.lease / BEATS, self.due - now())))
             visit = self.visit
             if visit is not None:
-                if now() > self.due:
+                if now() >= self.due:
                     visit.close("nothing was heard of ToolScore for the time of its lease")
                 else:
                     visit.beat()
@@ -184,9 +191,15 @@ class Host:
                 self._leave()
                 return
 
+    @contextlib.asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[None]:
+        """Be the only one who changes what is installed under a name."""
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            yield
+
     def place(self, name: str) -> Path:
-        """Give the folder of a server on this node, made if need be."""
-        path = self.folder / "servers" / name
+        """Give the working folder of a server that is not installed here, made if need be."""
+        path = self.folder / "homes" / name
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
 

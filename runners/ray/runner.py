@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from ..base import BaseRunner, Child, Diagnosis, Health
 from ..diagnosis import diagnose
@@ -15,7 +16,7 @@ from ..errors import InstallError, RunnerError, StartError
 from ..guard import Guard
 from ..log_read import LogFolder
 from ..means import Means
-from ..spec import Candidate, Installation, Report, ServerSpec, SourceKind, silent
+from ..spec import Candidate, Installation, Report, ServerSpec, silent
 from ..template import expand
 from .child import RayChild
 from .cluster import Cluster
@@ -81,30 +82,39 @@ class RayRunner(BaseRunner):
 
     async def install_server(self, candidate: Candidate, report: Report = silent) -> Installation:
         """Make a server ready to start."""
-        from ..installers.source import parse
+        from .fetched import kept_at_home
 
-        source = parse(candidate.source)
-        if source.kind is not SourceKind.COMMAND:
-            raise InstallError(
-                f"A server on the cluster is given by its command (`command: PROGRAM ARGS...`), not as {source.kind}."
-            )
-        program, *args = source.argv
-        return Installation(
-            server_id=candidate.name,
-            kind=source.kind,
-            source=candidate.label or candidate.source,
-            spec=ServerSpec(
-                command=program,
-                args=(*args, *candidate.args),
-                env=candidate.env,
-                confine=candidate.confine,
-                cluster=candidate.cluster,
-            ),
-            constraints=candidate.constraints,
-        )
+        assert candidate.cluster is not None
+        servers, key = self.means.options.servers, f"{candidate.name} (installing)"
+        telling: set[asyncio.Task[None]] = set()
+
+        async def passed_on(told: dict[str, Any]) -> None:
+            await report(told["done"], told["total"], told["text"])
+
+        def tell(told: dict[str, Any]) -> None:
+            task = asyncio.get_running_loop().create_task(passed_on(told))
+            telling.add(task)
+            task.add_done_callback(telling.discard)
+
+        try:
+            node = await self.cluster.take(key, candidate.cluster)
+            if node.link is None:
+                raise InstallError(f"node {node.called} was lost just now; try again.")
+            await report(0, None, f"installing on node {node.called}")
+            request = {"what": "install", "candidate": candidate.model_dump(mode="json")}
+            told = await node.link.ask(request | {"timeout": self.means.options.install_timeout}, tell)
+            return await asyncio.to_thread(kept_at_home, told, candidate, servers)
+        except StartError as exc:
+            raise InstallError(f"{exc.message} Nothing was kept.", stderr=exc.stderr) from exc
+        finally:
+            self.cluster.release(key)
 
     async def remove_server(self, installation: Installation) -> None:
-        """Delete what was installed, and the server's logs."""
+        """Delete what was installed, on all nodes that are reached, and the server's logs."""
+        from ..installers.install import remove
+
+        await remove(installation, servers=self.means.options.servers)
+        await self.cluster.tell_all({"what": "forget", "server": installation.name})
         self.means.logs.remove(installation.server_id)
         self.means.known.forget(installation.name)
 
@@ -134,20 +144,32 @@ class RayRunner(BaseRunner):
         self._children[key] = child  # at once, so that a start that is cancelled half-way can be undone
         if node.link is None:
             raise StartError(f"node {node.called} was lost just now; it is tried again on another one.")
-        await child.place(node.link, self._request(key, spec))
+        await child.place(node.link, await self._request(installation, spec))
         log.note("INFO", f"it runs on node {node.called}")
         return child
 
-    def _request(self, key: str, spec: ServerSpec) -> dict[str, object]:
-        return {
-            "server": key,
+    async def _request(self, installation: Installation, spec: ServerSpec) -> dict[str, Any]:
+        from .fetched import as_installed
+        from .installing import HERE, renamed
+
+        options = self.means.options
+        try:
+            installed = await asyncio.to_thread(as_installed, installation, options.install_timeout)
+        except OSError as exc:
+            raise StartError(f"the locks of server '{installation.name}' cannot be read: {exc}") from exc
+        request = {
+            "server": installation.server_id,
             "command": spec.command,
             "args": list(spec.args),
             "env": spec.env,
             "cwd": spec.cwd,
             "confine": None if spec.confine is None else spec.confine.model_dump(),
-            "pass_env": list(self.means.options.pass_env),
+            "pass_env": list(options.pass_env),
         }
+        if installed is None:
+            return request
+        placed: dict[str, Any] = renamed(request, str(installation.directory), HERE)
+        return placed | {"installed": installed}
 
     async def stop_server(self, server_id: str, grace: float | None = None) -> bool:
         """End it and give its place back."""

@@ -25,7 +25,8 @@ async def start(host: Host, hosted: Hosted, request: Mapping[str, Any]) -> dict[
     Args:
         host: The node's agent.
         hosted: What becomes of it.
-        request: `server`, `command`, `args`, `env`, `cwd`, `confine`, `pass_env`: all filled in.
+        request: `server`, `command`, `args`, `env`, `cwd`, `confine`, `pass_env`: all filled in; `installed`, where
+            it has a folder of its own.
 
     Returns:
         Its process id.
@@ -34,7 +35,13 @@ async def start(host: Host, hosted: Hosted, request: Mapping[str, Any]) -> dict[
         StartError: If it cannot be started, with what to do next.
     """
     name = hosted.server_id.partition("#")[0]
-    folder = host.place(name)
+    if (wanted := request.get("installed")) is not None:
+        from .installing import HERE, renamed, there
+
+        folder = await there(host, name, wanted)
+        request = renamed(dict(request), HERE, str(folder))
+    else:
+        folder = host.place(name)
     command, args = str(request["command"]), [str(one) for one in request["args"]]
     cwd = Path(request["cwd"]).expanduser() if request.get("cwd") else folder
     environment = child_environment(

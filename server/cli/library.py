@@ -68,6 +68,7 @@ def _install_arguments(options: Namespace) -> dict[str, Any]:
         if found.exists():
             source = os.path.abspath(found) + mark + script  # noqa: PTH100 - tidies `..`, keeps links
     arguments = {"source": source, "args": options.rest, "env": dict(options.env)} | _confinement(options)
+    arguments |= _placement(options)
     if options.settings:
         arguments["settings"] = _settings(options.settings)
     return arguments | ({"name": options.name} if options.name else {})
@@ -92,6 +93,23 @@ def _confinement(options: Namespace) -> dict[str, Any]:
     if options.allow_network:
         profile["network"] = True
     return {"confine": profile or True} if profile or options.confine else {}
+
+
+def _placement(options: Namespace) -> dict[str, Any]:
+    """Make what a server needs of its node; nothing, where it is to run here."""
+    try:
+        amounts = {name: float(amount) for name, amount in options.cluster_resource}
+    except ValueError as error:
+        raise _UsageError(f"--cluster-resource is NAME=AMOUNT, with a number: {error}") from error
+    wanted = {
+        "cpu": options.cluster_cpu,
+        "memory": options.cluster_memory,
+        "resources": amounts,
+        "labels": dict(options.cluster_label),
+        "node": options.cluster_node,
+    }
+    wanted = {key: value for key, value in wanted.items() if value}
+    return {"cluster": wanted or True} if wanted or options.cluster else {}
 
 
 def _path(path: str) -> str:
@@ -121,6 +139,7 @@ def _register_arguments(options: Namespace) -> dict[str, Any]:
     if options.header and not options.url:
         raise _UsageError("--header goes with --url")
     arguments: dict[str, Any] = {"name": options.name, "env": dict(options.env)} | _confinement(options)
+    arguments |= _placement(options)
     if options.rest:
         arguments |= {"command": _program(options.rest[0]), "args": options.rest[1:]}
     if options.url:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...runners.confinement import Confinement
 from ...runners.keeping import Keeping
+from ...runners.placement import Placement
 from ...runners.spec import Installation, Report, ServerSpec, SourceKind, silent, unconfinable
 from ..outcome import Outcome, RefusalError
 
@@ -38,6 +39,7 @@ class Wish:
     keeping: Keeping = field(default_factory=Keeping)
     keep: bool = False
     agreed: Plan | None = None
+    cluster: Placement | None = None
 
 
 KINDS = ("pypi", "npm", "mcpb", "remote")
@@ -232,6 +234,7 @@ def refilled(
         "headers": filled.headers,
         "sse": filled.sse,
         "confine": wish.confine,
+        "cluster": wish.cluster,
     }
     return old.model_copy(update=fresh), filled.secrets, len(words)
 
@@ -244,6 +247,7 @@ def _spec(filled: Filled, wish: Wish) -> ServerSpec:
         url=filled.url,
         headers=filled.headers,
         sse=filled.sse,
+        cluster=wish.cluster,
     )
 
 
@@ -269,6 +273,10 @@ def _check(plan: Plan, filled: Filled, wish: Wish) -> None:
             Outcome.INVALID_ARGUMENTS,
             f"{plan.entry.name} already runs at {plan.transport.url}, so that {' and '.join(what)} would reach "
             f"nobody. Its settings are: {known}; they are given under settings.",
+        )
+    if wish.cluster is not None:
+        raise RefusalError(
+            Outcome.INVALID_ARGUMENTS, f"{plan.entry.name} runs elsewhere; cluster is for what is installed."
         )
     if wish.confine is not None and (wrong := unconfinable(None, filled.url, wish.confine)):
         raise RefusalError(Outcome.INVALID_ARGUMENTS, f"confine {wrong}.")

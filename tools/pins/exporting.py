@@ -99,6 +99,7 @@ def locked_server(row: ServerRow, tools: dict[str, str], *, texts: bool = True) 
         sse=spec.sse,
         cwd=None if fetched else spec.cwd,
         confine=spec.confine,
+        cluster=spec.cluster,
         keeping=installation.keeping,
         enabled=row.enabled,
         tools=tools,

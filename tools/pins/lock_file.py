@@ -13,6 +13,7 @@ from ...runners.confinement import Confinement
 from ...runners.installers.file_list import text_hash
 from ...runners.keeping import Keeping
 from ...runners.pin import NPM_LOCK, PYTHON_LOCK, Locked
+from ...runners.placement import Placement
 from ...runners.spec import ServerSpec, SourceKind
 from ..errors import LibraryError
 from ..names import valid_server_name
@@ -75,6 +76,7 @@ class LockedServer(BaseModel):
         sse: Whether it speaks HTTP with SSE there.
         cwd: Its working directory, of a server that was not installed.
         confine: What it may reach.
+        cluster: What it needs of the node of a cluster it runs on.
         keeping: What is set for it.
         enabled: Whether it may be started.
         tools: Digest of each tool's definition, by name.
@@ -104,6 +106,7 @@ class LockedServer(BaseModel):
     sse: bool | None = None
     cwd: str | None = None
     confine: Confinement | None = None
+    cluster: Placement | None = None
     keeping: Keeping = Keeping()
     enabled: bool = True
     tools: dict[str, str] = Field(default_factory=dict)
@@ -142,6 +145,7 @@ class LockedServer(BaseModel):
                 sse=self.sse,
                 cwd=self.cwd,
                 confine=self.confine,
+                cluster=self.cluster,
             )
         except ValidationError as error:
             raise LockError(

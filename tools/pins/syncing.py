@@ -232,6 +232,7 @@ def _candidate(name: str, locked: LockedServer, source: str | None) -> Candidate
         env={**locked.env, **locked.settings},
         constraints=locked.constraints,
         confine=locked.confine,
+        cluster=locked.cluster,
         url=locked.url,
         headers=locked.headers,
         sse=locked.sse,

@@ -151,6 +151,7 @@ def asked(row: ServerRow, source: str, pin: Pin) -> Candidate:
         env={**{key: value for key, value in spec.env.items() if key not in own}, **pin.given},
         constraints=installation.constraints,
         confine=spec.confine,
+        cluster=spec.cluster,
         url=spec.url,
         headers=spec.headers,
         sse=spec.sse,

@@ -45,6 +45,7 @@ _WHAT = {
     "sse": "way of speaking HTTP",
     "cwd": "working directory",
     "confine": "confinement",
+    "cluster": "place on a cluster",
 }
 """What of a server is compared with a lock, and how it is called. How it is kept is no part of what it is."""
 
@@ -204,7 +205,7 @@ def on_disk(row: ServerRow) -> list[Finding]:
             program_hash(Path(path)) or "not there",
             f"If you or the system upgraded it: `toolscore verify --accept {name}` takes it as it is.",
         )
-        for path, sha256 in pin.programs.items()
+        for path, sha256 in ({} if installation.spec.cluster is not None else pin.programs).items()
         if program_hash(Path(path)) != sha256
     ]
     if pin.files is None or installation.directory is None:
@@ -216,6 +217,8 @@ def on_disk(row: ServerRow) -> list[Finding]:
             findings.append(Finding(name, what, sha256, found or "not there", anew))
             if label == FILES:
                 return findings  # it cannot say any more which files there were
+    if installation.spec.cluster is not None:
+        return findings  # its files are on nodes, which make them by these locks
     return findings + _files(installation, pin, anew)
 
 

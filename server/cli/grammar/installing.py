@@ -11,8 +11,8 @@ def add_to(command: Command) -> None:
     """Add the grammar to the command line."""
     install = command("install", "Install a server; what follows `--` are its arguments.", json=True)
     install.usage = (
-        "toolscore install SOURCE [--name NAME] [--env K=V]... [--give K=V]... [--confine] [--json] "
-        "[-- ARGS...]"
+        "toolscore install SOURCE [--name NAME] [--env K=V]... [--give K=V]... [--confine] [--cluster] "
+        "[--json] [-- ARGS...]"
     )
     install.add_argument(
         "source",
@@ -32,17 +32,19 @@ def add_to(command: Command) -> None:
         kind=pair,
     )
     _confine(install)
+    _cluster(install)
     _accept(install)
     register = command("register", "Register a server that is already there.", json=True)
     register.usage = (
-        "toolscore register NAME [--url URL] [--header K=V]... [--env K=V]... [--confine] [--json] "
-        "[-- COMMAND ARGS...]"
+        "toolscore register NAME [--url URL] [--header K=V]... [--env K=V]... [--confine] [--cluster] "
+        "[--json] [-- COMMAND ARGS...]"
     )
     register.add_argument("name", metavar="NAME")
     register.add_argument("--url", help="a ws://, wss://, http:// or https:// endpoint")
     add_repeatable(register, "--header", "KEY=VALUE", kind=pair)
     _env(register)
     _confine(register)
+    _cluster(register)
     _accept(register)
     uninstall = command("uninstall", "Remove a server and everything installed for it.", json=True)
     uninstall.add_argument("name", metavar="NAME")
@@ -67,6 +69,21 @@ def _confine(parser: argparse.ArgumentParser) -> None:
     ):
         add_repeatable(group, option, "PATH", text)
     group.add_argument("--allow-network", action="store_true", help="leave it the network")
+
+
+def _cluster(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "a Ray cluster (docs/cluster.md)", "Any of these runs it on a node of the cluster."
+    )
+    group.add_argument("--cluster", action="store_true", help="on any node")
+    group.add_argument("--cluster-cpu", type=float, metavar="N", help="processors reserved for it")
+    group.add_argument("--cluster-memory", type=int, metavar="MIB", help="memory reserved for it")
+    for option, name, text in (
+        ("--cluster-resource", "NAME=AMOUNT", "what else is reserved for it (repeatable)"),
+        ("--cluster-label", "NAME=VALUE", "a label its node must have (repeatable)"),
+    ):
+        add_repeatable(group, option, name, text, kind=pair)
+    group.add_argument("--cluster-node", metavar="NODE", help="the one node, by id, name or address")
 
 
 def _env(parser: argparse.ArgumentParser) -> None:
