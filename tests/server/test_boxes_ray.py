@@ -30,7 +30,12 @@ async def house(folder: Path, cluster: RayCluster, **settings: str) -> AsyncIter
     """A ToolScore whose code runs on the cluster; settings are of the group `sandbox`."""
     home = folder / "home"
     home.mkdir()
-    ray = {"address": cluster.address, "token": cluster.token, "folder": f"{folder}/nodes", "connect_timeout": "180"}
+    ray = {
+        "address": cluster.address,
+        "token": cluster.token,
+        "folder": f"{folder}/nodes",
+        "connect_timeout": "180",
+    }
     given = {"mode": "cluster", "tools": "owner", "warm": "1", **settings}
     words = [f"ray.{key}={value}" for key, value in ray.items()]
     words += [f"sandbox.{key}={value}" for key, value in given.items()]
@@ -69,11 +74,15 @@ async def session(client: Client) -> str:
     return found
 
 
-async def test_code_on_every_node_calls_tools_and_functions_run_there(cluster: RayCluster, tmp_path: Path) -> None:
+async def test_code_on_every_node_calls_tools_and_functions_run_there(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
     async with house(tmp_path, cluster, most="2") as client:
         await register_faulty(client, "f")
         assert await value(client, "6 * 7") == 42
         nodes = await used(client, 3)
+        state = await call(client, "server_state", name="python-executor")
+        assert "nodes of a cluster" in state["doing"]
         assert {node["places"] for node in nodes} == {2}
         sessions = [await session(client) for _ in nodes]
         code = "from toolscore_tools import call_tool\nint(str(call_tool('f__add', {'a': n, 'b': 1})))"
@@ -83,7 +92,9 @@ async def test_code_on_every_node_calls_tools_and_functions_run_there(cluster: R
         assert told is not None
         assert len({one["node"] for one in told["sessions"]}) == 3
         inner = "python-executor__python_execute"
-        deep = f"from toolscore_tools import call_tool\ncall_tool({inner!r}, {{'code': '20 + 1'}})['value'] * 2"
+        deep = (
+            f"from toolscore_tools import call_tool\ncall_tool({inner!r}, {{'code': '20 + 1'}})['value'] * 2"
+        )
         assert await asyncio.gather(*(value(client, deep) for _ in range(12))) == [42] * 12
         source = "def double(n: int) -> int:\n    '''Doubles a number.'''\n    return 2 * n\n"
         await call(client, "register_tool", name="double", source=source)
@@ -107,7 +118,9 @@ async def test_a_node_that_is_killed_takes_its_own_calls_and_sessions_with_it_an
         next(node for node in cluster.nodes if node.name == "plain").kill()
         results = await asyncio.gather(*works)
         unknown = [result for result in results if result.is_error]
-        assert [outcome(result) for result in unknown] == ["outcome_unknown"] * 2, [text(one) for one in unknown]
+        assert [outcome(result) for result in unknown] == ["outcome_unknown"] * 2, [
+            text(one) for one in unknown
+        ]
         assert await value(client, "2") == 2  # at once, elsewhere
         gone = []
         for name in sessions:
