@@ -18,6 +18,7 @@ from .identity import Identity
 from .link import Link, Route
 from .nodes import Node, best, explained
 from .options import RayOptions
+from .tls import gateways_side
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +100,9 @@ class Cluster:
         if tasks:
             await asyncio.wait(tasks)
         for node in self.nodes.values():
-            if node.link is not None:
-                node.link.lose("ToolScore is ending")
+            link, node.link = node.link, None
+            if link is not None:
+                link.lose("ToolScore is ending")
 
     def _tell(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
@@ -183,7 +185,9 @@ class Cluster:
         try:
             async with asyncio.timeout(self.options.lease * 2):
                 host, port = await self.route(agent["host"], agent["port"])
-                await asyncio.get_running_loop().create_connection(lambda: link, host, port)
+                context = gateways_side(agent["certificate"])
+                loop = asyncio.get_running_loop()
+                await loop.create_connection(lambda: link, host, port, ssl=context, server_hostname="")
                 await link.ready
         except BaseException:
             link.lose("it was not reached")

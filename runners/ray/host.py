@@ -20,6 +20,7 @@ from ..ledger import Ledger
 from .fuse import now
 from .hosted import Hosted
 from .options import BEATS
+from .tls import agents_side
 from .visit import Visit
 
 _ROOT = str(Path(__file__).absolute().parents[3])
@@ -97,7 +98,8 @@ class Host:
         )
         loop = asyncio.get_running_loop()
         listening = socket.create_server((self._address, self.charter.port))
-        self._server = await loop.create_server(lambda: Visit(self), sock=listening)
+        context, certificate = await asyncio.to_thread(agents_side, self.folder)
+        self._server = await loop.create_server(lambda: Visit(self), sock=listening, ssl=context)
         self.spawn(self._keep_time())
         return {
             "host": self._address,
@@ -106,6 +108,7 @@ class Host:
             "version": __version__,
             "python": sys.version.split()[0],
             "folder": str(self.folder),
+            "certificate": certificate,
         }
 
     async def aclose(self) -> None:
