@@ -283,6 +283,10 @@ class Cluster:
             async with asyncio.timeout(TOLD_WITHIN):
                 await asyncio.gather(*(link.ask(message) for link in links), return_exceptions=True)
 
+    def forget(self, key: str) -> None:
+        """Tell nobody any more when there is a place."""
+        self._wanting.pop(key, None)
+
     def place_of(self, key: str) -> Node:
         """Give the node that a server has its place on.
 
@@ -292,8 +296,7 @@ class Cluster:
         return self._places[key].node
 
     def release(self, key: str) -> None:
-        """Give a place back."""
-        self._wanting.pop(key, None)
+        """Give a place back. One that found none is still told of it: a failed start is taken down, too."""
         place = self._places.pop(key, None)
         if place is not None:
             place.node.count -= 1

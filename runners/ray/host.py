@@ -17,6 +17,7 @@ from typing import IO, Any
 from ... import __version__
 from ..guard import Guard
 from ..ledger import Ledger
+from ..sampler import Sampler
 from .fuse import now
 from .hosted import Hosted
 from .options import BEATS
@@ -69,6 +70,8 @@ class Host:
         self.guard = Guard()
         self.folder, self._held = _folder(Path(charter.folder).expanduser())
         self.ledger = Ledger(self.folder / "processes.jsonl")
+        self.sampler = Sampler()
+        """Measures what servers use, and ends those over their limits."""
         self.visit: Visit | None = None
         self.rank = (0, 0)
         """Life and number of the visit that was let in last."""
@@ -123,6 +126,7 @@ class Host:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.guard.close()
+        await self.sampler.aclose()
         if self._fuse is not None and self._fuse.stdin is not None:
             self._fuse.stdin.close()
             await asyncio.to_thread(self._fuse.wait)

@@ -21,6 +21,7 @@ from toolscore.runners.errors import StartError
 from toolscore.runners.ray.frames import WINDOW, Frames, Kind, LineError, control, head
 from toolscore.runners.ray.proof import holds, proof
 from toolscore.runners.ray.tls import agents_side, gateways_side
+from toolscore.runners.sampler import Limits
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="agents run where Ray's nodes do")
 
@@ -44,6 +45,16 @@ async def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
             await until(lambda: all(gone(pid) for pid in pids), 30)
             assert await child.ended_within(30)
         assert child.epitaph() == "server 'faulty' was ended: the test wants it"
+
+
+async def test_one_that_uses_more_than_it_may_is_ended_by_its_node(tmp_path: Path) -> None:
+    async with hosting(tmp_path) as house:
+        child = await house.child(await house.link())
+        async with speaking(child) as session:
+            child.limit(Limits(processes=1))
+            await call(session, "spawn")
+            assert await child.ended_within(60)
+        assert "it had 2 processes, over its limit of 1 (max_processes)" in child.epitaph()
 
 
 async def test_a_program_that_is_not_on_the_node_is_said_so(tmp_path: Path) -> None:
