@@ -76,7 +76,7 @@ class Attempt:
             RunnerError: Why it failed, with what to do next.
         """
         spec = self._installation.spec
-        # An endpoint is reached, not started: that costs this machine nothing, however long it takes. Nor does a node.
+        # An endpoint is reached, not started, and a node is another machine: that costs nothing here.
         here = spec.command is not None and spec.cluster is None
         async with Slot(slots if here else None, self._pid):
             patience = self._kept.start_timeout
