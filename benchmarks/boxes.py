@@ -160,7 +160,7 @@ def _servers(cluster: RayCluster, folder: Path) -> Iterator[dict[str, Server]]:
             if count:
                 text += f'mode = "cluster"\ncluster_labels = ["upto{count}=yes"]\n'
                 text += f'[ray]\naddress = "{cluster.address}"\ntoken = "{cluster.token}"\n'
-                text += f'folder = "{folder}/nodes"\nconnect_timeout = 120.0\n'
+                text += f'folder = "{folder}/nodes"\nconnect_timeout = 120.0\nlease = 60.0\n'
             (home / "config.toml").write_text(text)
             server = Server(str(TOOLSCORE), "serve", "--standalone", "--home", str(home))
             stack.callback(server.close)
