@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,25 @@ class Server:
             if message.get("id") == self._number and "method" not in message:
                 return dict(message["result"])
         raise RuntimeError(f"{self.process.args!r} ended")
+
+    def flood(
+        self, method: str, params: dict[str, Any], count: int, at_once: int
+    ) -> Iterator[dict[str, Any]]:
+        """Send a request so many times, some of them under way at once; give the results as they come."""
+        assert self.process.stdout is not None
+        first, sent = self._number + 1, 0
+        for done in range(count):
+            while sent < min(count, done + at_once):
+                self._number += 1
+                sent += 1
+                self.send({"jsonrpc": "2.0", "id": self._number, "method": method, "params": params})
+            for line in self.process.stdout:
+                message = json.loads(line)
+                if "method" not in message and message.get("id", 0) >= first:
+                    yield dict(message["result"])
+                    break
+            else:
+                raise RuntimeError(f"{self.process.args!r} ended")
 
     def send(self, message: dict[str, Any]) -> None:
         """Write one message."""

@@ -83,8 +83,9 @@ class Attempt:
             RunnerError: Why it failed, with what to do next.
         """
         spec = self._installation.spec
-        # An endpoint is reached, not started: that costs this machine nothing, however long it takes.
-        async with Slot(slots if spec.started else None, self._pid):
+        # An endpoint is reached, not started, and a node is another machine: that costs nothing here.
+        here = spec.started and spec.cluster is None
+        async with Slot(slots if here else None, self._pid):
             patience = self._kept.start_timeout
             problem, stderr, refused = "", "", False
             fetching: asyncio.Task[None] | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
 import shutil
 import socket
@@ -23,6 +25,7 @@ from .home import Home, current_owner
 from .policy_path import BadPolicyError, path_of
 from .policy_path import check as check_policy
 from .settings import Settings
+from .settings_ray import RaySettings
 
 Status = Literal["ok", "warn", "missing"]
 
@@ -72,6 +75,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _owner(home)
     if settings.database.url:
         yield _gateways(settings, home)
+    yield from _ray(settings.ray)
     yield _policy(settings)
     yield _secrets(home)
     for layer in probe():
@@ -265,6 +269,27 @@ def _owner(home: Home) -> Check:
     if owner is None:
         return Check("running", "ok", "no ToolScore runs for this home")
     return Check("running", "ok", f"ToolScore {owner.version}, process {owner.pid}, mode {owner.mode}")
+
+
+def _ray(ray: RaySettings) -> Iterator[Check]:
+    """Look for what servers on a cluster need; nothing is said where nobody wants any."""
+    wanted = ray != RaySettings()
+    if importlib.util.find_spec("ray") is None:
+        if wanted:
+            yield Check("ray", "missing", "no Ray in this Python", "run `pip install 'toolscore[ray]'`")
+        return
+    version = importlib.metadata.version("ray")
+    if ray.address == "auto":
+        yield Check("ray", "ok", f"Ray {version}; the cluster is the one this machine is a node of, if it is")
+        return
+    host, _, port = ray.address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), 2.0).close()
+    except OSError as exc:
+        advice = "start its head, or set ray.address to where it is"
+        yield Check("ray", "warn", f"Ray {version}; nothing answers at {ray.address} ({exc})", advice)
+    else:
+        yield Check("ray", "ok", f"Ray {version}; something answers at {ray.address}")
 
 
 def _policy(settings: Settings) -> Check:

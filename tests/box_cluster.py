@@ -33,6 +33,7 @@ class Agents:
         self.hosts: dict[str, Host] = {}
         self.nodes: dict[str, dict[str, Any]] = {}
         self._folder = folder
+        self._reserved: dict[str, tuple[str, dict[str, float]]] = {}
         control = self.cluster.control
         control.open = self._connected  # type: ignore[method-assign]
         control.order = self._order  # type: ignore[method-assign]
@@ -44,11 +45,22 @@ class Agents:
 
     def _order(self, message: dict[str, Any]) -> None:
         if message["op"] == "reserve":
+            self._reserved[message["key"]] = message["node"], message["amounts"]
             self._told({"op": "reserved", "key": message["key"]})
+            self.tell()
+        elif message["op"] == "release":
+            self._reserved.pop(message["key"], None)
 
     def tell(self) -> None:
         """Say which nodes there are."""
-        self._told({"op": "nodes", "nodes": list(self.nodes.values())})
+        told = []
+        for node in self.nodes.values():
+            free = dict(node["total"])
+            for name, amounts in self._reserved.values():
+                if name == node["id"]:
+                    free = {what: amount - amounts.get(what, 0.0) for what, amount in free.items()}
+            told.append({**node, "free": free})
+        self._told({"op": "nodes", "nodes": told})
 
     async def add(self, name: str, *, memory: int = 8192, **labels: str) -> Host:
         """A node joins."""
@@ -60,7 +72,6 @@ class Agents:
             "name": name,
             "address": "127.0.0.1",
             "total": amounts,
-            "free": amounts,
             "labels": labels,
             "agent": await host.open(),
             "problem": None,

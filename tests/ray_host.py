@@ -14,6 +14,7 @@ from toolscore.runners.logs import Logs
 from toolscore.runners.ray.child import RayChild
 from toolscore.runners.ray.host import Charter, Host
 from toolscore.runners.ray.link import Link
+from toolscore.runners.ray.tls import gateways_side
 from toolscore.runners.session import ChildSession
 
 SECRET = "what went through Ray"
@@ -31,12 +32,16 @@ class HostHouse:
         self.lost: list[str] = []
         self.visits = 0
 
-    async def link(self, *, life: int = 1, secret: str = SECRET, beat: float = 5.0, port: int = 0) -> Link:
+    async def link(
+        self, *, life: int = 1, secret: str = SECRET, beat: float = 5.0, port: int = 0, certificate: str = ""
+    ) -> Link:
         self.visits += 1
         link = Link(secret, life, self.visits, beat, lambda _link, why: self.lost.append(why))
         self.links.append(link)
         loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: link, "127.0.0.1", port or self.told["port"])
+        context = gateways_side(certificate or self.told["certificate"])
+        where = "127.0.0.1", port or self.told["port"]
+        await loop.create_connection(lambda: link, *where, ssl=context, server_hostname="")
         await link.ready
         return link
 

@@ -331,6 +331,8 @@ class Reconciler:
         mark = Mark.read(self._secrets, entry.name)
         if mark is None or _REBUILT.intersection(restart):
             return None
+        if (row.installation.spec.cluster is None) != (entry.spec.cluster is None):
+            return None  # what is installed here is not there, and the other way round
         if entry.source.startswith(REGISTRY):
             return self._refilled(entry, row, mark.described)
         if kind not in _KEPT_BY_ARGUMENTS:

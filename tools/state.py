@@ -235,6 +235,8 @@ def _doing(row: ServerRow, unit: Unit, needed: list[Related], retry_after: float
         case State.READY:
             calls = f"{unit.in_flight} call{'' if unit.in_flight == 1 else 's'} under way"
             runs = "It runs inside ToolScore's own process" if _is_embedded(row) else "It runs"
+            if _is_embedded(row) and "--cluster" in row.installation.spec.args:
+                runs = "It runs on the nodes of a cluster (sandbox_status tells which)"
             return f"{runs}, with {calls}" + (f" and {unit.queued} in the queue." if unit.queued else ".")
         case State.STARTING:
             if waiting := [f"'{one.name}' ({one.state})" for one in needed if one.state != State.READY]:

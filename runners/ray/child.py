@@ -12,6 +12,7 @@ from ..base import LOST, UNHEARD, Message
 from ..logs import ServerLog
 from ..pipes import PipeChannel, StderrReader
 from ..process_child import ProcessChild
+from ..sampler import Limits
 from .frames import Kind
 from .link import Link
 from .streams import ReadSide, Sender, WriteSide
@@ -80,6 +81,18 @@ class RayChild(ProcessChild):
         remote.pid = int(told["pid"])
         self._process = self.remote = remote
         self._watch = asyncio.get_running_loop().create_task(self._wait(remote))
+
+    def limit(self, limits: Limits) -> None:
+        """Have its node end it when it uses more than it may."""
+        if self.remote is not None and self.returncode is None:
+            amounts = {"memory": limits.memory, "cpu": limits.cpu, "files": limits.files}
+            self.remote.link.say(
+                {
+                    "op": "limit",
+                    "child": self.remote.number,
+                    "limits": amounts | {"processes": limits.processes},
+                }
+            )
 
 
 class _Remote:

@@ -18,6 +18,7 @@ from .identity import Identity
 from .link import Link, Route
 from .nodes import Node, best, explained
 from .options import RayOptions
+from .tls import gateways_side
 
 logger = logging.getLogger(__name__)
 
@@ -101,8 +102,9 @@ class Cluster:
         if tasks:
             await asyncio.wait(tasks)
         for node in self.nodes.values():
-            if node.link is not None:
-                node.link.lose("ToolScore is ending")
+            link, node.link = node.link, None
+            if link is not None:
+                link.lose("ToolScore is ending")
 
     def _tell(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
@@ -187,7 +189,9 @@ class Cluster:
         try:
             async with asyncio.timeout(self.options.lease * 2):
                 host, port = await self.route(agent["host"], agent["port"])
-                await asyncio.get_running_loop().create_connection(lambda: link, host, port)
+                context = gateways_side(agent["certificate"])
+                loop = asyncio.get_running_loop()
+                await loop.create_connection(lambda: link, host, port, ssl=context, server_hostname="")
                 await link.ready
         except BaseException:
             link.lose("it was not reached")
@@ -283,6 +287,10 @@ class Cluster:
             async with asyncio.timeout(TOLD_WITHIN):
                 await asyncio.gather(*(link.ask(message) for link in links), return_exceptions=True)
 
+    def forget(self, key: str) -> None:
+        """Tell nobody any more when there is a place."""
+        self._wanting.pop(key, None)
+
     def place_of(self, key: str) -> Node:
         """Give the node that a server has its place on.
 
@@ -292,8 +300,7 @@ class Cluster:
         return self._places[key].node
 
     def release(self, key: str) -> None:
-        """Give a place back."""
-        self._wanting.pop(key, None)
+        """Give a place back. One that found none is still told of it: a failed start is taken down, too."""
         place = self._places.pop(key, None)
         if place is not None:
             place.node.count -= 1

@@ -17,9 +17,11 @@ from typing import IO, Any
 from ... import __version__
 from ..guard import Guard
 from ..ledger import Ledger
+from ..sampler import Sampler
 from .fuse import now
 from .hosted import Hosted
 from .options import BEATS
+from .tls import agents_side
 from .visit import Visit
 
 _ROOT = str(Path(__file__).absolute().parents[3])
@@ -68,6 +70,8 @@ class Host:
         self.guard = Guard()
         self.folder, self._held = _folder(Path(charter.folder).expanduser())
         self.ledger = Ledger(self.folder / "processes.jsonl")
+        self.sampler = Sampler()
+        """Measures what servers use, and ends those over their limits."""
         self.visit: Visit | None = None
         self.rank = (0, 0)
         """Life and number of the visit that was let in last."""
@@ -97,7 +101,8 @@ class Host:
         )
         loop = asyncio.get_running_loop()
         listening = socket.create_server((self._address, self.charter.port))
-        self._server = await loop.create_server(lambda: Visit(self), sock=listening)
+        context, certificate = await asyncio.to_thread(agents_side, self.folder)
+        self._server = await loop.create_server(lambda: Visit(self), sock=listening, ssl=context)
         self.spawn(self._keep_time())
         return {
             "host": self._address,
@@ -106,6 +111,7 @@ class Host:
             "version": __version__,
             "python": sys.version.split()[0],
             "folder": str(self.folder),
+            "certificate": certificate,
         }
 
     async def aclose(self) -> None:
@@ -120,6 +126,7 @@ class Host:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.guard.close()
+        await self.sampler.aclose()
         if self._fuse is not None and self._fuse.stdin is not None:
             self._fuse.stdin.close()
             await asyncio.to_thread(self._fuse.wait)

@@ -98,7 +98,7 @@ def explained(nodes: list[Node], wanted: Placement, bridge: str) -> str:
         bridge: What is wrong with the bridge, or nothing.
     """
     if bridge:
-        return f"the Ray cluster cannot be reached: {bridge}"
+        return f"the Ray cluster cannot be reached: {bridge}. It is tried again all the time."
     if not nodes:
         return "the Ray cluster has no nodes yet"
     told = []

@@ -108,6 +108,7 @@ class RayRunner(BaseRunner):
             raise InstallError(f"{exc.message} Nothing was kept.", stderr=exc.stderr) from exc
         finally:
             self.cluster.release(key)
+            self.cluster.forget(key)
 
     async def remove_server(self, installation: Installation) -> None:
         """Delete what was installed, on all nodes that are reached, and the server's logs."""

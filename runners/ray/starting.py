@@ -43,12 +43,12 @@ async def start(host: Host, hosted: Hosted, request: Mapping[str, Any]) -> dict[
     else:
         folder = host.place(name)
     command, args = str(request["command"]), [str(one) for one in request["args"]]
+    if command == OWN_PYTHON:
+        command = sys.executable
     cwd = Path(request["cwd"]).expanduser() if request.get("cwd") else folder
     environment = child_environment(
         os.environ, spec_env=request["env"], program=command, pass_env=request["pass_env"]
     )
-    if command == OWN_PYTHON:
-        command = sys.executable
     if command in ("uv", "uvx"):
         command = find_program(command, environment.get("PATH")) or command
     argv = [command, *args]

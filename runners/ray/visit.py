@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ... import __version__
 from ..errors import RunnerError
+from ..sampler import Limits
 from .frames import MAX_CONTROL, PIECE, Frames, Kind, LineError, at_once, control, read_control
 from .fuse import now
 from .hosted import Hosted
@@ -105,6 +106,10 @@ class Visit(asyncio.Protocol):
             case "withdraw":
                 if (job := self._jobs.get(int(message["id"]))) is not None:
                     job.cancel()
+            case "limit":
+                child = self._children.get(int(message["child"]))
+                if child is not None and child.process is not None:
+                    self._host.sampler.watch(child, child.process.pid, Limits(**message["limits"]), child.end)
             case "signal" | "note" | "end" as what:
                 child = self._children.get(int(message["child"]))
                 if child is None or child.process is None:
@@ -177,6 +182,7 @@ class Visit(asyncio.Protocol):
 
     async def _until_end(self, child: Hosted) -> None:
         await child.wait()
+        self._host.sampler.unwatch(child)
         process = child.process
         assert process is not None
         self.say(

@@ -164,6 +164,8 @@ class ClusterFront:
             wanted = from_json(body)
         except ValueError as exc:
             raise FaultError(INVALID_PARAMS, f"the request cannot be read: {exc}") from None
+        if not isinstance(wanted, dict):
+            raise FaultError(INVALID_PARAMS, "the request cannot be read: it is no object")
         grant = self._find(token)
         place = None
         if self._calls is not None and grant is not None and wanted.get("method") == "call":

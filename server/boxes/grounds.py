@@ -134,6 +134,7 @@ class NodeGround:
     async def stop(self) -> None:
         """End it."""
         await self._ray.stop_server(self.key, GRACE)
+        self._ray.cluster.forget(self.key)
 
 
 class HomeGround:

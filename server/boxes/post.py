@@ -77,6 +77,7 @@ class Post:
         self._lost = lost
         self._session: ChildSession | None = None
         self._doubted = False
+        self._roomy = False
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -150,8 +151,15 @@ class Post:
     async def _keep(self) -> None:
         delay = FIRST_DELAY
         while not self.retired:
-            if (absent := self.ground.absent) is not None:
-                self._unusable(absent)
+            absent = self.ground.absent
+            try:
+                self.most = self.ground.places()
+            except StartError as exc:
+                absent = absent or exc.message
+            if absent is not None:
+                if self.problem != absent:
+                    logger.info("code cannot be run on %s: %s", self.ground.called, absent)
+                    self._unusable(absent)
                 await self._pause(LOOK)
                 continue
             try:
@@ -181,9 +189,9 @@ class Post:
 
     async def _live(self) -> bool:
         """Have it started, until it ends; tell whether it could be used in between."""
-        self.most = self.ground.places()
         proven, why = False, "it was stopped"
         session: ChildSession | None = None
+        self.promising = True
         try:
             child = await self.ground.start(self.most)
             session = ChildSession(
@@ -196,7 +204,6 @@ class Post:
                 key=self.ground.key,
             )
             session.open()
-            self.promising = True
             async with asyncio.timeout(GREETED_WITHIN):
                 await session.handshake()
             self._session = session
@@ -259,7 +266,7 @@ class Post:
         if self._doubted:
             await self._prove(session)
         elif not (self.taken or self.sessions) and (self.retired or self._more()):
-            return False  # it is not needed any more, or is started again with more places
+            return False  # it is not needed any more, or is started again at once with more places
         else:
             try:
                 await session.request("ping", {}, timeout=MUTE)
@@ -268,8 +275,10 @@ class Post:
         return True
 
     def _more(self) -> bool:
-        """Tell whether there is room for more places than it was started with."""
+        """Tell whether there is room for more places than it was started with, now and at the look before."""
         try:
-            return self.ground.places(self.most) > self.most
+            more = self.ground.places(self.most) > self.most
         except StartError:
-            return False
+            more = False
+        self._roomy, twice = more, more and self._roomy
+        return twice

@@ -102,6 +102,7 @@ class Posts:
                 key = f"{EXECUTOR}#{next(NUMBERS)}"
                 ground = NodeGround(self._ray, node, key, self._wants, self._made)
                 self._posts[name] = self._post(ground)
+                self.choosing.hope()
             elif not post.usable:
                 post.poke()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,8 +162,10 @@ def test_when_toolscore_is_killed_its_servers_on_nodes_end_and_the_next_one_has_
         )
         pid = _pid(first.process)
         assert not gone(pid)
+        began = time.monotonic()
         first.process.kill()
         asyncio.run(until(lambda: gone(pid), 60))
+        print(f"ToolScore killed: its server on a node has ended after {time.monotonic() - began:.2f} s")
     with serving(tmp_path) as second:
         assert _pid(second.process) != pid
 

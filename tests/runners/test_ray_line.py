@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -19,6 +20,8 @@ from toolscore.runners.base import LOST, UNHEARD
 from toolscore.runners.errors import StartError
 from toolscore.runners.ray.frames import WINDOW, Frames, Kind, LineError, control, head
 from toolscore.runners.ray.proof import holds, proof
+from toolscore.runners.ray.tls import agents_side, gateways_side
+from toolscore.runners.sampler import Limits
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="agents run where Ray's nodes do")
 
@@ -42,6 +45,16 @@ async def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
             await until(lambda: all(gone(pid) for pid in pids), 30)
             assert await child.ended_within(30)
         assert child.epitaph() == "server 'faulty' was ended: the test wants it"
+
+
+async def test_one_that_uses_more_than_it_may_is_ended_by_its_node(tmp_path: Path) -> None:
+    async with hosting(tmp_path) as house:
+        child = await house.child(await house.link())
+        async with speaking(child) as session:
+            child.limit(Limits(processes=1))
+            await call(session, "spawn")
+            assert await child.ended_within(60)
+        assert "it had 2 processes, over its limit of 1 (max_processes)" in child.epitaph()
 
 
 async def test_a_program_that_is_not_on_the_node_is_said_so(tmp_path: Path) -> None:
@@ -104,11 +117,22 @@ async def test_nobody_without_the_secret_is_let_in(tmp_path: Path) -> None:
         with pytest.raises(StartError):
             await house.link(secret="guessed")
         assert house.host.visit is None
-        reader, writer = await asyncio.open_connection("127.0.0.1", house.told["port"])
+        context = gateways_side(house.told["certificate"])
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", house.told["port"], ssl=context, server_hostname=""
+        )
         writer.write(control({"op": "start", "id": 1, "child": 1, "server": "x", "command": "/bin/true"}))
         await reader.read()  # it says who it is, and closes
         writer.close()
         assert house.host.visit is None
+
+
+async def test_an_agent_with_another_certificate_is_not_spoken_to(tmp_path: Path) -> None:
+    async with hosting(tmp_path) as house:
+        _, other = agents_side(tmp_path)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await house.link(certificate=other)
+        assert not list(tmp_path.glob("node/0/tmp*"))  # no key is left there
 
 
 async def test_an_agent_that_does_not_know_the_secret_is_not_spoken_to(tmp_path: Path) -> None:
@@ -119,10 +143,11 @@ async def test_an_agent_that_does_not_know_the_secret_is_not_spoken_to(tmp_path:
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(impostor, "127.0.0.1", 0)
+    context, certificate = agents_side(tmp_path)
+    server = await asyncio.start_server(impostor, "127.0.0.1", 0, ssl=context)
     async with hosting(tmp_path) as house, server:
         with pytest.raises(StartError, match="could not prove that it is the agent"):
-            await house.link(port=server.sockets[0].getsockname()[1])
+            await house.link(port=server.sockets[0].getsockname()[1], certificate=certificate)
 
 
 def test_a_proof_is_of_one_role_and_one_visit_only() -> None:
@@ -186,7 +211,7 @@ async def test_an_agent_that_hangs_is_killed_by_its_fuse_and_its_servers_end(tmp
     try:
         told = json.loads(agent.stdout.readline())
         async with hosting(tmp_path) as house:
-            link = await house.link(port=told["port"], beat=1.0)
+            link = await house.link(port=told["port"], beat=1.0, certificate=told["certificate"])
             child = await house.child(link, "ignore-eof", "ignore-sigterm")
             async with speaking(child) as session:
                 pid = int(await call(session, "pid"))

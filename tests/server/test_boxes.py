@@ -7,15 +7,18 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
 from box_cluster import BoxCluster, box_cluster, refused
-from helpers import until
+from helpers import gone, until
 from ray_cluster import needs_ray
-from toolscore.runners.errors import ChildFaultError
+from toolscore.runners.errors import ChildFaultError, InstallError
+from toolscore.runners.ray import starting
+from toolscore.server.boxes import post
 
 pytestmark = [needs_ray, pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")]
 
@@ -178,6 +181,7 @@ async def test_without_a_node_a_call_is_refused_with_what_is_missing_where(tmp_p
         assert (told["ready"], told["problem"] in text) == (False, True)
         assert {node["used"] for node in told["nodes"]} == {False}
         await boxes.agents.add("fits", memory=1100, sandbox="true")
+        await boxes.ready()
         assert (await boxes.run("1"))["value"] == 1
         places = {node["node"].split()[1]: node["places"] for node in (await boxes.status())["nodes"]}
         assert places == {"plain": 0, "small": 0, "fits": 2}
@@ -209,7 +213,7 @@ async def test_a_node_whose_isolation_is_too_weak_is_not_used_and_says_why(
             f'{sys.executable} "$@"\n'
         )
         weak.chmod(0o755)
-        monkeypatch.setattr(sys, "executable", str(weak))
+        monkeypatch.setattr(starting, "sys", SimpleNamespace(executable=str(weak)))
         await boxes.agents.add("b")
         await until(lambda: any("minimum" in (post.problem or "") for post in boxes.posts.all), 60)
         told = {node["node"].split()[1]: node for node in (await boxes.status())["nodes"]}
@@ -228,6 +232,63 @@ async def test_a_call_that_is_cancelled_ends_on_its_node_and_gives_its_place_bac
         await node_in_use(boxes)
         work.cancel()
         assert (await boxes.run("1"))["value"] == 1
+
+
+async def test_without_the_bridge_to_ray_code_runs_on_and_an_executor_is_started_again(
+    tmp_path: Path,
+) -> None:
+    async with box_cluster(tmp_path) as boxes:
+        await boxes.agents.add("a")
+        await boxes.ready()
+        session = await boxes.session_of()
+        boxes.agents.cluster._bridge_lost("the head is lost")
+        assert (await boxes.run("1"))["value"] == 1
+        assert (await boxes.run("2", session=session))["value"] == 2
+        for one in executors():
+            os.kill(one.pid, signal.SIGKILL)
+        outcome, _ = refused(await boxes.call("python_execute", code="1", session=session))
+        assert outcome in ("unavailable", "outcome_unknown")
+        assert (await boxes.run("3"))["value"] == 3
+
+
+async def test_an_executor_that_does_not_answer_is_ended_and_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(post, "LOOK", 0.2)
+    monkeypatch.setattr(post, "MUTE", 3.0)
+    async with box_cluster(tmp_path) as boxes:
+        await boxes.agents.add("a")
+        await boxes.ready()
+        (hung,) = executors()
+        hung.suspend()
+        outcome, text = refused(await boxes.call("python_execute", code="1"))
+        assert (outcome, "did not answer for 3 s" in text) == ("outcome_unknown", True)
+        assert (await boxes.run("1"))["value"] == 1
+        assert gone(hung.pid)
+
+
+async def test_a_node_that_fails_without_the_codes_doing_has_to_run_something_first(tmp_path: Path) -> None:
+    async with box_cluster(tmp_path) as boxes:
+        await boxes.agents.add("a")
+        await boxes.ready()
+        (state,) = (tmp_path / "nodes").rglob("state")
+        state.rename(state.with_name("away"))  # where large files are to be put
+        (kept,) = boxes.posts.all
+        code = "open('f', 'w').write('x' * 100_000)"
+        outcome, _ = refused(await boxes.call("python_execute", code=code))
+        assert (outcome, kept.usable) == ("unavailable", False)
+        assert (await boxes.run("1"))["value"] == 1
+        told = await boxes.status()
+        assert [pool["executions"] for pool in told["pools"]] == [4]  # twice for proof
+
+
+async def test_without_ray_it_does_not_start_and_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(InstallError, match=r"pip install 'toolscore\[ray\]'"):
+        async with box_cluster(tmp_path):
+            pass
 
 
 class Tools:
@@ -263,11 +324,11 @@ async def test_code_calls_tools_over_the_line_and_gives_its_place_up_meanwhile(t
         await boxes.agents.add("a")
         await boxes.ready()
         call = "from toolscore_tools import call_tool, servers, list_tools\n"
-        inner = call + "call_tool('s__run', {'code': '20 + 1'})['result'] * 2"
+        inner = call + "call_tool('s__run', {'code': '20 + 1'}) * 2"
         assert (await boxes.run(inner, token="good"))["value"] == 42
         session = await boxes.session_of()
         assert (await boxes.run(inner, token="good", session=session))["value"] == 42
-        assert (await boxes.run(call + "servers()", token="good"))["value"] == ["s"] or True
+        assert "'s'" in (await boxes.run(call + "servers()", token="good"))["repr"]
         told = await boxes.call("python_execute", code=inner, token="old")
         assert "the execution is over, or its token is wrong" in str(told["structuredContent"]["error"])
         work = asyncio.create_task(
