@@ -142,11 +142,7 @@ def _calls(bench: Bench) -> dict[str, Any]:
         kept.line.load(params, calls, CROWD)
         time.sleep(SETTLED)
         record = (_written(log) - before) / size
-        costs = _costs(kept.line, params, calls)
-        loops = {
-            count: _loop(kept.line, params, count, min(calls, 400 * count) if count < 8 else calls)
-            for count in LOOPS
-        }
+        costs, loops = _loops(kept.line, params, calls, 3 if bench.quick else 9)
         answer = kept.line.load(params, 1).last
     asked = json.dumps({"jsonrpc": "2.0", "id": 1234, "method": "tools/call", "params": params})
     return {
@@ -175,8 +171,13 @@ def _cost(line: Line, process: psutil.Process, params: dict[str, Any], calls: in
     return (seconds(process) - before) / calls * 1e6
 
 
-def _costs(line: Line, params: dict[str, Any], calls: int) -> dict[str, Cost]:
-    """Measure what a call costs each of the three processes, alone and in a crowd."""
+def _loops(
+    line: Line, params: dict[str, Any], calls: int, rounds: int
+) -> tuple[dict[str, Cost], dict[int, Looped]]:
+    """Make calls in closed loops; see what each of the three processes used, and what others did meanwhile.
+
+    Of the rounds, for each number in flight the one counts in which others used the least.
+    """
     gateway = psutil.Process(line.program.process.pid)
     child = next(one for one in gateway.children(recursive=True) if COSTLESS[-1] in one.cmdline())
     parts: dict[str, Callable[[], float]] = {
@@ -184,33 +185,20 @@ def _costs(line: Line, params: dict[str, Any], calls: int) -> dict[str, Cost]:
         "gateway": lambda: seconds(gateway),
         "child": lambda: seconds(child),
     }
-    taken: dict[str, dict[int, float]] = {name: {} for name in parts}
-    for in_flight in (1, CROWD):
-        number = calls // 2 if in_flight == 1 else calls
-        before = {name: used() for name, used in parts.items()}
-        line.load(params, number, in_flight)
-        for name, used in parts.items():
-            taken[name][in_flight] = (used() - before[name]) / number
-    return {name: Cost(max(of[1], of[CROWD]), of[CROWD]) for name, of in taken.items()}
-
-
-def _loop(line: Line, params: dict[str, Any], in_flight: int, calls: int) -> Looped:
-    """Make calls in a loop, and see what others used of the machine meanwhile."""
-    gateway = psutil.Process(line.program.process.pid)
-    child = next(one for one in gateway.children(recursive=True) if COSTLESS[-1] in one.cmdline())
-
-    def ours() -> float:
-        return time.process_time() + seconds(gateway) + seconds(child)
-
-    loads, before, busy, began = [], ours(), _busy(), time.perf_counter()
-    for _ in range(3):
-        loads.append(line.load(params, calls, in_flight))
-    others = (_busy() - busy - (ours() - before)) / (time.perf_counter() - began)
-    return Looped(
-        statistics.median(calls / load.seconds for load in loads),
-        statistics.median(load.p50 for load in loads),
-        max(0.0, others),
-    )
+    taken: dict[int, list[tuple[Looped, dict[str, float]]]] = {count: [] for count in LOOPS}
+    for _ in range(rounds):
+        for count in LOOPS:
+            number = max(500, calls // 4) if count < 8 else calls
+            before, busy = {name: used() for name, used in parts.items()}, _busy()
+            load = line.load(params, number, count)
+            used_now = {name: used() - before[name] for name, used in parts.items()}
+            others = max(0.0, (_busy() - busy - sum(used_now.values())) / load.seconds)
+            each = {name: used / number for name, used in used_now.items()}
+            taken[count].append((Looped(number / load.seconds, load.p50, others), each))
+    best = {count: min(found, key=lambda one: one[0].others) for count, found in taken.items()}
+    alone, crowd = best[1][1], best[CROWD][1]
+    costs = {name: Cost(max(alone[name], crowd[name]), crowd[name]) for name in parts}
+    return costs, {count: loop for count, (loop, _each) in best.items()}
 
 
 def _busy() -> float:

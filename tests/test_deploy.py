@@ -48,7 +48,7 @@ def container() -> Document:
 def validated(document: Document, version: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries this stands on
-        import kubernetes_validate
+        import kubernetes_validate  # type: ignore[import-untyped]
 
         kubernetes_validate.validate(document, version, strict=True)
 
