@@ -189,6 +189,22 @@ def test_its_manager_restarts_it_and_toolscore_restart_says_so(tmp_path: Path) -
         assert one.process.poll() is None
 
 
+def test_a_service_begins_when_whoever_has_its_home_ends(tmp_path: Path, told: Told) -> None:
+    home = tmp_path / "home"
+    with serving(home, options=("--no-token",)) as other:
+        words = [TOOLSCORE, "serve", "--service", "--home", str(home)]
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as service:
+            try:
+                assert service.stderr is not None
+                assert "begins when that one ends" in service.stderr.readline()
+                other.process.terminate()
+                told.until("READY=1")
+                service.terminate()
+                assert service.wait(60) == 0
+            finally:
+                service.kill()
+
+
 # --- a token that is given
 
 
