@@ -209,13 +209,19 @@ def measured(figures: Figures) -> str:
         ("an open session of Python code", f"{figures.box_mib:.1f} MiB"),
         ("telling a client that a list has changed", f"{figures.notify_us:.0f} µs"),
         ("writes of the store (SQLite)", f"{figures.store_writes_s:,.0f} transactions/s"),
-        ("records of the journal", f"{1e6 / max(figures.journal_us, 1):,.0f} a second of processor"),
+        ("records of the journal", _records(figures)),
         (
             "`python_execute`, eight at a time",
             f"{figures.executions_s:,.0f} a second on {figures.cores} cores",
         ),
     ]
     return table(("what", "costs"), rows)
+
+
+def _records(figures: Figures) -> str:
+    if figures.journal_us < 2:
+        return "not measured: lost in what else the machine did"
+    return f"{1e6 / figures.journal_us:,.0f} a second of processor"
 
 
 def checked(figures: Figures) -> tuple[dict[str, Share], list[Check]]:

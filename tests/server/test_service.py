@@ -20,7 +20,7 @@ from toolscore.server.given_token import given
 from toolscore.server.home import Home
 from toolscore.server.private_file import PrivateFileError
 from toolscore.server.tokens import Identity, Tokens
-from toolscore_client import TOOLSCORE, connected, execute, register_faulty, text
+from toolscore_client import TOOLSCORE, connected, execute, register_faulty
 
 SERVICE = ("--service", "--no-token")
 WITH_TOKEN = ("--service",)
@@ -230,8 +230,8 @@ async def test_no_server_is_given_the_token(tmp_path: Path, monkeypatch: pytest.
     async with connected(tmp_path / "home", env=environ) as client:
         await register_faulty(client, "faulty")
         answer = await execute(client, "faulty__env")
-        assert TOKEN not in text(answer)
-        assert "PATH" in text(answer)
+        assert TOKEN not in str(answer)
+        assert "PATH" in str(answer.structured_content)
 
 
 def test_a_token_in_a_file_may_change_and_the_old_one_is_good_no_more(
