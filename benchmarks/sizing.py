@@ -38,6 +38,8 @@ from sizing_measured import Figures, Looped, measure
 CHECKED = 4
 """Calls in flight from which on the goal holds: of two, the kernel decides whether three processes share a core."""
 
+BUSY = "\n**The machine did other things meanwhile: times may be twice those of a quiet one.**"
+
 QUIET = 0.15
 """Cores that others may use on a machine that counts as quiet."""
 
@@ -121,7 +123,7 @@ def main() -> int:
     off = max(abs(check.off) for check in checks if check.counts)
     quiet = max(check.loop.others for check in checks) < QUIET
     parts = {
-        "measured": f"{said(about)}\n\n{measured(figures)}",
+        "measured": f"{said(about, quiet=quiet)}\n\n{measured(figures)}",
         "checked": agreement(checks, off, quiet=quiet),
         **simulated(figures, share["gateway"], given, options.seed),
         "set": "`"
@@ -135,12 +137,12 @@ def main() -> int:
     return int(quiet and off > WITHIN)
 
 
-def said(about: dict[str, Any]) -> str:
+def said(about: dict[str, Any], *, quiet: bool) -> str:
     """Write when and where it was measured."""
     quick = ", with `--quick`" if about.get("quick") else ""
     return (
         f"{about.get('date')}, Python {about.get('python')}, {about.get('cores')} cores, load before it "
-        f"{about.get('load')}{quick}."
+        f"{about.get('load')}{quick}.{'' if quiet else BUSY}"
     )
 
 

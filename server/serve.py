@@ -140,7 +140,9 @@ def _own(home: Home, mode: Mode, options: Sequence[str]) -> HomeLock:
                 raise
             if serving and not told:
                 told = True
-                print(f"toolscore: {exc} This service begins when that one ends.", file=sys.stderr, flush=True)
+                print(
+                    f"toolscore: {exc} This service begins when that one ends.", file=sys.stderr, flush=True
+                )
         # Neither tells when it is over.
         time.sleep(0.05)
 
