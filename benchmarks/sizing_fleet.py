@@ -146,7 +146,7 @@ def needs(figures: Figures, share: Share, size: Size, given: Given, gateways: in
             "memory of a gateway",
             memory / 1024 / given.memory_gib / 0.5,
             f"{memory / 1024:.1f} GiB",
-            "more gateways, or fewer clients each; a server that is rarely used costs no process (`process.idle`)",
+            "more gateways",
         ),
         Need("files of a gateway", files / given.files, f"{files:,.0f} descriptors", "raise LimitNOFILE"),
         Need(
@@ -159,7 +159,7 @@ def needs(figures: Figures, share: Share, size: Size, given: Given, gateways: in
             "memory of a node",
             children / 1024 / given.memory_gib / 0.8,
             f"{children / 1024:.1f} GiB of servers",
-            "more nodes; stop servers that are idle; share servers instead of one for each client",
+            "more nodes; servers that stop when idle (`process.idle_timeout`); shared ones instead of one a client",
         ),
         Need(
             "database writes",
@@ -195,7 +195,7 @@ def needs(figures: Figures, share: Share, size: Size, given: Given, gateways: in
             "servers back after a gateway is lost",
             again / given.recover_s,
             f"{again:.0f} s of a gateway's core",
-            'more gateways; servers that start at first use (`start = "lazy"`)',
+            'more gateways; servers that start at first use (`process.start = "use"`)',
         ),
         Need("network of a gateway", bits / given.gbits / USABLE, f"{bits:.2f} Gbit/s", "more gateways"),
         Need(

@@ -128,17 +128,25 @@ def serve(
 def _own(home: Home, mode: Mode, options: Sequence[str]) -> HomeLock:
     """Take the home's lock, waiting for a command that has it, or an owner that is ending.
 
+    A service waits for whoever serves it: a client whose service crashed has started a ToolScore for itself.
+
     Raises:
         HomeBusyError: If somebody else serves it.
     """
     deadline = time.monotonic() + JOIN_PATIENCE
+    told = False
     while True:
         try:
             return HomeLock.acquire(home, mode, version(), options)
         except HomeBusyError as exc:
             serving = exc.owner.mode != "command" and Path(exc.owner.socket).is_socket()
-            if serving or time.monotonic() > deadline:
+            if mode != "service" and (serving or time.monotonic() > deadline):
                 raise
+            if serving and not told:
+                told = True
+                print(
+                    f"toolscore: {exc} This service begins when that one ends.", file=sys.stderr, flush=True
+                )
         # Neither tells when it is over.
         time.sleep(0.05)
 

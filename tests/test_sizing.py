@@ -129,8 +129,24 @@ def test_the_command_says_the_same_of_figures_that_were_kept(tmp_path: Path) -> 
     ]
     assert done[0].stdout == done[1].stdout
     assert "10,000 servers, 1,000 nodes, 100,000 calls/s" in done[0].stdout
-    assert "gbits 1," in done[0].stdout
+    assert "`gbits=1`" in done[0].stdout
     assert done[0].stderr == ""
     refused = subprocess.run([*command, "--set", "gbit=1"], check=False, capture_output=True, text=True)
     assert refused.returncode == 1
     assert "gbit cannot be set" in refused.stderr
+
+
+def test_the_page_has_the_tables_of_the_figures_that_are_kept(tmp_path: Path) -> None:
+    page = BENCHMARKS.parent / "docs" / "sizing.md"
+    copy = tmp_path / "sizing.md"
+    copy.write_text(page.read_text())
+    command = [sys.executable, str(BENCHMARKS / "sizing.py"), "--figures", str(BENCHMARKS / "sizing.json")]
+    subprocess.run([*command, "--write", str(copy)], check=False, capture_output=True, timeout=300)
+    assert copy.read_text() == page.read_text()
+    copy.write_text("no place")
+    refused = subprocess.run(
+        [*command, "--write", str(copy)], check=False, capture_output=True, text=True, timeout=300
+    )
+    assert refused.returncode == 1
+    assert "there is no place for measured" in refused.stderr
+    assert copy.read_text() == "no place"

@@ -20,7 +20,7 @@ from toolscore.server.given_token import given
 from toolscore.server.home import Home
 from toolscore.server.private_file import PrivateFileError
 from toolscore.server.tokens import Identity, Tokens
-from toolscore_client import TOOLSCORE, connected, execute, register_faulty, text
+from toolscore_client import TOOLSCORE, connected, execute, register_faulty
 
 SERVICE = ("--service", "--no-token")
 WITH_TOKEN = ("--service",)
@@ -189,6 +189,22 @@ def test_its_manager_restarts_it_and_toolscore_restart_says_so(tmp_path: Path) -
         assert one.process.poll() is None
 
 
+def test_a_service_begins_when_whoever_has_its_home_ends(tmp_path: Path, told: Told) -> None:
+    home = tmp_path / "home"
+    with serving(home, options=("--no-token",)) as other:
+        words = [TOOLSCORE, "serve", "--service", "--home", str(home)]
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as service:
+            try:
+                assert service.stderr is not None
+                assert "begins when that one ends" in service.stderr.readline()
+                other.process.terminate()
+                told.until("READY=1")
+                service.terminate()
+                assert service.wait(60) == 0
+            finally:
+                service.kill()
+
+
 # --- a token that is given
 
 
@@ -214,8 +230,8 @@ async def test_no_server_is_given_the_token(tmp_path: Path, monkeypatch: pytest.
     async with connected(tmp_path / "home", env=environ) as client:
         await register_faulty(client, "faulty")
         answer = await execute(client, "faulty__env")
-        assert TOKEN not in text(answer)
-        assert "PATH" in text(answer)
+        assert TOKEN not in str(answer)
+        assert "PATH" in str(answer.structured_content)
 
 
 def test_a_token_in_a_file_may_change_and_the_old_one_is_good_no_more(
