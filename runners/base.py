@@ -202,6 +202,10 @@ class BaseRunner(ABC):
         """Name the gateway that runs a server, where that is another one; empty where it is not known which."""
         return None
 
+    def moves(self, server_id: str) -> bool:
+        """Tell whether a server was not reached because it moves to another gateway, or the line to it broke."""
+        return False
+
     def cleaned(self, server_id: str, value: dict[str, Any]) -> dict[str, Any]:
         """Give an object a server sent without the secrets it was given: the very same one where there are none."""
         return value

@@ -61,6 +61,11 @@ class ElsewhereChild(RemoteChild):
         self._gateway_line = line
 
     @property
+    def code(self) -> int | None:
+        """The code its line was closed with, once it is."""
+        return self._gateway_line.code
+
+    @property
     def stopped_there(self) -> bool:
         """Whether it was stopped there on purpose."""
         return self._gateway_line.code == STOPPED

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from .base import BaseRunner, Channel, Child, Diagnosis, Health
 from .errors import SpecError, StartError
 from .fenced import FencedChild
-from .gateway_line import ElsewhereChild, GatewayLine
+from .gateway_line import ENDED, ElsewhereChild, GatewayLine
 from .log_read import LogFolder
 from .spec import Candidate, Installation, Report, SourceKind, silent
 
@@ -84,8 +84,12 @@ class Owned(BaseRunner):
         self._ownership = ownership
         self._shared = shared
         self._lines: dict[str, ElsewhereChild] = {}
+        self._last: dict[str, ElsewhereChild] = {}
         self._places: dict[str, str] = {}
         self._dialed: set[str] = set()
+        self._unmade: dict[str, str] = {}
+        self.why_not: Callable[[str], str | None] = lambda _server: None
+        """Says why a server cannot run here, where its environment is yet to be made."""
 
     def concerns(self, installation: Installation) -> bool:
         """Tell whether a server runs at one gateway only: not what each client has for itself, nor an endpoint."""
@@ -97,6 +101,16 @@ class Owned(BaseRunner):
             and self._shared(installation)
         )
 
+    def note_ability(self, server: str) -> None:
+        """Let all know whether a server can be run here, as far as its environment goes."""
+        why = self.why_not(server)
+        if why != self._unmade.get(server):
+            self._ownership.unable(server, why)
+            if why is None:
+                self._unmade.pop(server, None)
+            else:
+                self._unmade[server] = why
+
     def is_here(self, server_id: str) -> bool:
         """Tell whether a server was started here last, and not reached at another gateway."""
         return server_id not in self._places
@@ -105,13 +119,23 @@ class Owned(BaseRunner):
         """Name the gateway that runs a server; empty where none does, or it is not known which."""
         return self._places.get(server_id)
 
+    def moves(self, server_id: str) -> bool:
+        """Tell whether a server was not reached because it moves to another gateway, or the line to it broke."""
+        last = self._last.get(server_id)
+        return bool(self._places.get(server_id)) and (last is None or last.code != ENDED)
+
     async def start_server(self, installation: Installation) -> Child:
         """Start a server here, or reach it where it runs."""
         name = installation.server_id
         self._lines.pop(name, None)
+        self._last.pop(name, None)
         self._places.pop(name, None)
+        why_not = self.why_not(installation.name)
         if not self.concerns(installation):
+            if why_not is not None:
+                raise SpecError(f"Server '{name}' cannot run at this gateway: {why_not}.")
             return await self._inner.start_server(installation)
+        self.note_ability(name)
         dials = installation.spec.command is None and (installation.spec.url or "").startswith(DIALED)
         while True:
             self._places[name] = ""  # what fails now is not this server's fault
@@ -150,7 +174,7 @@ class Owned(BaseRunner):
     async def _reach(self, name: str, place: Place) -> ElsewhereChild:
         self._places[name] = place.name
         wire = await self._ownership.connect(place, name)
-        child = self._lines[name] = ElsewhereChild(GatewayLine(wire, place.name))
+        child = self._lines[name] = self._last[name] = ElsewhereChild(GatewayLine(wire, place.name))
         return child
 
     async def stop_server(self, server_id: str, grace: float | None = None) -> bool:

@@ -230,8 +230,9 @@ class Unit:
     def _receive(self, event: Event, reason: str | None = None) -> None:
         before = self.life.state
         if event in UP_TO_LIMIT and self._shared.runner.elsewhere(self.key) is not None:
-            # It is not given up here: another gateway runs it, and does so or not.
-            self.life.failures = min(self.life.failures, max(0, self.life.policy.limit - 1))
+            # It is not given up here: another gateway runs it, and does so or not. One that moves is there at once.
+            most = 0 if self._shared.runner.moves(self.key) else max(0, self.life.policy.limit - 1)
+            self.life.failures = min(self.life.failures, most)
         if reason is not None:
             self.last_exit = time.time(), reason
         state = self.life.receive(event, time.monotonic(), reason)

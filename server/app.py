@@ -48,7 +48,7 @@ from .approvals_tools import ApprovalsTools
 from .call import Call
 from .catalog_home import catalog_of, options_of
 from .catalog_tools import CatalogTools
-from .database_home import following, look, making, store_of
+from .database_home import following, look, making, reader_of, sending, store_of
 from .ensuring import Ensuring
 from .functions import serve_functions
 from .gap_tools import GapTools
@@ -58,6 +58,7 @@ from .journal_home import journal_of, note_change, note_state, take_journal
 from .long_results import LongResults
 from .own_log import mask_own_log
 from .pins_tools import PinsTools
+from .policy_common import fetch as fetch_policy
 from .policy_home import policed
 from .policy_tools import PolicyTools
 from .python_executor import builtins_of, calling_tools, embedded
@@ -190,7 +191,8 @@ async def open_library(
                 toolset.gateways = gateways
                 if gateways is not None:
                     gateways.extend(toolset)
-                take_journal(journal, toolset, settings, _readable(secrets.get))
+                reader = partial(reader_of, settings, home) if store.shared else None
+                take_journal(journal, toolset, settings, _readable(secrets.get), reader)
                 toolset.masked = means.masked
                 toolset.extend(ScoresTools(scores, library, router).handlers)
                 pins = PinsTools(servers, origin=origin)
@@ -210,6 +212,13 @@ async def open_library(
                 toolset.take_long_results(long_results)
                 runner.embedded[EXECUTOR] = embedded(settings, home, router)
                 serve_functions(functions, toolset, runner)
+                await fetch_policy(store, settings)
+
+                async def follow_policy() -> None:
+                    await fetch_policy(store, settings)
+                    if toolset.policy is not None:
+                        toolset.setters["policy"](settings)
+
                 async with (
                     calling_tools(settings, home, toolset),
                     policed(settings, toolset, watched=start and origin != "cli") as policy,
@@ -219,7 +228,10 @@ async def open_library(
                     if origin == "cli":  # a command is over before anybody else changes anything
                         yield toolset
                         return
-                    async with following(store, servers, approvals, functions) as changes:
+                    async with (
+                        following(store, servers, approvals, functions, {"policy": follow_policy}) as changes,
+                        sending(store, settings, home),
+                    ):
                         toolset.changes = changes
                         yield toolset
             finally:

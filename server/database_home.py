@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,14 @@ from typing import TYPE_CHECKING
 from ..tools.database import DatabaseUrlError, Where, checked, escaped
 from ..tools.errors import LibraryError, StoreError
 
+LONGEST_NAME = 100
+"""Characters of a gateway's name."""
+
 if TYPE_CHECKING:
     from ..tools.approvals.approvals import Approvals
     from ..tools.changes import Changes
     from ..tools.functions.functions import Functions
+    from ..tools.journal.reader import Reader
     from ..tools.servers import Servers
     from ..tools.store import Store
     from .home import Home
@@ -76,9 +81,21 @@ def making(store: Store, servers: Servers, home: Home) -> None:
 
 @asynccontextmanager
 async def following(
-    store: Store, servers: Servers, approvals: Approvals, functions: Functions
+    store: Store,
+    servers: Servers,
+    approvals: Approvals,
+    functions: Functions,
+    more: Mapping[str, Callable[[], Awaitable[None]]],
 ) -> AsyncIterator[Changes | None]:
-    """Have everything here follow what other gateways change, where the store is shared."""
+    """Have everything here follow what other gateways change, where the store is shared.
+
+    Args:
+        store: The store.
+        servers: The servers here.
+        approvals: What is approved of their tools.
+        functions: The functions here.
+        more: What follows changes of other kinds.
+    """
     if not store.shared:
         yield None
         return
@@ -94,12 +111,16 @@ async def following(
             await functions.follow()
         elif kind == "lock" and servers.making is not None:
             servers.making.begin(name)
+        elif kind in more:
+            await more[kind]()
 
     async def look() -> None:
         await followed.look()
         await functions.follow()
         if servers.making is not None:
             await servers.making.look()
+        for again in more.values():
+            await again()
 
     changes = Changes(store, follow, look)
     task = asyncio.get_running_loop().create_task(changes.run())
@@ -110,6 +131,64 @@ async def following(
         await asyncio.wait([task])
         if servers.making is not None:
             await servers.making.close()
+
+
+def gateway_of(home: Home) -> str:
+    """Give the name of a home among those that share a store; it is made once, and stays.
+
+    Raises:
+        StoreError: If it cannot be kept.
+    """
+    import secrets
+    import socket
+
+    from ..tools.replace import replace_file
+
+    try:
+        if (found := home.gateway_file.read_text(encoding="utf-8").strip()) and len(found) <= LONGEST_NAME:
+            return found
+    except (OSError, ValueError):
+        pass
+    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:40] or "gateway"
+    name = f"{host}-{secrets.token_hex(4)}"
+    try:
+        replace_file(home.gateway_file, f"{name}\n".encode())
+    except OSError as error:
+        raise StoreError(f"The gateway's name cannot be kept in {home.gateway_file}: {error}.") from error
+    return name
+
+
+@asynccontextmanager
+async def sending(store: Store, settings: Settings, home: Home) -> AsyncIterator[None]:
+    """Send the journal to a shared store meanwhile, and what is left of it at the end if that takes no time."""
+    if not store.shared or not settings.journal.enabled:
+        yield
+        return
+    from ..tools.journal.sending import Sending
+
+    one = Sending(store, gateway_of(home), home.journal_dir, settings.journal.max_age * 86_400)
+    task = asyncio.get_running_loop().create_task(one.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def reader_of(settings: Settings, home: Home) -> Reader:
+    """Give what reads the journal: of this home, or of all gateways where the store is shared."""
+    from ..tools.journal.others import AllReader
+    from ..tools.journal.reader import Reader
+
+    try:
+        where = store_of(settings, home)
+        if not isinstance(where, Path):
+            return AllReader(home.journal_dir, gateway_of(home), where)
+    except StoreError as error:
+        found = Reader(home.journal_dir)
+        found.unreadable["journals of other gateways"] = str(error)
+        return found
+    return Reader(home.journal_dir)
 
 
 def has_store(settings: Settings) -> bool:

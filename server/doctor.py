@@ -69,6 +69,8 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _unix_sockets(home)
     yield _ports(settings.process.port_range_start, settings.process.port_range_end)
     yield _owner(home)
+    if settings.database.url:
+        yield _gateways(settings, home)
     yield _policy(settings)
     yield _secrets(home)
     for layer in probe():
@@ -79,6 +81,25 @@ def examine(settings: Settings) -> Iterator[Check]:
 def healthy(checks: list[Check]) -> bool:
     """Tell whether everything ToolScore needs is there."""
     return not any(check.needed and check.status == "missing" for check in checks)
+
+
+def _gateways(settings: Settings, home: Home) -> Check:
+    """Look at the shared database, and at who shares it."""
+    from ..tools.errors import StoreError
+    from .database_home import store_of
+    from .gateways.looking import seen
+
+    advice = "docs/gateways.md has how several gateways share a database"
+    try:
+        where = store_of(settings, home)
+        found = seen(where) if isinstance(where, str) else []
+    except StoreError as error:
+        return Check("gateways", "missing", str(error), advice, needed=True)
+    silent = [one.name for one in found if one.age > settings.gateway.timeout]
+    told = ", ".join(f"{one.name} ({one.state}, {one.servers} servers)" for one in found)
+    if silent:
+        return Check("gateways", "warn", f"{told}; no sign of life of {', '.join(silent)}", advice)
+    return Check("gateways", "ok", told or "the database is there, and no gateway serves now")
 
 
 def _python() -> Check:

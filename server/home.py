@@ -95,6 +95,11 @@ class Home:
         return self.path / "made"
 
     @property
+    def gateway_file(self) -> Path:
+        """The name by which other gateways of a shared store know this home."""
+        return self.path / "gateway"
+
+    @property
     def logs_dir(self) -> Path:
         """Standard error of the servers, and ToolScore's own log."""
         return self.path / "logs"

@@ -16,6 +16,7 @@ from .own_tools import OWN_SERVER
 if TYPE_CHECKING:
     from ..runners.process import ProcessRunner
     from ..runners.supervisor import Unit
+    from ..tools.journal.reader import Reader
     from ..tools.library import Change, Library
     from .front import Front
     from .home import Home
@@ -67,6 +68,7 @@ def take_journal(
     toolset: ToolSet,
     settings: Settings,
     secret: Callable[[str], str | None],
+    reader: Callable[[], Reader] | None = None,
 ) -> None:
     """Have a tool set's calls written down.
 
@@ -75,12 +77,15 @@ def take_journal(
         toolset: The tools.
         settings: The settings.
         secret: Gives secrets, for the headers of a collector.
+        reader: Makes what reads over all gateways, where there are several.
     """
     if journal is None:
         toolset.extend(JournalTools(None).handlers)
         return
     toolset.journal = journal
-    toolset.extend(JournalTools(journal).handlers)
+    tools = JournalTools(journal)
+    tools.reader = reader
+    toolset.extend(tools.handlers)
     router = toolset.router
     router.guards, router.watch = (journal, *router.guards), journal.watch
     toolset.setters["journal"] = lambda settings: journal.configure(options_of(settings))

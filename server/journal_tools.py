@@ -34,6 +34,8 @@ class JournalTools:
 
     def __init__(self, journal: Journal | None) -> None:
         self._journal = journal
+        self.reader: Callable[[], Reader] | None = None
+        """Makes what reads over all gateways, for those who may read of other clients than themselves."""
         self.handlers: dict[str, Handler] = {"read_journal": self._read}
 
     async def _read(self, args: m.ReadJournalArguments, call: Call) -> m.ReadJournalResult:
@@ -58,7 +60,7 @@ class JournalTools:
             connection=None if manages else own,
             may=None if sight is None else _told_of(sight),
         )
-        reader = Reader(journal.folder)
+        reader = self.reader() if manages and self.reader is not None else Reader(journal.folder)
         records = await asyncio.to_thread(reader.last, wanted, args.limit)
         if sight is not None:
             mine = Wanted(connection=own)

@@ -16,12 +16,23 @@ NAME = "policy.toml"
 """The policy file in a home, where none is named."""
 
 
+SHARED_NAME = "policy.shared.toml"
+"""This home's copy of the policy that gateways with one store have in common."""
+
+
+def shared_path(settings: Settings) -> Path:
+    """Give where that copy is; it counts where the store is shared, and before any other file."""
+    return Home.at(settings.home).path / SHARED_NAME
+
+
 class BadPolicyError(HomeError):
     """The policy file cannot be used, so ToolScore does not start."""
 
 
 def path_of(settings: Settings) -> tuple[Path, bool]:
     """Give the policy file, and whether it must be there."""
+    if settings.database.url and (shared := shared_path(settings)).exists():
+        return shared, True
     named = settings.policy.file
     if not named:
         return Home.at(settings.home).path / NAME, False

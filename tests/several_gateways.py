@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
+import re
+import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from listening import INFO, Message, Serving, raw, serving
+from listening import INFO, Message, raw
 from several import RICH
-from toolscore_client import FAULTY
+from toolscore_client import BARE, FAULTY, TOOLSCORE, WORDS_ONLY
 
 PATIENCE = 60
+"""Seconds for what is waited for."""
+
+LIFE = 180
+"""Seconds for a gateway to start or to end, on a machine that has other things to do."""
 
 
 class Gate:
@@ -31,56 +38,69 @@ class Gate:
 
     def __init__(self, name: str, folder: Path, url: str, settings: dict[str, Any]) -> None:
         self.name = name
-        self._folder = folder
-        self._url = url
-        self._settings = settings
-        self._stack = ExitStack()
-        self.serving: Serving | None = None
-
-    @property
-    def url(self) -> str:
+        self.home = folder / name / "home"
+        self._log = folder / name / "serve.log"
+        self._settings = {
+            "database__url": url,
+            "gateway__name": name,
+            "network__rights": "call,manage,register",
+            "gateway__timeout": 40,  # only who hangs is noticed by it; others have little of the machine at times
+            **settings,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = ""
         """Where its clients connect to."""
-        assert self.serving is not None
-        return self.serving.url
 
     @property
-    def pid(self) -> int:
-        assert self.serving is not None
-        return self.serving.process.pid
-
-    @property
-    def home(self) -> Path:
-        return self._folder / self.name / "home"
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
 
     def log(self) -> str:
         """What it wrote on standard error."""
-        return (self._folder / self.name / "serve.log").read_text()
+        return self._log.read_text()
 
     def start(self) -> None:
         """Start it, and wait until it serves."""
-        before = dict(os.environ)
-        os.environ |= {"TOOLSCORE_DATABASE_URL": self._url, "TOOLSCORE_TEST_BARE": "1"}
-        try:
-            given = {"gateway__name": self.name, "network__rights": "call,manage,register", **self._settings}
-            self.serving = self._stack.enter_context(serving(self.home, **given))
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        self.home.parent.mkdir(parents=True, exist_ok=True)
+        words = [TOOLSCORE, "serve", "--standalone", "--home", str(self.home), "--no-token"]
+        words += ["--listen", "ws://127.0.0.1:0/mcp"]
+        for key, value in self._settings.items():
+            words += ["--set", f"{key.replace('__', '.')}={value}"]
+        with self._log.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env={**os.environ, **BARE, **WORDS_ONLY},
+            )
+        deadline = time.monotonic() + LIFE
+        while " serves " not in (text := self.log()):
+            assert self._process.poll() is None, text
+            assert time.monotonic() < deadline, text
+            time.sleep(0.05)  # nothing signals it
+        self.url = re.findall(r"listening on (\S+)", text)[0]
 
     def kill(self) -> None:
         """End it as a crash would."""
-        assert self.serving is not None
-        self.serving.process.kill()
-        self.serving.process.wait()
-        self.close()
+        self.process.kill()
+        self.process.wait(LIFE)
 
     def end(self) -> None:
         """Ask it to end; `close` waits for it."""
-        os.kill(self.pid, signal.SIGTERM)
+        self.process.terminate()
 
     def close(self) -> None:
-        """Wait for its end."""
-        self._stack.close()
+        """Have it end, and wait for that."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(LIFE)
+        finally:
+            self._process.kill()
+            self._process.wait(LIFE)
 
 
 class Gates:
@@ -95,10 +115,13 @@ class Gates:
     def __getitem__(self, name: str) -> Gate:
         return self.all[name]
 
-    def add(self, name: str) -> Gate:
-        gate = self.all[name] = Gate(name, self._folder, self._url, self._settings)
-        gate.start()
-        return gate
+    def add(self, *names: str) -> None:
+        """Start some, all at once."""
+        for name in names:
+            self.all[name] = Gate(name, self._folder, self._url, self._settings)
+        with ThreadPoolExecutor() as threads:
+            for _ in threads.map(Gate.start, [self.all[name] for name in names]):
+                pass
 
 
 @contextmanager
@@ -106,12 +129,12 @@ def running(folder: Path, url: str, *names: str, **settings: Any) -> Iterator[Ga
     """Start gateways; they end with the block."""
     gates = Gates(folder, url, settings)
     try:
-        for name in names:
-            gates.add(name)
+        gates.add(*names)
         yield gates
     finally:
-        for gate in gates.all.values():
-            gate.close()
+        with ThreadPoolExecutor() as threads:
+            for _ in threads.map(Gate.close, gates.all.values()):
+                pass
 
 
 class Visitor:
@@ -127,7 +150,7 @@ class Visitor:
 
     @property
     def closed_in_order(self) -> bool:
-        """Whether the gateway closed the line in order: what has no answer was not heard then (WebSocket code 1001)."""
+        """Whether the gateway closed the line in order, with code 1001: what has no answer was not heard then."""
         return bool(self._line.line.close_code == 1001)
 
     async def read(self) -> None:

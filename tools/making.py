@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from ..runners.errors import RunnerError, SpecError
+from ..runners.errors import RunnerError
 from ..runners.lifecycle import State
 from ..runners.spec import Installation
 from .common import Common
@@ -28,7 +28,6 @@ from .portable import adopted, same
 from .rows import ServerRow
 
 if TYPE_CHECKING:
-    from ..runners.supervisor import Unit
     from .servers import Servers
 
 logger = logging.getLogger(__name__)
@@ -77,15 +76,6 @@ class Making:
             return row
         self.why.pop(name, None)
         return replace(row, installation=adopted(local, installation))
-
-    def block(self, unit: Unit) -> None:
-        """Have a unit not start, and say why."""
-
-        async def refuse() -> None:
-            why = self.why.get(unit.name, "it was made just now; try again")
-            raise SpecError(f"Server '{unit.name}' cannot run at this gateway: {why}.")
-
-        unit.prerequisites = refuse
 
     def note(self, installation: Installation) -> None:
         """Take note of what was installed here, before others hear of it."""

@@ -104,9 +104,7 @@ class Servers:
         """Put a stored server under supervision, and start it if it is enabled and that is asked for."""
         unit = self.supervisor.add(row.installation, era=row.era)
         unit.enabled = row.enabled
-        if self.making is not None and row.name in self.making.why:
-            self.making.block(unit)
-        elif start and row.enabled:
+        if start and row.enabled and (self.making is None or row.name not in self.making.why):
             self.supervisor.boot(unit)
 
     async def tidy(self) -> list[str]:

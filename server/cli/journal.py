@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from ...tools.journal.reader import Reader, Record
 from ...tools.journal.wanted import Wanted
+from ..database_home import reader_of
 from ..home import Home
 from ..settings import Settings
 from .output import Output
@@ -39,7 +40,7 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
 
         print(json.dumps(SCHEMA, indent=2))
         return 0
-    reader = Reader(Home.at(settings.home).journal_dir)
+    reader = reader_of(settings, Home.at(settings.home))
     wanted = _wanted(options)
     match options.what:
         case "show":

@@ -33,6 +33,10 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
             return _check(options.words, settings, out)
         case "show":
             return await _show(settings, out)
+        case "shared" | "share":
+            from .policy_shared import run as run_shared
+
+            return await run_shared(options, settings, out)
         case _:
             return await _explain(options, settings, out)
 

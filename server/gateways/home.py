@@ -70,6 +70,9 @@ class Gateways:
 
         runner = servers.runner
         assert isinstance(runner, Owned)
+        making = servers.making
+        if making is not None:
+            runner.why_not = making.why.get
         self.sharing = Sharing(self, servers, runner)
         self.serving = Serving(self, servers.supervisor, runner, masks)
         if self.patron is not None:
@@ -97,8 +100,9 @@ class Gateways:
     async def drain(self) -> None:
         """Hand all that this gateway runs for all over to the others, each as soon as nobody is served by it."""
         await self.registry.drain()
-        if self.serving is not None:
-            await asyncio.gather(*(self.serving.hand_over(name) for name in list(self.claims.held)))
+        while self.serving is not None and (held := list(self.claims.held)):  # some may just be starting
+            await asyncio.gather(*(self.serving.hand_over(name) for name in held))
+            await asyncio.sleep(0)
         await self.claims.settled()
 
     def end_calls(self) -> None:

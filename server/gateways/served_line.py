@@ -128,7 +128,7 @@ class ServedLine:
             if self._work:
                 # Their answers say definitely what became of them.
                 await asyncio.wait(list(self._work.values()), timeout=LAST_ANSWERS)
-            if self._moved_on.is_set():
+            if self._moved_on.is_set() or self._serving.draining:
                 code = MOVED
             elif not session.ending:
                 child = self._serving.child(self.unit)

@@ -72,6 +72,11 @@ class Serving:
         if not self._lines[line.unit.name]:
             del self._lines[line.unit.name]
 
+    @property
+    def draining(self) -> bool:
+        """Whether this gateway is on its way out."""
+        return self._gateways.registry.draining
+
     def is_here(self, unit: Unit) -> bool:
         """Tell whether a server runs here."""
         return self._runner.is_here(unit.key)

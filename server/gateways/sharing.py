@@ -122,6 +122,7 @@ class Sharing:
         before, self._before = self._before, dict(look.leases)
         me = look.me.id
         for name, unit in list(self._supervisor.units.items()):
+            self._runner.note_ability(name)
             lease = look.leases.get(name)
             if lease is None or not unit.enabled or not self._runner.concerns(unit.installation):
                 continue

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -12,11 +16,13 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from postgres import Postgres
 from toolscore.runners.errors import StartError
+from toolscore.server.doctor import Check, examine
 from toolscore.server.gateways.home import Gateways, joined
 from toolscore.server.gateways.listener import Visit
 from toolscore.server.home import Home, prepare
-from toolscore.server.settings import load
+from toolscore.server.settings import Settings, load
 from toolscore.tools.store import Store
+from toolscore_client import BARE, TOOLSCORE
 
 
 @asynccontextmanager
@@ -56,6 +62,38 @@ async def test_a_gateway_comes_in_to_another_and_is_known_there(two: tuple[Gatew
         assert await wire.recv() == f"{first.registry.me.id} a b hello"
     assert second.registry.me.name == "other"
     assert first.registry.me.name.endswith(":first")
+
+
+def _looked(settings: Settings) -> Check | None:
+    """What the doctor says of gateways, before it comes to what takes long."""
+    before = itertools.takewhile(lambda one: one.name != "secrets", examine(settings))
+    return next((one for one in before if one.name == "gateways"), None)
+
+
+async def test_the_doctor_and_the_command_line_tell_who_shares_the_store(
+    two: tuple[Gateways, Gateways], tmp_path: Path
+) -> None:
+    first, _second = two
+    where = first.registry.store.where
+    assert isinstance(where, str)
+    loaded = load({"database.url": where}, home=str(tmp_path / "third"), environ={})
+    check = await asyncio.to_thread(_looked, loaded.settings)
+    assert check is not None
+    assert check.status == "ok", check
+    assert "other (serving, 0 servers)" in check.found
+    words = [TOOLSCORE, "--home", str(tmp_path / "third"), "gateways", "--json"]
+    shell = await asyncio.create_subprocess_exec(
+        *words, stdout=asyncio.subprocess.PIPE, env={**os.environ, **BARE, "TOOLSCORE_DATABASE_URL": where}
+    )
+    said, _ = await shell.communicate()
+    told = {one["name"]: one for one in json.loads(said)["gateways"]}
+    assert told["other"]["url"] == two[1].listener.url
+    assert len(told) == 2  # the command is none of them
+
+
+async def test_without_a_shared_store_the_doctor_does_not_speak_of_gateways(tmp_path: Path) -> None:
+    loaded = load({}, home=str(tmp_path), environ={})
+    assert await asyncio.to_thread(_looked, loaded.settings) is None
 
 
 async def test_who_has_no_ticket_does_not_come_in(two: tuple[Gateways, Gateways]) -> None:

@@ -21,6 +21,20 @@ async def state(client: Client, name: str) -> dict[str, Any]:
     return (await servers(client)).get(name, {})
 
 
+async def made(folder: Path, name: str, version: str = "") -> bool:
+    """Tell whether a server was made in a home."""
+    note = folder / "home" / "made" / f"{name}.json"
+    return note.exists() and f'"version":"{version}' in note.read_text().replace("null", '""')
+
+
+async def unable_at(client: Client) -> dict[str, str]:
+    """Give the servers that a gateway cannot run, and why."""
+    listed = await call(client, "list_servers")
+    me = next(one for one in listed["gateways"] if one["here"])
+    found: dict[str, str] = me.get("unable", {})
+    return found
+
+
 async def test_a_server_that_one_gateway_installed_is_made_at_the_other_from_its_lock(
     tmp_path: Path, postgres: Postgres
 ) -> None:
@@ -29,8 +43,8 @@ async def test_a_server_that_one_gateway_installed_is_made_at_the_other_from_its
     url = postgres.database()
     async with gateways(tmp_path, url, "a", "b", env=index_of(index)) as (a, b):
         await call(a, "install_server", source="pypi:toolscored-packed", name="it")
-        await until(partial(state, b, "it"), lambda seen: seen.get("state") == "READY")
         folder = tmp_path / "b" / "home" / "servers" / "it"
+        await until(partial(made, tmp_path / "b", "it"))
         assert folder.is_dir()
         said = text(await execute(b, "it__say"))
         assert text(await execute(a, "it__say")) == said
@@ -42,6 +56,7 @@ async def test_a_server_that_one_gateway_installed_is_made_at_the_other_from_its
         await until(
             partial(state, b, "it"), lambda seen: (seen["version"], seen["state"]) == ("2.0", "READY")
         )
+        await until(partial(made, tmp_path / "b", "it", "2.0"))
         newer = await until(lambda: execute(b, "it__say"), lambda done: text(done) != said)
         assert text(await execute(a, "it__say")) == text(newer)
 
@@ -69,12 +84,18 @@ async def test_one_that_cannot_be_made_here_says_why_and_is_made_once_it_can(
         await call(a, "install_server", source=str(project), name="small")
         elsewhere = project.rename(tmp_path / "elsewhere")
         async with gateways(tmp_path, url, "b") as (b,):
+            unable = await until(partial(unable_at, b), lambda seen: str(project) in seen.get("small", ""))
+            assert text(await execute(a, "small__echo")) == "{}"
+            assert text(await execute(b, "small__echo")) == "{}"  # by way of the other
+            await call(b, "configure_server", name="small", settings={"isolation": "per-client"})
             refused = await until(lambda: execute(b, "small__echo"), lambda done: str(project) in text(done))
             assert outcome(refused) == "failed_to_start"
             assert "cannot run at this gateway" in text(refused)
-            assert text(await execute(a, "small__echo")) == "{}"
+            await call(b, "configure_server", name="small", settings={"isolation": None})
             elsewhere.rename(project)
-            await until(partial(state, b, "small"), lambda seen: seen["state"] == "READY")
+            await until(partial(made, tmp_path / "b", "small"))
+            unable = await until(partial(unable_at, b), lambda seen: not seen)
+            assert unable == {}
             assert text(await execute(b, "small__echo")) == "{}"
 
 
@@ -87,7 +108,7 @@ async def test_what_was_made_is_there_after_a_restart_without_being_made_again(
     url = postgres.database()
     async with gateways(tmp_path, url, "a", "b") as (a, b):
         await call(a, "install_server", source=str(project), name="small")
-        await until(partial(state, b, "small"), lambda seen: seen.get("state") == "READY")
+        await until(partial(made, tmp_path / "b", "small"))
     marker = tmp_path / "b" / "home" / "servers" / "small" / "marker"
     marker.touch()
     project.rename(tmp_path / "gone")

@@ -100,6 +100,7 @@ def test_the_short_names_of_the_process_group_work_and_the_long_ones_win(tmp_pat
 
 FITTING = {
     "network.listen": "ws://[::1]:0",
+    "gateway.url": "wss://one.example:8770",
     "network.allowed_origins": "https://app.example",
     "catalog.headers": "https://registry.example Authorization: Bearer ${REGISTRY_TOKEN}",
     "process.roots": "/srv",

@@ -12,17 +12,22 @@ def add_to(command: Command) -> None:
     policy = command("policy", "Check the policy, show it, or explain what it decides.", json=True)
     policy.usage = (
         "toolscore policy check [FILE] | show | explain CLIENT TOOL|SERVER|SOURCE [--listener KIND] "
-        "[--action WHAT] | template"
+        "[--action WHAT] | template | shared | share FILE [--replaces N]"
     )
     policy.add_argument(
-        "what", metavar="check|show|explain|template", choices=["check", "show", "explain", "template"]
+        "what",
+        metavar="check|show|explain|template|shared|share",
+        choices=["check", "show", "explain", "template", "shared", "share"],
     )
     policy.add_argument(
         "words",
         metavar="WORDS",
         nargs="*",
         help="check: another file than the one in use; explain: the name of a token (or owner, token, anyone), and a "
-        "tool, a server, or what is to be installed",
+        "tool, a server, or what is to be installed; share: the file that all gateways are to keep to",
+    )
+    policy.add_argument(
+        "--replaces", metavar="N", type=int, help="share: the version that the file takes the place of"
     )
     policy.add_argument(
         "--listener",
@@ -44,8 +49,12 @@ def problem(options: argparse.Namespace) -> str | None:
             return "`policy check` takes one FILE at the most"
         case "explain" if count != 2:
             return "`policy explain` needs a CLIENT, and a TOOL, a SERVER or a SOURCE"
-        case "show" | "template" if count:
+        case "share" if count != 1:
+            return "`policy share` takes one FILE"
+        case "show" | "template" | "shared" if count:
             return f"`policy {options.what}` takes nothing more"
+    if options.what != "share" and options.replaces is not None:
+        return f"`policy {options.what}` takes no --replaces"
     if options.what != "explain" and (options.listener or options.action):
         return f"`policy {options.what}` takes neither --listener nor --action"
     return None

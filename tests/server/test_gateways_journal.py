@@ -1,0 +1,96 @@
+"""The journal of all gateways, sent behind the calls: an outage of the database loses nothing, nothing is twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet import gateways, until
+from postgres import Postgres, running_postgres
+from toolscore.tools.journal.sending import Sending
+from toolscore.tools.store import Store
+from toolscore_client import TOOLSCORE, call, execute, register_faulty
+
+
+@pytest.fixture
+def own() -> Iterator[Postgres]:
+    """A server of the test's own, to be killed."""
+    with running_postgres() as server:
+        yield server
+
+
+async def test_the_journal_is_that_of_all_gateways_also_of_the_time_the_database_was_away(
+    tmp_path: Path, own: Postgres
+) -> None:
+    url = own.database()
+    async with gateways(tmp_path, url, "a", "b") as (a, b):
+        await register_faulty(a, "f")
+        await until(lambda: execute(b, "f__echo", text="0"), lambda done: not done.is_error)
+        for number in range(5):
+            await execute(a, "f__echo", text=f"before {number}")
+        own.kill()
+        for number in range(5):
+            assert not (await execute(a, "f__echo", text=f"away {number}")).is_error
+        own.start()
+
+        def texts(records: list[dict[str, Any]]) -> list[str]:
+            return [one["arguments"]["text"] for one in records if one.get("arguments")]
+
+        wanted = ["0", *(f"{when} {number}" for when in ("before", "away") for number in range(5))]
+        seen = await until(
+            lambda: call(b, "read_journal", kind="call", tool="f__echo", limit=200, contents=True),
+            lambda told: len(told["records"]) >= len(wanted),
+        )
+        assert sorted(texts(seen["records"])) == sorted(wanted)
+        assert len({one["id"] for one in seen["records"]}) == len(wanted)
+    environment = {**os.environ, "TOOLSCORE_DATABASE_URL": url}
+    command = [TOOLSCORE, "--home", str(tmp_path / "b" / "home"), "journal", "--tool", "f__echo", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)["records"]
+    assert len({one["gateway"] for one in told}) == 2
+    assert len([one for one in told if one["kind"] == "call"]) == len(wanted)
+
+
+async def test_lines_are_sent_once_whatever_happens_on_the_way_and_go_with_their_segments(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    url = postgres.database()
+    folder = tmp_path / "journal"
+    folder.mkdir()
+
+    def line(number: int) -> bytes:
+        return (
+            json.dumps({"time": "2026-01-01T00:00:00.000000Z", "kind": "call", "n": number}).encode() + b"\n"
+        )
+
+    def sent() -> list[int]:
+        rows = postgres.execute("SELECT line FROM journal ORDER BY segment, position", url)
+        return [json.loads(row[0])["n"] for row in rows]
+
+    (folder / "00000001.jsonl").write_bytes(b"".join(map(line, range(700))) + b'{"torn')
+    store = await Store.open(url)
+    sending = Sending(store, "me", folder, 0.0)
+    while await sending.send():
+        pass
+    assert sent() == list(range(700))
+    with (folder / "00000001.jsonl").open("rb+") as file:
+        file.seek(-6, os.SEEK_END)
+        file.write(line(700))
+        file.truncate()
+    (folder / "00000003.jsonl").write_bytes(line(701))
+    again = Sending(store, "me", folder, 0.0)  # as after a restart, or where nobody knows whether it came
+    while await again.send():
+        pass
+    assert sent() == list(range(702))
+    assert again.missed == 1
+    (folder / "00000001.jsonl").unlink()
+    await again._prune()
+    assert sent() == [701]
+    await store.close()
