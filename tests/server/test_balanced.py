@@ -252,7 +252,8 @@ async def test_leases_and_tasks_are_found_at_the_gateway_that_has_them(house: Ho
         other = Raw(http)
         await other.begin(b.http)
         seen = await other.ask(b.http, "tasks/get", taskId=task)
-        assert seen.get("result", seen)["taskId"] == task, seen
+        assert "result" in seen, seen
+        assert seen["result"]["taskId"] == task
         unknown = await other.ask(b.http, "tasks/get", taskId="nobody's")
         assert "no task of that id" in unknown["error"]["message"]
 
@@ -340,6 +341,10 @@ async def test_a_gateway_that_is_told_to_end_loses_no_call_and_hands_its_session
             answer = await client.post(e.http, "tools/call", name="f__echo", arguments={"text": "meanwhile"})
             assert "meanwhile" in answer.text
             assert answer.headers["connection"] == "close"
+            modern = Raw(http, modern=True)
+            passed = await modern.post(e.http, "tools/call", name="f__echo", arguments={"text": "modern"})
+            assert "modern" in passed.text
+            assert passed.headers["connection"] == "close"
             assert "b" in text_of(await client.call(b.http, "f__echo", text="b"))
             assert text_of(await slow) == "slept"
             await asyncio.to_thread(e.process.wait, PATIENCE)
