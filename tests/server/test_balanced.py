@@ -328,7 +328,7 @@ async def test_a_gateway_that_is_told_to_end_loses_no_call_and_hands_its_session
     a, b, _c = house.three
     async with house.wire() as http, house.wire() as other:
         client = Raw(http)
-        with gateway(house.folder, house.url, "e", gateway__linger=3) as e:
+        with gateway(house.folder, house.url, "e", gateway__linger=300) as e:
             await client.begin(e.http)
             asked = {"name": "f__sleep", "arguments": {"seconds": 2}}
             slow = asyncio.ensure_future(Raw(other, modern=True).ask(e.http, "tools/call", **asked))
@@ -347,6 +347,7 @@ async def test_a_gateway_that_is_told_to_end_loses_no_call_and_hands_its_session
             assert passed.headers["connection"] == "close"
             assert "b" in text_of(await client.call(b.http, "f__echo", text="b"))
             assert text_of(await slow) == "slept"
+            e.drain()  # a second time: nobody is left to wait for
             await asyncio.to_thread(e.process.wait, PATIENCE)
         assert "after" in text_of(await client.call(a.http, "f__echo", text="after"))
 
