@@ -299,10 +299,11 @@ class _Serving:
 
     async def _linger_on(self, gateways: Gateways, listeners: Listeners) -> None:
         """Say that this gateway is not ready, and give balancers time to notice, where others take its clients."""
-        listeners.leave()
-        await gateways.registry.drain()
         assert self._desk.front.balance is not None
         sessions = (await self._desk.front.balance).sessions
+        sessions.leaving = True
+        listeners.leave()
+        await gateways.registry.drain()
         await sessions.leave()
         if sessions.taker() is not None:
             await _within(self._hurry, self._settings.gateway.linger)

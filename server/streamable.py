@@ -295,7 +295,12 @@ class HttpListener:
             return
         sessions = (await self.front.balance).sessions
         if sessions.leaving:
-            await sessions.pass_on(self, session, scope, again, send)
+            asked = scope["method"] == "POST"
+            self._busy[""] += asked
+            try:
+                await sessions.pass_on(self, session, scope, again, send)
+            finally:
+                self._busy[""] -= asked
         elif session and not self._manager.has(session):
             await sessions.serve(self, session, scope, again, send)
         else:
@@ -322,7 +327,7 @@ class HttpListener:
     @property
     def busy(self) -> Collection[str]:
         """The sessions in which a request waits for its answer; an empty text for those outside of any."""
-        return self._busy.keys()
+        return {session for session, waiting in self._busy.items() if waiting}
 
     def has(self, session: str) -> bool:
         """Tell whether a session is here."""

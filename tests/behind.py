@@ -48,6 +48,15 @@ class Gateway:
         self.log = log
         self.http = self.ws = ""
 
+    def serves(self) -> None:
+        """Wait until it does."""
+        deadline = time.monotonic() + PATIENCE
+        while " serves " not in (text := self.said()):
+            assert self.process.poll() is None, text
+            assert time.monotonic() < deadline, text
+            time.sleep(0.02)  # nothing signals it
+        self.http, self.ws = re.findall(r"listening on (\S+)", text)
+
     def kill(self) -> None:
         """End it as a crash would, with all its children."""
         children = psutil.Process(self.process.pid).children(recursive=True)
@@ -91,8 +100,19 @@ def command(url: str, home: Path, *words: str) -> subprocess.CompletedProcess[st
 
 
 @contextmanager
-def gateway(folder: Path, url: str, name: str, *words: str, **settings: Any) -> Iterator[Gateway]:
-    """Run a gateway; it ends with the block."""
+def gateway(
+    folder: Path, url: str, name: str, *words: str, ready: bool = True, **settings: Any
+) -> Iterator[Gateway]:
+    """Run a gateway; it ends with the block.
+
+    Args:
+        folder: Where its home is to be.
+        url: The database.
+        name: Its name.
+        *words: Further options.
+        ready: Whether to wait until it serves.
+        **settings: What is set, with two underscores for a point.
+    """
     home = folder / name / "home"
     home.parent.mkdir(parents=True, exist_ok=True)
     log = home.parent / "serve.log"
@@ -112,12 +132,8 @@ def gateway(folder: Path, url: str, name: str, *words: str, **settings: Any) -> 
         )
     one = Gateway(name, process, home, log)
     try:
-        deadline = time.monotonic() + PATIENCE
-        while " serves " not in (text := one.said()):
-            assert process.poll() is None, text
-            assert time.monotonic() < deadline, text
-            time.sleep(0.02)  # nothing signals it
-        one.http, one.ws = re.findall(r"listening on (\S+)", text)
+        if ready:
+            one.serves()
         yield one
     finally:
         process.terminate()
@@ -129,17 +145,38 @@ def gateway(folder: Path, url: str, name: str, *words: str, **settings: Any) -> 
 
 
 @contextmanager
-def gateways(
-    folder: Path, url: str, *names: str, words: tuple[str, ...] = ("--no-token",), **settings: Any
-) -> Iterator[list[Gateway]]:
-    """Run several, with one server `f` that all have."""
-    first = folder / names[0] / "home"
-    first.parent.mkdir(parents=True, exist_ok=True)
-    command(url, first, "register", "f", "--", sys.executable, "-S", FAULTY)
-    command(url, first, "register", "leased", "--", sys.executable, "-S", FAULTY)
-    command(url, first, "register", "r", "--", sys.executable, "-S", RICH)
+def gateways(folder: Path, url: str, *names: str) -> Iterator[tuple[list[Gateway], str]]:
+    """Run several that start at the same time; give them and a token, and have some servers registered.
+
+    Those are `f` (faulty), `leased` (the same, by lease) and `r` (rich).
+    """
     with ExitStack() as stack:
-        yield [stack.enter_context(gateway(folder, url, name, *words, **settings)) for name in names]
+        started = [stack.enter_context(gateway(folder, url, name, ready=False)) for name in names]
+        for one in started:
+            one.serves()
+        done = command(url, started[0].home, "token", "create", "all", "--allow", "call,manage,register")
+        token = done.stdout.split()[0]
+        for name, file in (("f", FAULTY), ("leased", FAULTY), ("r", RICH)):
+            told = {"name": name, "command": sys.executable, "args": ["-S", file]}
+            own(started[0], token, "register_tool", **told)
+        own(started[0], token, "configure_server", name="leased", settings={"isolation": "per-lease"})
+        yield started, token
+
+
+def own(one: Gateway, token: str, tool: str, **arguments: Any) -> None:
+    """Call one of a gateway's own tools, which must succeed."""
+    client = Raw(wire(), modern=True)
+    params = client.with_envelope({"name": tool, "arguments": arguments})
+    answer = httpx2.post(
+        one.http,
+        json={"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params},
+        headers={**client.headers_of("tools/call", params), "Authorization": f"Bearer {token}"},
+        timeout=PATIENCE,
+        trust_env=False,
+    )
+    assert answer.status_code == 200, answer.text
+    said = answer_of(answer.text)
+    assert not said["result"].get("isError"), said
 
 
 class Balancer:
@@ -280,18 +317,28 @@ class Raw:
         message: Message = {"jsonrpc": "2.0", "method": method, "params": params}
         if not told:
             message["id"] = next(self._numbers)
-        headers = dict(self.headers)
-        if self.modern:
-            envelope = "io.modelcontextprotocol/"
-            told_of = {
-                f"{envelope}protocolVersion": MODERN,
-                f"{envelope}clientCapabilities": self.capabilities,
-                **params.pop("_meta", {}),
-            }
-            params["_meta"] = told_of
-            headers |= {"MCP-Protocol-Version": MODERN, "Mcp-Method": method}
-            headers |= {"Mcp-Name": params["name"]} if "name" in params else {}
-        return await self.http.post(url, json=message, headers=headers)
+        message["params"] = params = self.with_envelope(params)
+        return await self.http.post(url, json=message, headers=self.headers_of(method, params))
+
+    def with_envelope(self, params: Message) -> Message:
+        """Give parameters with what each request of the modern era carries."""
+        if not self.modern:
+            return params
+        envelope = "io.modelcontextprotocol/"
+        meta = {
+            f"{envelope}protocolVersion": MODERN,
+            f"{envelope}clientCapabilities": self.capabilities,
+            **params.get("_meta", {}),
+        }
+        return {**params, "_meta": meta}
+
+    def headers_of(self, method: str, params: Message) -> dict[str, str]:
+        """Give the headers of a request."""
+        if not self.modern:
+            return dict(self.headers)
+        headers = {**self.headers, "MCP-Protocol-Version": MODERN, "Mcp-Method": method}
+        named = params.get("name") or params.get("uri")
+        return headers | ({"Mcp-Name": named} if named else {})
 
     async def begin(self, url: str) -> None:
         """Begin a session."""

@@ -44,6 +44,7 @@ class Gate:
             "database__url": url,
             "gateway__name": name,
             "network__rights": "call,manage,register",
+            "gateway__timeout": 40,  # only who hangs is noticed by it; others have little of the machine at times
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -15,7 +15,7 @@ from ...tools.outcome import OUTCOME_KEY, Outcome, RefusalError
 from ..exchange import Exchange
 from ..peer import Peer
 from ..serving import serve
-from .link import Line, LineLostError, Links
+from .link import Line, LineLostError, Links, UnreachedError
 
 if TYPE_CHECKING:
     from ...tools.gateways.gateway import Gateway
@@ -211,24 +211,24 @@ async def _put(exchange: Exchange, message: dict[str, Any]) -> dict[str, Any]:
 
 async def has(links: Links, gateway: Gateway, caller: Caller, what: str, identity: str) -> bool:
     """Ask a gateway whether it has something of a caller; one that cannot say has it not."""
-    from .link import UnreachedError
-
-    try:
-        line = await links.take(gateway)
-    except UnreachedError:
-        return False
-    try:
-        await line.send({"kind": "has", "token": caller.token.hex(), "what": what, "id": identity})
-        await line.send_body(b"")
-        answer = await line.receive()
-    except LineLostError:
-        links.cut(line)
-        return False
-    except BaseException:
-        links.cut(line)
-        raise
-    links.give_back(gateway, line)
-    return isinstance(answer, dict) and answer.get("has") is True
+    for _line in range(2):  # the first may be one that was kept, and broke meanwhile
+        try:
+            line = await links.take(gateway)
+        except UnreachedError:
+            return False
+        try:
+            await line.send({"kind": "has", "token": caller.token.hex(), "what": what, "id": identity})
+            await line.send_body(b"")
+            answer = await line.receive()
+        except LineLostError:
+            links.cut(line)
+            continue
+        except BaseException:
+            links.cut(line)
+            raise
+        links.give_back(gateway, line)
+        return isinstance(answer, dict) and answer.get("has") is True
+    return False
 
 
 def refused(exc: RefusalError, method: str) -> dict[str, Any]:

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from ...tools.gateways.gateway import Gateway
     from ..streamable import HttpListener
 
-CARRIED = ("accept", "content-type", "last-event-id", "mcp-protocol-version", "mcp-session-id")
-"""The headers that go with it. Who sends it is told by the gateway, never by a header."""
+CARRIED = frozenset({"accept", "content-type", "last-event-id"})
+"""The headers that go with it, and those of MCP. Who sends it is told by the gateway, never by a header."""
+
+_MCP = "mcp-"
 
 REFUSED = -32010
 
@@ -86,7 +88,7 @@ async def carry(
     """
     visit: Visit = scope[SCOPE_KEY]
     headers = Headers(scope=scope)
-    told = [[name, headers[name]] for name in CARRIED if name in headers]
+    told = [[name, value] for name, value in headers.items() if _goes_along(name)]
     line = await links.take(gateway)
     began = False
     gone = asyncio.get_running_loop().create_task(_left(receive))
@@ -131,6 +133,10 @@ async def carry(
         gone.cancel()
 
 
+def _goes_along(name: str) -> bool:
+    return name in CARRIED or name.startswith(_MCP)
+
+
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -151,7 +157,7 @@ async def take(
         "root_path": "",
         "query_string": b"",
         "headers": [
-            (name.encode(), value.encode("latin-1")) for name, value in asked["headers"] if name in CARRIED
+            (name.encode(), value.encode("latin-1")) for name, value in asked["headers"] if _goes_along(name)
         ],
         "client": None,
         "server": None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 from collections.abc import AsyncIterator
@@ -15,11 +16,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from postgres import Postgres
 from toolscore.runners.errors import StartError
-from toolscore.server.doctor import examine
+from toolscore.server.doctor import Check, examine
 from toolscore.server.gateways.home import Gateways, joined
 from toolscore.server.gateways.listener import Visit
 from toolscore.server.home import Home, prepare
-from toolscore.server.settings import load
+from toolscore.server.settings import Settings, load
 from toolscore.tools.store import Store
 from toolscore_client import BARE, TOOLSCORE
 
@@ -63,6 +64,12 @@ async def test_a_gateway_comes_in_to_another_and_is_known_there(two: tuple[Gatew
     assert first.registry.me.name.endswith(":first")
 
 
+def _looked(settings: Settings) -> Check | None:
+    """What the doctor says of gateways, before it comes to what takes long."""
+    before = itertools.takewhile(lambda one: one.name != "secrets", examine(settings))
+    return next((one for one in before if one.name == "gateways"), None)
+
+
 async def test_the_doctor_and_the_command_line_tell_who_shares_the_store(
     two: tuple[Gateways, Gateways], tmp_path: Path
 ) -> None:
@@ -70,9 +77,10 @@ async def test_the_doctor_and_the_command_line_tell_who_shares_the_store(
     where = first.registry.store.where
     assert isinstance(where, str)
     loaded = load({"database.url": where}, home=str(tmp_path / "third"), environ={})
-    checks = {one.name: one for one in await asyncio.to_thread(list, examine(loaded.settings))}
-    assert checks["gateways"].status == "ok"
-    assert "other (serving, 0 servers)" in checks["gateways"].found
+    check = await asyncio.to_thread(_looked, loaded.settings)
+    assert check is not None
+    assert check.status == "ok", check
+    assert "other (serving, 0 servers)" in check.found
     words = [TOOLSCORE, "--home", str(tmp_path / "third"), "gateways", "--json"]
     shell = await asyncio.create_subprocess_exec(
         *words, stdout=asyncio.subprocess.PIPE, env={**os.environ, **BARE, "TOOLSCORE_DATABASE_URL": where}
@@ -85,8 +93,7 @@ async def test_the_doctor_and_the_command_line_tell_who_shares_the_store(
 
 async def test_without_a_shared_store_the_doctor_does_not_speak_of_gateways(tmp_path: Path) -> None:
     loaded = load({}, home=str(tmp_path), environ={})
-    checks = await asyncio.to_thread(list, examine(loaded.settings))
-    assert "gateways" not in {one.name for one in checks}
+    assert await asyncio.to_thread(_looked, loaded.settings) is None
 
 
 async def test_who_has_no_ticket_does_not_come_in(two: tuple[Gateways, Gateways]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -95,8 +95,9 @@ class Load:
 
 
 @pytest.fixture
-async def three(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Gates]:
-    with running(tmp_path, postgres.database(), *NAMES) as gates:
+def three(postgres: Postgres, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Gates]:
+    timeout = getattr(request, "param", 40)
+    with running(tmp_path, postgres.database(), *NAMES, gateway__timeout=timeout) as gates:
         yield gates
 
 
@@ -136,6 +137,7 @@ async def _more(load: Load, count: int) -> bool:
     return load.told["answered"] >= count
 
 
+@pytest.mark.parametrize("three", [8], indirect=True)
 async def test_what_one_of_three_ran_is_run_by_the_others_when_it_is_killed_or_hangs(three: Gates) -> None:
     servers = [f"s{number}" for number in range(6)]
     async with visiting(three["one"].url) as first, visiting(three["two"].url) as second:
@@ -193,7 +195,10 @@ async def _sees(visitor: Visitor, counts: dict[str, int]) -> bool:
 async def test_without_the_database_a_gateway_ends_what_it_shares_and_has_it_again_with_it(
     tmp_path: Path,
 ) -> None:
-    with running_postgres() as postgres, running(tmp_path, postgres.database(), "one", "two") as gates:
+    with (
+        running_postgres() as postgres,
+        running(tmp_path, postgres.database(), "one", "two", gateway__timeout=8) as gates,
+    ):
         async with visiting(gates["one"].url) as first, visiting(gates["two"].url) as second:
             await first.register("f")
             await eventually(lambda: _sees(second, {"one": 1}))
