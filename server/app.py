@@ -48,7 +48,7 @@ from .approvals_tools import ApprovalsTools
 from .call import Call
 from .catalog_home import catalog_of, options_of
 from .catalog_tools import CatalogTools
-from .database_home import following, look, making, reader_of, sending, store_of
+from .database_home import look, making, reader_of, sharing, store_of
 from .ensuring import Ensuring
 from .functions import serve_functions
 from .gap_tools import GapTools
@@ -228,10 +228,7 @@ async def open_library(
                     if origin == "cli":  # a command is over before anybody else changes anything
                         yield toolset
                         return
-                    async with (
-                        following(store, servers, approvals, functions, {"policy": follow_policy}),
-                        sending(store, settings, home),
-                    ):
+                    async with sharing(store, servers, approvals, functions, settings, home, follow_policy):
                         yield toolset
             finally:
                 finder.stop()

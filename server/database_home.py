@@ -19,6 +19,7 @@ LONGEST_NAME = 100
 if TYPE_CHECKING:
     from ..tools.approvals.approvals import Approvals
     from ..tools.changes import Changes
+    from ..tools.common_secrets import CommonSecrets
     from ..tools.functions.functions import Functions
     from ..tools.journal.reader import Reader
     from ..tools.servers import Servers
@@ -131,6 +132,57 @@ async def following(
         await asyncio.wait([task])
         if servers.making is not None:
             await servers.making.close()
+
+
+@asynccontextmanager
+async def sharing_secrets(store: Store, servers: Servers, home: Home) -> AsyncIterator[CommonSecrets | None]:
+    """Keep the secrets of gateways alike meanwhile, where the store is shared and there is a passphrase."""
+    from ..tools import passphrase
+
+    if not store.shared or await asyncio.to_thread(passphrase.given, ask=False) is None:
+        yield None
+        return
+    from ..runners.lifecycle import State
+    from ..tools.common import Common
+    from ..tools.common_secrets import CommonSecrets
+
+    one = CommonSecrets(Common(store), servers.secrets, home.common_secrets_file)
+
+    def changed(_keys: set[str]) -> None:
+        for unit in servers.supervisor.units.values():
+            if unit.enabled and unit.life.state is State.FAILED:
+                unit.start()  # it may have failed for want of just that
+
+    one.on_change = changed
+    servers.secrets_travel = True
+    task = asyncio.get_running_loop().create_task(one.run())
+    try:
+        yield one
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@asynccontextmanager
+async def sharing(
+    store: Store,
+    servers: Servers,
+    approvals: Approvals,
+    functions: Functions,
+    settings: Settings,
+    home: Home,
+    policy: Callable[[], Awaitable[None]],
+) -> AsyncIterator[None]:
+    """Be one of several gateways meanwhile, where the store is shared: follow the others, and tell them."""
+    async with sending(store, settings, home), sharing_secrets(store, servers, home) as secrets:
+
+        async def follow_secrets() -> None:
+            if secrets is not None:
+                await secrets.sync()
+
+        more = {"policy": policy, "secrets": follow_secrets}
+        async with following(store, servers, approvals, functions, more):
+            yield
 
 
 def gateway_of(home: Home) -> str:

@@ -100,6 +100,11 @@ class Home:
         return self.path / "gateway"
 
     @property
+    def common_secrets_file(self) -> Path:
+        """What this home and the gateways it shares a store with had of secrets last, sealed."""
+        return self.path / "secrets.common"
+
+    @property
     def logs_dir(self) -> Path:
         """Standard error of the servers, and ToolScore's own log."""
         return self.path / "logs"

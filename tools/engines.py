@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import socket
 import sqlite3
+import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +133,23 @@ def shared_revision(connection: Connection, where: str) -> str | None:
             "database for ToolScore alone, or a schema (?options=-csearch_path%3DNAME in its URL)."
         )
     return None
+
+
+class Lines:
+    """The lines to a shared database, so that they can be cut when nothing comes on them any more."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def _connect(connection: Any, _record: object) -> None:
+            self._connections.add(connection.driver_connection)
+
+    def cut(self) -> None:
+        """Cut all of them: who waits on one is told that it is lost, and the next one is made anew."""
+        for connection in list(self._connections):
+            with suppress(Exception), socket.socket(fileno=os.dup(connection.pgconn.socket)) as line:
+                line.shutdown(socket.SHUT_RDWR)
 
 
 def _shared(where: str) -> AsyncEngine:

@@ -116,7 +116,8 @@ class Following:
                 servers.making.forget(name)
             await servers.supervisor.remove(name)
             await servers.runner.remove_server(row.installation)
-            await asyncio.to_thread(servers.secrets.delete_prefix, f"{name}/")
+            if not servers.secrets_travel:
+                await asyncio.to_thread(servers.secrets.delete_prefix, f"{name}/")
 
     async def _own(self, row: ServerRow) -> None:
         """Take over what is set for a part of ToolScore; how it is started is each gateway's own."""

@@ -85,6 +85,8 @@ class Servers:
         """Servers that are part of ToolScore and are to be here, by name."""
         self.catalog: Entries | None = None
         """Where `registry:NAME` is looked up."""
+        self.secrets_travel = False
+        """Whether secrets are those of all gateways, so that whoever removes one does so for all."""
         self.making: Making | None = None
         """Makes here what other gateways installed, where the store is shared."""
         self.configuring = asyncio.Lock()

@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..runners.spec import Installation
 from .database import Where
-from .engines import ERRORS, async_engine, explained, shared_revision, sync_engine
+from .engines import ERRORS, Lines, async_engine, explained, shared_revision, sync_engine
 from .errors import NameTakenError, NewerStoreError, StoreError, UnknownServerError
 from .portable import merged, packed, unpacked
 from .preflight import HEAD, revision
@@ -48,6 +48,12 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+STUCK = 90.0
+"""Seconds after which a line is cut on which nothing comes; by itself the server ends any statement before that."""
+
+CLOSING = 5.0
+"""Seconds that what is under way in a shared database has at the end."""
 
 CHANNEL = "toolscore"
 """Where gateways tell each other what they changed (PostgreSQL `NOTIFY`)."""
@@ -72,6 +78,9 @@ class Store:
         self._engine = engine
         self._writer = engine.execution_options(toolscore_write=True)
         self._steps = Steps()
+        self._lines = None if isinstance(where, Path) else Lines(engine)
+        if self._lines is not None:
+            self._steps.longest, self._steps.on_stuck = STUCK, self._lines.cut
         self.folder: Path | None = None
         """Folder of the servers' folders of this home, which is elsewhere in others that share the store."""
         self.me = secrets.token_hex(8)
@@ -104,7 +113,15 @@ class Store:
 
     async def close(self) -> None:
         """Close it, after what is under way. Idempotent."""
-        await self._steps.over()
+        if self._lines is None:
+            await self._steps.over()
+        else:
+            try:
+                async with asyncio.timeout(CLOSING):
+                    await self._steps.over()
+            except TimeoutError:
+                self._lines.cut()
+                await self._steps.over()
         await self._engine.dispose()
 
     async def servers(self) -> list[ServerRow]:

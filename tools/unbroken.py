@@ -7,6 +7,7 @@ lock, and nobody can write any more. Importing this imports SQLAlchemy.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from inspect import iscoroutinefunction
@@ -22,6 +23,10 @@ class Steps:
     """The steps of one database that are under way."""
 
     def __init__(self) -> None:
+        self.longest = math.inf
+        """Seconds after which a step is stuck."""
+        self.on_stuck: Callable[[], None] = lambda: None
+        """Called then."""
         self._running: set[asyncio.Future[Any]] = set()
         """Steps, and transactions: between two steps of one nothing else of it runs, but it holds its lock."""
 
@@ -72,9 +77,13 @@ class Steps:
             await asyncio.wait(list(self._running))
 
     def _begun(self, step: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(step)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(step)
         self._running.add(task)
         task.add_done_callback(self._ended)
+        if self.longest < math.inf:
+            watch = loop.call_later(self.longest, self.on_stuck)
+            task.add_done_callback(lambda _task: watch.cancel())
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:

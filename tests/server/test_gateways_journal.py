@@ -1,4 +1,4 @@
-"""The journal of all gateways, sent behind the calls: an outage of the database loses nothing, nothing is twice."""
+"""The journal of all gateways, sent behind the calls: an outage of the database loses nothing of it."""
 
 from __future__ import annotations
 

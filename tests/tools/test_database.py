@@ -213,6 +213,26 @@ async def test_a_server_that_is_killed_and_comes_back_is_used_again(own: Postgre
     await store.close()
 
 
+async def test_a_server_that_hangs_holds_nobody_for_ever(
+    own: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolscore.tools.store.STUCK", 0.5)
+    monkeypatch.setattr("toolscore.tools.store.CLOSING", 0.5)
+    store = await Store.open(own.database())
+    await store.put_server(server(), [])
+    own.hang()
+    try:
+        with pytest.raises(StoreError, match=r"does not answer any more|cannot be reached"):
+            await store.put_server(server("other"), [])
+        late = asyncio.create_task(store.names())
+        await asyncio.sleep(0)
+        await store.close()
+        with pytest.raises(StoreError):
+            await late
+    finally:
+        own.go_on()
+
+
 async def test_a_connection_that_is_lost_in_a_transaction_leaves_nothing(postgres: Postgres) -> None:
     url = postgres.database()
     store = await Store.open(url)

@@ -77,12 +77,8 @@ class AllReader(Reader):
                 while True:
                     page = query
                     if after is not None:
-                        place = tuple_(
-                            *(
-                                literal(value, column.type)
-                                for value, column in zip(after, columns, strict=True)
-                            )
-                        )
+                        typed = zip(after, columns, strict=True)
+                        place = tuple_(*(literal(value, column.type) for value, column in typed))
                         page = query.where(tuple_(*columns) < place if newest else tuple_(*columns) > place)
                     rows = connection.execute(page).all()
                     for row in rows:
