@@ -125,10 +125,14 @@ class ServedLine:
             await asyncio.wait({closed, moving, reading}, return_when=asyncio.FIRST_COMPLETED)
             closed.cancel()
             moving.cancel()
-            if self._work:
+            deadline = clock() + LAST_ANSWERS
+            while self._work and clock() < deadline:
                 # Their answers say definitely what became of them.
                 await asyncio.wait(list(self._work.values()), timeout=LAST_ANSWERS)
-            if self._moved_on.is_set() or self._serving.draining:
+            reading.cancel()  # in the same turn, so that all that was heard is answered
+            if self._work:
+                code, reason = ENDED, "calls took too long when the server was handed over"
+            elif self._moved_on.is_set() or self._serving.draining:
                 code = MOVED
             elif not session.ending:
                 child = self._serving.child(self.unit)
