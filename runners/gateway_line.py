@@ -37,7 +37,7 @@ class GatewayLine(WebSocketChannel):
 
     @property
     def answered_all(self) -> bool:
-        """Whether the gateway had answered all it had heard when it closed the line, so that it heard nothing else."""
+        """Whether the gateway answered all it had heard before it closed the line, so that it heard nothing else."""
         return self.code == MOVED
 
     def epitaph(self) -> str:
