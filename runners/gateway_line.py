@@ -10,7 +10,7 @@ STOPPED = 4001
 """Close code of a line whose server was stopped, so that nobody is to start it again unasked (RFC 6455, 7.4.2)."""
 
 MOVED = 4002
-"""The same of one whose server is, or is going to be, another gateway's."""
+"""The same of one whose server is, or is going to be, another gateway's. All that was heard is answered before."""
 
 ENDED = 4003
 """The same of one whose server ended by itself; the reason says how."""
@@ -34,6 +34,11 @@ class GatewayLine(WebSocketChannel):
         """The code it was closed with, once it is."""
         code: int | None = self._connection.close_code
         return code
+
+    @property
+    def answered_all(self) -> bool:
+        """Whether the gateway answered all it had heard before it closed the line, so that it heard nothing else."""
+        return self.code == MOVED
 
     def epitaph(self) -> str:
         """Say why the line is closed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -101,15 +102,21 @@ class Owned(BaseRunner):
             and self._shared(installation)
         )
 
-    def note_ability(self, server: str) -> None:
-        """Let all know whether a server can be run here, as far as its environment goes."""
-        why = self.why_not(server)
+    @property
+    def unmade(self) -> list[str]:
+        """The servers that were found not to run here, before they were tried."""
+        return list(self._unmade)
+
+    async def note_ability(self, server: str) -> str | None:
+        """Let all know whether a server can run here, as far as that is seen before it is tried; say why not."""
+        why = await asyncio.to_thread(self.why_not, server)
         if why != self._unmade.get(server):
             self._ownership.unable(server, why)
             if why is None:
                 self._unmade.pop(server, None)
             else:
                 self._unmade[server] = why
+        return why
 
     def is_here(self, server_id: str) -> bool:
         """Tell whether a server was started here last, and not reached at another gateway."""
@@ -130,12 +137,11 @@ class Owned(BaseRunner):
         self._lines.pop(name, None)
         self._last.pop(name, None)
         self._places.pop(name, None)
-        why_not = self.why_not(installation.name)
+        why_not = await self.note_ability(installation.name)
         if not self.concerns(installation):
             if why_not is not None:
                 raise SpecError(f"Server '{name}' cannot run at this gateway: {why_not}.")
             return await self._inner.start_server(installation)
-        self.note_ability(name)
         dials = installation.spec.command is None and (installation.spec.url or "").startswith(DIALED)
         while True:
             self._places[name] = ""  # what fails now is not this server's fault
@@ -149,6 +155,9 @@ class Owned(BaseRunner):
                 return await self._reach(name, place)
             del self._places[name]
             self._dialed.discard(name)
+            if why_not is not None:
+                self._ownership.release(name)
+                raise SpecError(f"Server '{name}' cannot run at this gateway, nor at another: {why_not}.")
             try:
                 child = await self._inner.start_server(installation)
             except SpecError as exc:
@@ -167,6 +176,7 @@ class Owned(BaseRunner):
                     raise
                 logger.warning("server %s is left to gateway '%s': %s", name, place.name, exc.message)
                 return await self._reach(name, place)
+            self._ownership.unable(name, None)
             fenced: Any = FencedChild(child, self._ownership.holds)
             fenced_child: Child = fenced
             return fenced_child

@@ -93,6 +93,8 @@ class ChildSession:
         self.closed = asyncio.Event()
         self.ending = False
         """Set once the server is being stopped from here."""
+        self.leaving = False
+        """Set once nothing new is to be said on the line, which is about to be closed."""
         self.version: str | None = None
         self.server_info: dict[str, Any] = {}
         self.capabilities: dict[str, Any] = {}
@@ -106,6 +108,11 @@ class ChildSession:
     def modern(self) -> bool:
         """Whether this server speaks the modern era."""
         return self.version == MODERN_VERSION
+
+    @property
+    def usable(self) -> bool:
+        """Whether requests can be sent."""
+        return not self.leaving and not self.closed.is_set()
 
     @property
     def in_flight(self) -> int:
@@ -135,6 +142,7 @@ class ChildSession:
             # With several in flight it cannot be told which of them it was, unless nothing of any was written.
             unheard = getattr(self._channel, "unheard", False)
             written = not (unheard and (len(outgoing) == 1 or getattr(self._channel, "held", False)))
+            written = written and not getattr(self._channel, "answered_all", False)
             for asked in incoming:
                 asked.work.cancel()
             for entry in outgoing:
@@ -242,7 +250,11 @@ class ChildSession:
             raise refused_there(refused)
         if (lost := message.get(LOST)) is not None:
             unheard = message.get(UNHEARD) is True
-            if unheard:
+            if unheard and getattr(self._channel, "gateway", None):
+                self.leaving = (
+                    True  # others under way are answered yet; the gateway closes the line after them
+                )
+            elif unheard:
                 self.closed.set()
             raise ChildGoneError(str(lost), written=not unheard)
         fault = _fault(message.get("error"))

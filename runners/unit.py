@@ -190,7 +190,7 @@ class Unit:
             NotReadyError: If it cannot be ready now, at once and with the reason.
         """
         session = self.session
-        if session is not None and self.life.state is State.READY and not session.closed.is_set():
+        if session is not None and self.life.state is State.READY and session.usable:
             return session
         if self.life.state in (State.STOPPED, State.STOPPING) and not self._closing:
             self.start()
@@ -198,7 +198,7 @@ class Unit:
         with anyio.move_on_after(patience if timeout is None else min(timeout, patience)):
             while True:
                 state = self.life.state
-                if state is State.READY and self.session is not None and not self.session.closed.is_set():
+                if state is State.READY and self.session is not None and self.session.usable:
                     return self.session
                 retry_after = max(0.0, (self.life.retry_at or 0.0) - time.monotonic())
                 if state in (State.FAILED, State.STOPPED) or (

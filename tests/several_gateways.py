@@ -169,6 +169,7 @@ class Visitor:
             for waiting in self._waiting.values():
                 if not waiting.done():
                     waiting.set_exception(ConnectionError("closed before the answer"))
+                    waiting.exception()  # nobody may wait for it any more
 
     async def ask(self, method: str, **params: Any) -> asyncio.Future[Message]:
         """Send a request; give what its answer will be."""

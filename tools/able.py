@@ -18,14 +18,16 @@ def unable(servers: Servers, name: str) -> str | None:
 
     Args:
         servers: The servers here.
-        name: The server, which is in the library.
+        name: The server.
 
     Raises:
         SecretsError: If the secrets cannot be read.
     """
     if servers.making is not None and (why := servers.making.why.get(name)) is not None:
         return why
-    spec = servers.library.servers[name].installation.spec
+    if (row := servers.library.servers.get(name)) is None:
+        return None  # it is being added
+    spec = row.installation.spec
     texts = (spec.command, spec.cwd, spec.url, *spec.args, *spec.env.values(), *spec.headers.values())
     for form in references(texts):
         found = _SECRET.fullmatch(form)

@@ -17,7 +17,7 @@ from ...tools.gateways.tickets import issue
 if TYPE_CHECKING:
     from ...tools.gateways.registry import Registry
 
-OPEN_TIMEOUT = 5.0
+OPEN_TIMEOUT = 10.0
 """Seconds for another gateway to take a connection."""
 
 
@@ -51,7 +51,7 @@ class Dialer:
         from websockets.exceptions import WebSocketException
         from websockets.typing import Subprotocol
 
-        from .listener import PING, SUBPROTOCOL
+        from .listener import PING, PONG, SUBPROTOCOL
 
         wanted = f"{path}?{urlencode(query)}" if query else path
         try:
@@ -66,7 +66,7 @@ class Dialer:
                 max_size=MAX_MESSAGE,
                 open_timeout=OPEN_TIMEOUT,
                 ping_interval=PING,
-                ping_timeout=PING,
+                ping_timeout=PONG,
                 close_timeout=1.0,
             )
         except (OSError, WebSocketException, TimeoutError, ValueError, StoreError) as exc:

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ...runners.errors import StartError
+from ...runners.errors import SpecError, StartError
+from ...tools.errors import SecretsError
 
 if TYPE_CHECKING:
     from ...runners.base import BaseRunner
@@ -65,14 +66,20 @@ class Gateways:
             masks: Take the secrets of servers out of what they answer.
         """
         from ...runners.owned import Owned
+        from ...tools.able import unable
         from .serving import Serving
         from .sharing import Sharing
 
         runner = servers.runner
         assert isinstance(runner, Owned)
-        making = servers.making
-        if making is not None:
-            runner.why_not = making.why.get
+
+        def why_not(server: str) -> str | None:
+            try:
+                return unable(servers, server)
+            except SecretsError as exc:
+                raise SpecError(str(exc)) from exc
+
+        runner.why_not = why_not
         self.sharing = Sharing(self, servers, runner)
         self.serving = Serving(self, servers.supervisor, runner, masks)
         if self.patron is not None:
@@ -185,9 +192,12 @@ async def joined(
         registry = Registry(store, name, url, version, own.timeout, passing=passing)
         listener.admit(registry)
         await registry.open()
+        gateways = Gateways(registry, listener, Dialer(registry, own.ca))
         try:
-            yield Gateways(registry, listener, Dialer(registry, own.ca))
+            yield gateways
         finally:
+            if gateways.sharing is not None:
+                gateways.sharing.close()
             await registry.leave()
     finally:
         await listener.close()

@@ -28,7 +28,10 @@ CLOSE_TIMEOUT = 2.0
 """Seconds the other side has for its part of the closing."""
 
 PING = 5.0
-"""Seconds between signs of life on a line, and until a missing one ends it."""
+"""Seconds between signs of life on a line."""
+
+PONG = 15.0
+"""Seconds until a missing one ends it."""
 
 SUBPROTOCOL = "toolscore.gateway"
 
@@ -92,7 +95,7 @@ class GatewayListener:
             compression=None,
             max_size=MAX_MESSAGE,
             ping_interval=PING,
-            ping_timeout=PING,
+            ping_timeout=PONG,
             close_timeout=CLOSE_TIMEOUT,
             server_header=None,
             reuse_address=True,

@@ -85,6 +85,7 @@ class ServedLine:
         self._serving = serving
         self.session: ChildSession | None = None
         self._work: dict[str | int, asyncio.Task[None]] = {}
+        self._listens: dict[str | int, asyncio.Task[None]] = {}
         self._asked: dict[str, tuple[asyncio.Future[Message], ProgressSink | None]] = {}
         self._numbers = itertools.count(1)
         self._uris: set[str] = set()
@@ -125,10 +126,15 @@ class ServedLine:
             await asyncio.wait({closed, moving, reading}, return_when=asyncio.FIRST_COMPLETED)
             closed.cancel()
             moving.cancel()
-            if self._work:
+            self._open.set()
+            deadline = clock() + LAST_ANSWERS
+            while self._work and clock() < deadline:
                 # Their answers say definitely what became of them.
                 await asyncio.wait(list(self._work.values()), timeout=LAST_ANSWERS)
-            if self._moved_on.is_set() or self._serving.draining:
+            reading.cancel()  # in the same turn, so that all that was heard is answered
+            if self._work:
+                code, reason = ENDED, "calls took too long when the server was handed over"
+            elif self._moved_on.is_set() or self._serving.draining:
                 code = MOVED
             elif not session.ending:
                 child = self._serving.child(self.unit)
@@ -136,7 +142,7 @@ class ServedLine:
         finally:
             self._serving.gone(self)
             reading.cancel()
-            for task in list(self._work.values()):
+            for task in [*self._work.values(), *self._listens.values()]:
                 task.cancel()
             for future, _progress in self._asked.values():
                 if not future.done():
@@ -185,10 +191,13 @@ class ServedLine:
         elif "id" in message:
             identity = message["id"]
             task = asyncio.get_running_loop().create_task(self._serve(identity, str(method), params))
-            self._work[identity] = task
-            task.add_done_callback(lambda _done: self._work.pop(identity, None))
+            # A listen stream is never answered.
+            under_way = self._listens if method == "subscriptions/listen" else self._work
+            under_way[identity] = task
+            task.add_done_callback(lambda _done: under_way.pop(identity, None))
         elif method == "notifications/cancelled":
-            if (work := self._work.get(params.get("requestId", ""))) is not None:
+            identity = params.get("requestId", "")
+            if (work := self._work.get(identity) or self._listens.get(identity)) is not None:
                 work.cancel()
         elif method == "notifications/progress":
             asked = self._asked.get(str(params.get("progressToken")))

@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ...runners.errors import SpecError
 from ...runners.lifecycle import State
 from ...tools.gateways.claims import MOVING
 from ...tools.gateways.gateway import Lease, preferred
@@ -58,6 +59,7 @@ class Sharing:
         self._before: dict[str, Lease] = dict(gateways.registry.leases)
         self._alive = {one.id for one in gateways.registry.gateways}
         self._failed: set[str] = set()
+        self._seeing: asyncio.Task[None] | None = None
         gateways.registry.on_look.append(self._looked)
         gateways.registry.on_fenced.append(self._fenced)
         self._supervisor.boots = self.boots
@@ -76,6 +78,8 @@ class Sharing:
         registry = self._gateways.registry
         registry.on_look.remove(self._looked)
         registry.on_fenced.remove(self._fenced)
+        if self._seeing is not None:
+            self._seeing.cancel()
 
     def boots(self, unit: Unit) -> bool:
         """Tell whether a server is this gateway's to start before anybody calls it."""
@@ -121,8 +125,8 @@ class Sharing:
         self._alive = {one.id for one in look.gateways}
         before, self._before = self._before, dict(look.leases)
         me = look.me.id
+        self._see_what_can_run()
         for name, unit in list(self._supervisor.units.items()):
-            self._runner.note_ability(name)
             lease = look.leases.get(name)
             if lease is None or not unit.enabled or not self._runner.concerns(unit.installation):
                 continue
@@ -136,6 +140,20 @@ class Sharing:
             ready_there = lease != was and lease.state == State.READY and lease.gateway not in ("", me)
             if ready_there and unit.life.state in (State.BACKOFF, State.FAILED):
                 unit.start()
+
+    def _see_what_can_run(self) -> None:
+        """Let the others know of what cannot run here, or can by now; one look at a time, as secrets may be asked."""
+        making = self._servers.making
+        unsure = {*self._runner.unmade, *(making.why if making is not None else ())}
+        if unsure and (self._seeing is None or self._seeing.done()):
+            self._seeing = asyncio.get_running_loop().create_task(self._see(unsure))
+
+    async def _see(self, unsure: set[str]) -> None:
+        for name in unsure:
+            try:
+                await self._runner.note_ability(name)
+            except SpecError as exc:
+                logger.warning("server %s: whether it can run here is not known: %s", name, exc)
 
     def _fenced(self, why: str) -> None:
         for name in self._gateways.claims.lost():

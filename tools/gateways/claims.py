@@ -76,7 +76,7 @@ class Claims:
             this one is given for nobody.
 
         Raises:
-            StartError: If that cannot be known, or no gateway can run it.
+            StartError: If that cannot be known, or no gateway is there for it.
         """
         registry = self.registry
         if (letting_go := self._letting_go.get(server)) is not None:
@@ -97,10 +97,10 @@ class Claims:
             if not take:
                 return registry.me
             chosen = preferred(server, registry.gateways)
-            if registry.why_unable(server) is not None or registry.draining:
-                if chosen is None or chosen.id == registry.me.id:
-                    raise StartError(self._nobody(server))
-                return chosen
+            if registry.draining and (chosen is None or chosen.id == registry.me.id):
+                raise StartError(f"no gateway is there for server '{server}', as this one is going")
+            if chosen is not None and (registry.why_unable(server) is not None or registry.draining):
+                return chosen  # where nobody can run it, whoever is asked tries
             if orphan and not waited and chosen is not None and chosen.id != registry.me.id:
                 waited = True
                 await asyncio.sleep(FIRST_CHOICE)
@@ -119,16 +119,6 @@ class Claims:
         if rows:
             lease = Lease(rows[0].server, rows[0].gateway, rows[0].epoch, rows[0].state)
             self.registry.leases = {**self.registry.leases, server: lease}
-
-    def _nobody(self, server: str) -> str:
-        reasons = [
-            f"gateway '{one.name}': {one.unable[server]}"
-            for one in self.registry.gateways
-            if server in one.unable
-        ]
-        if self.registry.draining:
-            return f"no gateway is there for server '{server}', as this one is going"
-        return f"no gateway can run server '{server}'. " + " ".join(reasons)
 
     async def _owner(self, server: str) -> tuple[Gateway | None, bool]:
         """Give who has a server, and whether nobody has it because its owner died or gave it away."""

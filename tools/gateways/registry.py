@@ -171,6 +171,8 @@ class Registry:
 
     def unable(self, server: str, why: str | None) -> None:
         """Let the others know that this gateway cannot run a server, and why; or that it can again."""
+        if self._pulse.unable.get(server) == (why if why is None else why[:500]):
+            return
         known = {name: reason for name, reason in self._pulse.unable.items() if name != server}
         self._pulse.unable = known if why is None else {**known, server: why[:500]}
 
