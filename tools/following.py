@@ -10,7 +10,8 @@ from sqlalchemy import select
 
 from .library import Library
 from .rows import ServerRow
-from .store import Store, tool_of
+from .store import Store
+from .stored import tool_of
 from .tables import APPROVAL, DISMISSED, SERVER, TOOL
 
 if TYPE_CHECKING:
