@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from .. import __version__
 from ..runners.base import BaseRunner
+from ..runners.docker import address
 from ..runners.errors import RunnerError, SpecError
 from ..runners.filling import Lend
 from ..runners.keeping import Kept
@@ -112,6 +113,7 @@ async def open_library(
     means = runner.means
     means.lend = lend or means.lend
     means.kept = kept_of(settings.process)
+    address.configure(settings.docker.host, means.options.environ)
     runners = Runners(runner, {"docker": partial(_in_containers, settings.docker.host)})
     mask_own_log(means.masked)
     for name in await asyncio.to_thread(runner.sweep):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,6 +48,24 @@ def usual_sockets(environ: Mapping[str, str]) -> list[str]:
     found += [f"{home}/.docker/run/docker.sock", f"{home}/.docker/desktop/docker.sock"] if home else []
     found += [f"{runtime}/podman/podman.sock"] if runtime else []
     return [*found, "/run/podman/podman.sock"]
+
+
+def configure(setting: str, environ: Mapping[str, str]) -> None:
+    """Remember where the engine of this ToolScore is, for who only wants to know whether there is one."""
+    _CONFIGURED[:] = [(setting, environ)]
+
+
+def usual() -> Address:
+    """Give where the engine is that was configured last.
+
+    Raises:
+        MachineAwayError: As `find` does.
+    """
+    setting, environ = _CONFIGURED[0] if _CONFIGURED else ("", os.environ)
+    return find(setting, environ)
+
+
+_CONFIGURED: list[tuple[str, Mapping[str, str]]] = []
 
 
 def find(setting: str, environ: Mapping[str, str]) -> Address:

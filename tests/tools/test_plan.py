@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from toolscore.tools.catalog import contained
 from toolscore.tools.catalog.entry import Entry, EntryError, parse
 from toolscore.tools.catalog.fetching import OFFICIAL
 from toolscore.tools.catalog.filled import Filled
@@ -20,6 +21,11 @@ PYPI = {"registryType": "pypi", "identifier": "thing", "version": "1.2"}
 NPM = {"registryType": "npm", "identifier": "@scope/thing", "version": "3.0.1"}
 OCI = {"registryType": "oci", "identifier": "ghcr.io/a/thing:1"}
 REMOTE = {"type": "streamable-http", "url": "https://thing.example/mcp"}
+
+
+@pytest.fixture(autouse=True)
+def without_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contained, "has_engine", lambda: False)
 
 
 def entry(*packages: dict[str, Any], remotes: list[dict[str, Any]] | None = None, **more: Any) -> Entry:
@@ -61,8 +67,8 @@ def arguments(*given: dict[str, Any]) -> Plan:
 def test_what_runs_here_comes_before_what_runs_elsewhere() -> None:
     made = plan(OCI, BUNDLE, NPM, PYPI, remotes=[REMOTE])
     assert made.source == "pypi:thing@1.2"
-    offered = ", ".join(f"registry:io.x/thing@1.0#{kind}" for kind in ("npm", "mcpb", "remote"))
-    assert made.notes == (f"it is also offered as {offered}, oci",)
+    offered = ", ".join(f"registry:io.x/thing@1.0#{kind}" for kind in ("npm", "mcpb", "oci", "remote"))
+    assert made.notes == (f"it is also offered as {offered}",)
     assert plan(BUNDLE, NPM).source == "npm:@scope/thing@3.0.1"
     assert plan(BUNDLE, remotes=[REMOTE]).source == f"mcpb:https://host/x/thing.mcpb#sha256={SHA}"
     assert plan(OCI, remotes=[REMOTE]).source is None
@@ -79,15 +85,18 @@ def test_another_kind_can_be_chosen_and_is_what_is_called_for_then() -> None:
 def test_a_kind_that_is_chosen_and_not_there_is_refused_with_those_that_are() -> None:
     with pytest.raises(RefusalError) as error:
         plan_of(entry(PYPI, OCI), kind="remote")
-    assert error.value.message == "io.x/thing offers no remote. It also offers: registry:io.x/thing@1.0#pypi."
+    assert error.value.message == (
+        "io.x/thing offers no remote. It also offers: registry:io.x/thing@1.0#pypi, "
+        "registry:io.x/thing@1.0#oci."
+    )
     with pytest.raises(RefusalError, match=r"cannot be installed here as mcpb: .* without a checksum"):
         plan_of(entry(PYPI, {**BUNDLE, "fileSha256": None}), kind="mcpb")
 
 
 def test_an_image_is_refused_with_what_else_there_is() -> None:
     text = impossible(OCI, {"registryType": "nuget", "identifier": "Thing", "version": "1"})
-    assert "oci ghcr.io/a/thing:1 is a container image, and ToolScore runs no containers itself" in text
-    assert "docker" not in text, "a command line that leaves out what the entry says would be a trap"
+    assert "oci ghcr.io/a/thing:1 is a container image, and there is no engine for it here" in text
+    assert "docker run" not in text, "a command line that leaves out what the entry says would be a trap"
     assert "nuget Thing is of the kind nuget" in text
     made = plan(OCI, {**NPM, "fileSha256": "12"}, remotes=[REMOTE])
     assert made.kind == "remote"

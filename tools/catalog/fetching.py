@@ -94,10 +94,9 @@ def fetched(package: Package) -> Fetched:
         case "pypi" | "npm":
             return _indexed(package)
         case "oci":
-            raise UnfitError(
-                "is a container image, and ToolScore runs no containers itself (register_tool takes a command that "
-                "runs it, as its documentation gives it)"
-            )
+            from .contained import image_of
+
+            return image_of(package)
         case other:
             raise UnfitError(f"is of the kind {other:.40}, which ToolScore cannot install")
 

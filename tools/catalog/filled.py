@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from ..outcome import Outcome, RefusalError
 from .arguments import Word, templated
@@ -23,6 +24,7 @@ class Filled:
         headers: What is sent along.
         secrets: Literal values of secrets; the texts above refer to them by these keys, as `${secret:KEY}`.
         notes: What somebody should know.
+        container: Options of its container, of an image.
     """
 
     args: tuple[str, ...]
@@ -32,6 +34,7 @@ class Filled:
     headers: dict[str, str]
     secrets: dict[str, str]
     notes: tuple[str, ...]
+    container: dict[str, Any] | None = None
 
 
 class Keeper:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from ...runners.confinement import Confinement
 from ...runners.container import Container
 from ...runners.keeping import Keeping
@@ -42,7 +44,7 @@ class Wish:
     container: Container | None = None
 
 
-KINDS = ("pypi", "npm", "mcpb", "remote")
+KINDS = ("pypi", "npm", "mcpb", "oci", "remote")
 """What can be chosen of what an entry offers: `registry:NAME#remote`."""
 
 
@@ -178,7 +180,7 @@ async def install_entry(
                     _spec(filled, wish),
                     constraints=wish.constraints,
                     confine=wish.confine,
-                    container=wish.container,
+                    container=_container(filled, wish),
                     keeping=wish.keeping,
                     keep=wish.keep,
                     secrets=filled.secrets,
@@ -228,7 +230,7 @@ def refilled(
     _check(plan, filled, wish)
     words = (*filled.args, *wish.args)
     own = old.args[: len(old.args) - described.words]
-    fresh = {
+    fresh: dict[str, Any] = {
         "args": (*own, *words),
         "env": filled.env,
         "url": filled.url,
@@ -236,7 +238,28 @@ def refilled(
         "sse": filled.sse,
         "confine": wish.confine,
     }
+    if old.container is not None and (container := _container(filled, wish)) is not None:
+        fresh["container"] = container.model_copy(update={"image": old.container.image})
     return old.model_copy(update=fresh), filled.secrets, len(words)
+
+
+def _container(filled: Filled, wish: Wish) -> Container | None:
+    """Lay what somebody asked for over what the entry asks for.
+
+    Raises:
+        RefusalError: If the two do not go together.
+    """
+    if filled.container is None:
+        return wish.container
+    own = {} if wish.container is None else wish.container.model_dump(include=wish.container.model_fields_set)
+    given = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in filled.container.items()
+    }
+    try:
+        return Container.model_validate({**given, **own})
+    except ValidationError as error:
+        said = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
+        raise RefusalError(Outcome.INVALID_ARGUMENTS, f"Its container cannot be made: {said}.") from None
 
 
 def _spec(filled: Filled, wish: Wish) -> ServerSpec:

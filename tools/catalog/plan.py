@@ -24,14 +24,15 @@ from .arguments import (
     needless,
     outline,
 )
+from .contained import Contained, contained
 from .entry import Argument, Entry, Input, KeyValue, Package, Transport
 from .fetching import Fetched, UnfitError, fetched
 from .filled import Filled, Keeper
 from .values import Given, Text, Wanted
 
-Kind = Literal["pypi", "npm", "mcpb", "remote"]
+Kind = Literal["pypi", "npm", "mcpb", "oci", "remote"]
 
-ORDER: tuple[Kind, ...] = ("pypi", "npm", "mcpb", "remote")
+ORDER: tuple[Kind, ...] = ("pypi", "npm", "mcpb", "oci", "remote")
 """What is taken where an entry offers several: what runs here, in an environment of its own, comes first."""
 
 _VARIABLE = re.compile(r"[^=\x00-\x20\x7f]+")
@@ -70,7 +71,7 @@ class Plan:
 
     Attributes:
         entry: The entry.
-        kind: What is used of it: `pypi`, `npm`, `mcpb`, or `remote` for a server that already runs somewhere.
+        kind: What is used of it: `pypi`, `npm`, `mcpb`, `oci`, or `remote` for a server that already runs somewhere.
         source: What the installers fetch; `None` for a remote.
         wanted: The values that can be given, by name.
         notes: What somebody should know.
@@ -121,7 +122,9 @@ class Plan:
         """The arguments the server gets, with `<name>` for what can be given."""
         given = Given(self.wanted, {}, {})
         words = [*self.words]
-        for index, argument in enumerate(self.package.package_arguments if self.package else ()):
+        package = self.package
+        before = package.runtime_arguments if package is not None and self.kind == "oci" else ()
+        for index, argument in enumerate((*before, *package.package_arguments) if package else ()):
             found = fill_arguments([argument], given, self.wanted)
             words += ["".join(piece.text for piece in word) for word in found]
             key = key_of(argument, index)
@@ -168,7 +171,7 @@ class Plan:
         if missing := [one for one in self.wanted.values() if one.required and given.lacks(one.name)]:
             pairs = package.environment_variables if package else ()
             others: list[Argument | KeyValue] = [*self.transport.headers]
-            others += package.package_arguments if package else ()
+            others += (*package.runtime_arguments, *package.package_arguments) if package else ()
             settled = needless(given, pairs, others) - {*variables(self.transport.url or "")}
             if missing := [one for one in missing if one.name not in settled]:
                 raise self._incomplete(missing, given.misnamed(env))
@@ -186,13 +189,27 @@ class Plan:
             word = fill_value(pair, given, self.wanted)
             if word is not None and not (_LOADER.match(pair.name) and not given.has(pair.name)):
                 filled[pair.name] = "".join(piece.text for piece in keep.checked(word, pair.name))
+        container, notes = None, (*self.notes, *given.misnamed(env))
+        if package is not None and self.kind == "oci":
+            options = self._contained(package, given, keep)
+            container, notes = options.options, (*notes, *options.notes)
+            for name, word in options.env.items():
+                if not (_LOADER.match(name) and not given.has(name)):
+                    filled[name] = "".join(piece.text for piece in keep.checked(word, name))
         headers = self._headers(given, keep)
         url = None
         if self.transport.url is not None and self.transport.type != "stdio":
             url = self._url(given, keep)
         sse = None if url is None else self.transport.type == "sse"
-        notes = (*self.notes, *given.misnamed(env))
-        return Filled(tuple(args), {**filled, **given.others}, url, sse, headers, keep.values, notes)
+        env = {**filled, **given.others}
+        return Filled(tuple(args), env, url, sse, headers, keep.values, notes, container)
+
+    def _contained(self, package: Package, given: Given, keep: Keeper) -> Contained:
+        words = fill_arguments(package.runtime_arguments, given, self.wanted)
+        try:
+            return contained([keep.checked(word, "the container") for word in words])
+        except (UnfitError, ValueError) as error:
+            raise RefusalError(Outcome.INVALID_ARGUMENTS, f"{self.entry.name} {error}.") from None
 
     def _headers(self, given: Given, keep: Keeper) -> dict[str, str]:
         found = {}
@@ -244,7 +261,7 @@ def plan_of(entry: Entry, *, kind: str | None = None) -> Plan:
 
     Args:
         entry: The entry.
-        kind: What is to be taken of all it offers: `pypi`, `npm`, `mcpb` or `remote`; the best one when `None`.
+        kind: What is to be taken of all it offers: `pypi`, `npm`, `mcpb`, `oci` or `remote`; the best if `None`.
 
     Raises:
         RefusalError: If it offers nothing that can be run or reached from here, with the reason for each.
@@ -335,6 +352,8 @@ def _has_node() -> bool:
 def _package(entry: Entry, package: Package) -> Plan:
     how: Fetched = fetched(package)
     asked = Asked()
+    if package.registry_type == "oci":
+        ask_arguments(asked, package.runtime_arguments)
     ask_arguments(asked, package.package_arguments)
     ask_values(asked, "environment", package.environment_variables)
     notes = [*how.notes]
@@ -356,9 +375,8 @@ def _package(entry: Entry, package: Package) -> Plan:
         if _port(transport) is not None:
             notes.append("it gets a free port of this machine, unless one is given")
     _check_headers(transport)
-    kind: Kind = (
-        "pypi" if package.registry_type == "pypi" else "npm" if package.registry_type == "npm" else "mcpb"
-    )
+    kinds: dict[str, Kind] = {"pypi": "pypi", "npm": "npm", "oci": "oci"}
+    kind = kinds.get(package.registry_type, "mcpb")
     if kind == "mcpb" and transport.type != "stdio":
         raise UnfitError("is a bundle that does not speak over its standard streams, which bundles do")
     if kind == "mcpb":
