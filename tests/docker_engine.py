@@ -116,9 +116,9 @@ class DockerEngine:
         )
         if self._containerd is None:
             self._containerd = self._begin("containerd", "--config", f"{folder}/containerd.toml")
-            _until(containerd.exists, "containerd answers", self._log("containerd"))
+            _until(containerd.exists, "containerd answers", self._log("containerd"), self._containerd)
         self._dockerd = self._begin("dockerd", "--config-file", f"{folder}/daemon.json")
-        _until(self._answers, "dockerd answers", self._log("dockerd"))
+        _until(self._answers, "dockerd answers", self._log("dockerd"), self._dockerd)
 
     def kill(self) -> None:
         """Kill dockerd, as the kernel would; containers live on."""
@@ -246,10 +246,12 @@ class DockerEngine:
                         yield int(entry.name)
 
 
-def _until(condition: Any, what: str, log: Path, seconds: float = 60.0) -> None:
+def _until(
+    condition: Any, what: str, log: Path, process: subprocess.Popen[bytes], seconds: float = 120.0
+) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or process.poll() is not None:
             raise AssertionError(f"not within {seconds} s: {what}. {log.read_text()[-2000:]}")
         time.sleep(0.01)
 
@@ -314,11 +316,14 @@ def started_engine() -> Iterator[DockerEngine]:
 
 
 @functools.cache
-def _begun() -> DockerEngine:
-    """Start the engine of this process; it is ended with the process."""
+def _begun() -> DockerEngine | str:
+    """Start the engine of this process, which is ended with it; or say why it does not come up."""
     kept = contextlib.ExitStack()
     atexit.register(kept.close)
-    return kept.enter_context(started_engine())
+    try:
+        return kept.enter_context(started_engine())
+    except AssertionError as error:  # such as in a container without the rights for it
+        return str(error)
 
 
 @pytest.fixture
@@ -327,6 +332,8 @@ def engine() -> Iterator[DockerEngine]:
     if (why := missing()) is not None:
         pytest.skip(f"no Docker engine: {why}")
     found = _begun()
+    if isinstance(found, str):
+        pytest.skip(f"no Docker engine: it does not start here. {found}")
     yield found
     found.thaw() if found._dockerd is not None else found.start()
     for one in found.containers():
