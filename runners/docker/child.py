@@ -24,7 +24,7 @@ KILL_WAIT = 10.0
 """Seconds a killed container may take to end."""
 
 LAST_WORDS = 2.0
-"""Seconds the end of the log may take once a container has ended."""
+"""Seconds the end of the line or of the log may take once a container has ended."""
 
 AWAY = 60.0
 """Seconds an engine may be away before the line to a container of it is given up."""
@@ -222,6 +222,8 @@ class ContainerChild:
             told = asyncio.ensure_future(self._looking.wait())
             try:
                 await asyncio.wait({cut, told}, return_when=asyncio.FIRST_COMPLETED)
+                # Of one that has ended the line ends too, behind its last words.
+                await asyncio.wait({cut}, timeout=LAST_WORDS)
             finally:
                 cut.cancel()
                 told.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -230,4 +231,5 @@ async def looked(probe: Probe, seconds: float) -> str | None:
 
 
 def _told(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error) or type(error).__name__

@@ -180,7 +180,14 @@ async def test_what_needs_a_service_waits_for_its_probe_and_is_blocked_while_it_
     )
     broken = await service(runners, store, "-c", "raise SystemExit('no data here')")
     options = SupervisorOptions(client_info=OPTIONS.client_info, policy=RestartPolicy(limit=0))
+    ended: list[str] = []
+
+    def note(unit: Unit) -> None:
+        if unit.life.state is State.STOPPED:
+            ended.append(unit.name)
+
     async with Supervisor(runners, options) as supervisor:
+        supervisor.on_change = note
         db = supervisor.add(broken)
         unit = supervisor.add(needing)
         unit.start()
@@ -193,6 +200,8 @@ async def test_what_needs_a_service_waits_for_its_probe_and_is_blocked_while_it_
         db.start()
         assert await db.settled() is State.READY, db.life.reason
         assert await unit.settled() is State.READY, unit.life.reason  # started as what it needs is there
+        ended.clear()
+    assert ended == ["needing", "db"]  # what others stand on is ended last
 
 
 async def test_a_service_that_is_not_there_is_told_to_who_wants_to_know_where_it_is(
