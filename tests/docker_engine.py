@@ -68,6 +68,39 @@ def missing() -> str | None:
 needs_engine = pytest.mark.skipif(missing() is not None, reason=f"no Docker engine: {missing()}")
 
 
+_WATCH = """
+import os, shutil, signal, subprocess, sys
+sys.stdin.buffer.read()  # to the end of whoever started this
+folder = sys.argv[1]
+def processes():
+    for name in os.listdir('/proc'):
+        if name.isdigit():
+            try:
+                with open(f'/proc/{name}/cmdline', 'rb') as file, open(f'/proc/{name}/stat') as stat:
+                    parent = int(stat.read().rpartition(')')[2].split()[1])
+                    yield int(name), file.read().decode(errors='replace'), parent
+            except OSError:
+                pass
+def kill(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        pass
+if os.path.isdir(folder):
+    found = list(processes())
+    mine = {pid for pid, line, _ in found if f'{folder}/' in line and pid != os.getpid()}
+    shims = {pid for pid, line, _ in found if pid in mine and 'shim' in line}
+    for pid in mine | {pid for pid, _, parent in found if parent in shims}:
+        kill(pid)
+    with open('/proc/self/mountinfo') as file:
+        mounts = [line.split()[4] for line in file]
+    for mount in sorted((one for one in mounts if one.startswith(f'{folder}/')), reverse=True):
+        subprocess.run(['umount', '-l', mount], capture_output=True)
+    shutil.rmtree(folder, ignore_errors=True)
+"""
+"""Ends an engine whose tests were killed."""
+
+
 class DockerEngine:
     """containerd and dockerd with everything of theirs in one folder.
 
@@ -80,6 +113,11 @@ class DockerEngine:
         self.host = f"unix://{folder / 'docker.sock'}"
         self._containerd: subprocess.Popen[bytes] | None = None
         self._dockerd: subprocess.Popen[bytes] | None = None
+        self._watch = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _WATCH, str(folder)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
 
     @property
     def dockerd_runs(self) -> bool:
@@ -165,6 +203,9 @@ class DockerEngine:
         for mount in sorted((one for one in mounts if one.startswith(f"{self.folder}/")), reverse=True):
             subprocess.run(["umount", "-l", mount], capture_output=True, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
+        assert self._watch.stdin is not None
+        self._watch.stdin.close()
+        self._watch.wait()
 
     def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:
         """Ask the engine something, apart from what is tested."""
