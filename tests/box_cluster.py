@@ -163,7 +163,7 @@ async def box_cluster(
     made: list[Posts] = []
     async with AsyncExitStack() as stack:
         runners = Runners(
-            process, {"ray": lambda means: RayRunner(means, RayOptions(connect_timeout=patience))}
+            process, {"ray": lambda means: RayRunner(means, RayOptions(connect_timeout=patience, lease=60.0))}
         )
         stack.push_async_callback(runners.aclose)
         ray = runners.of("ray")

@@ -101,6 +101,7 @@ def test_the_short_names_of_the_process_group_work_and_the_long_ones_win(tmp_pat
 FITTING = {
     "network.listen": "ws://[::1]:0",
     "network.allowed_origins": "https://app.example",
+    "sandbox.cluster_labels": "sandbox=true",
     "catalog.headers": "https://registry.example Authorization: Bearer ${REGISTRY_TOKEN}",
     "process.roots": "/srv",
     "journal.otlp_endpoint": "http://127.0.0.1:4318",
