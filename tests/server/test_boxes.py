@@ -291,6 +291,23 @@ async def test_without_ray_it_does_not_start_and_says_how_to_install_it(
             pass
 
 
+@pytest.mark.index
+async def test_packages_are_made_on_the_node_that_needs_them_which_then_has_precedence(
+    tmp_path: Path,
+) -> None:
+    async with box_cluster(tmp_path, packages="six==1.17.0", allow_packages="toml") as boxes:
+        await boxes.agents.add("a")
+        await boxes.agents.add("b")
+        await boxes.ready(2)
+        assert (await boxes.run("import six; six.__version__"))["value"] == "1.17.0"
+        for _ in range(3):
+            assert (await boxes.run("import toml, six; 1", packages=["toml"]))["value"] == 1
+        made = [place.parts[-6] for place in (tmp_path / "nodes").rglob("about.json")]
+        assert len(made) == 3
+        assert sorted(made.count(node) for node in set(made)) == [1, 2]
+        assert (await boxes.status())["installed"] == ["six==1.17.0"]
+
+
 class Tools:
     """A grant of one execution."""
 
