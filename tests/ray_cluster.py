@@ -26,14 +26,6 @@ needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'toolscore[ray]'"
 )
 
-QUICK = {
-    "RAY_health_check_initial_delay_ms": "500",
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_timeout_ms": "500",
-    "RAY_health_check_failure_threshold": "3",
-}
-"""Settings of Ray by which it notices a dead node in about two seconds; see docs/cluster.md."""
-
 PATIENCE = 300.0
 """Seconds a node has to come up, on a machine that does much else."""
 
@@ -108,7 +100,7 @@ class RayCluster:
     def environ(self) -> dict[str, str]:
         mine = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, "RAY_USAGE_STATS_ENABLED": "0"}
         keep = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        return keep | QUICK | mine
+        return keep | mine
 
     def start(self, name: str, *, head: bool = False, **wants: Any) -> RayNode:
         """Start a node; `wants` are `cpus`, `resources` and `labels`."""
