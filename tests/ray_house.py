@@ -92,7 +92,9 @@ class Cut:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for writer in self._writers:
-            writer.close()
+            writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     def stop(self, agent: dict[str, Any] | None) -> None:
         """Pass on nothing more to or from an agent."""

@@ -40,7 +40,7 @@ class Bridge:
         self._orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._agents = Agents(told["namespace"], told["charter"], __version__)
         self._reservations = Reservations(self._say)
-        self._last: Any = None
+        self._last: dict[str, dict[str, Any]] | None = None
 
     def _say(self, message: dict[str, Any]) -> None:
         self._out.write(json.dumps(message) + "\n")
@@ -83,12 +83,12 @@ class Bridge:
         return True
 
     def _look(self) -> None:
-        free = ray_part("_private.state").available_resources_per_node()
+        free = _free()
         nodes = [node for node in ray().nodes() if node["Alive"]]
         self._agents.settle([node["NodeID"] for node in nodes])
         self._reservations.settle()
-        told = [
-            {
+        told = {
+            node["NodeID"]: {
                 "id": node["NodeID"],
                 "name": node["NodeManagerHostname"],
                 "address": node["NodeManagerAddress"],
@@ -98,9 +98,21 @@ class Bridge:
                 **self._agents.told(node["NodeID"]),
             }
             for node in nodes
-        ]
-        self._say({"op": "nodes", "nodes": told} if told != self._last else {"op": "alive"})
+        }
+        first, last = self._last is None, self._last or {}
+        changed = [one for name, one in told.items() if last.get(name) != one]
+        gone = sorted(last.keys() - told.keys())
+        if first or changed or gone:
+            self._say({"op": "nodes", "nodes": changed, "gone": gone, "all": first})
+        else:
+            self._say({"op": "alive"})
         self._last = told
+
+
+def _free() -> dict[str, dict[str, float]]:
+    """Give what of each node is not reserved. Ray tells that for the whole cluster only, but for this function."""
+    found: dict[str, dict[str, float]] = ray_part("_private.state").available_resources_per_node()
+    return found
 
 
 def _amounts(resources: dict[str, float]) -> dict[str, float]:

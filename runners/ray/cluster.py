@@ -96,12 +96,13 @@ class Cluster:
     async def aclose(self) -> None:
         """Let go of the cluster; what still runs on it ends."""
         await self.control.aclose()
+        nodes = {*self.nodes.values(), *self._tasks}
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        for node in self.nodes.values():
+        for node in nodes:
             link, node.link = node.link, None
             if link is not None:
                 link.lose("ToolScore is ending")
@@ -130,23 +131,27 @@ class Cluster:
                 for key, place in self._places.items():  # Ray took them back with the bridge before this one
                     self._reserve(key, place)
             case "nodes":
-                self._seen(message["nodes"])
+                gone = set(message["gone"])
+                if message["all"]:
+                    gone = self.nodes.keys() - {one["id"] for one in message["nodes"]}
+                self._seen(message["nodes"], gone)
             case "reserved":
                 self._reserved(message["key"], None)
             case "refused":
                 self._reserved(message["key"], message["why"])
         self._tell()
 
-    def _seen(self, told: list[dict[str, Any]]) -> None:
-        seen = {one["id"]: one for one in told}
-        for name in self.nodes.keys() - seen.keys():
-            node = self.nodes.pop(name)
+    def _seen(self, told: list[dict[str, Any]], gone: set[str]) -> None:
+        for name in gone:
+            if (node := self.nodes.pop(name, None)) is None:
+                continue
             if node.link is not None:
                 # Ray has given it up. A line that is still open shows that its agent lives, and is kept to its end.
                 logger.warning("node %s left the Ray cluster", node.called)
             elif (task := self._tasks.pop(node, None)) is not None:
                 task.cancel()
-        for name, one in seen.items():
+        for one in told:
+            name = one["id"]
             if (known := self.nodes.get(name)) is not None:
                 node = known
             else:
