@@ -61,7 +61,7 @@ class Agents:
                 if name == node["id"]:
                     free = {what: amount - amounts.get(what, 0.0) for what, amount in free.items()}
             told.append({**node, "free": free})
-        self._told({"op": "nodes", "nodes": told})
+        self._told({"op": "nodes", "nodes": told, "all": True, "gone": []})
 
     async def add(self, name: str, *, memory: int = 8192, **labels: str) -> Host:
         """A node joins."""
