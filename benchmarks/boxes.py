@@ -6,7 +6,7 @@ A cluster of three nodes is started on this machine (`tests/ray_cluster.py`), an
 number of nodes, beside one whose executor is a process of its own ("separate"). All are driven over stdio.
 
 1. way: milliseconds of `1 + 1` one at a time, ToolScores in turns. Goal: at most 2.5 ms more than separate.
-2. places: executions that sleep for half a second, as many at once as three nodes have places: how many a second.
+2. places: executions that sleep for two seconds, as many at once as three nodes have places: how many a second.
    Goal: three nodes at least 2.5 times as many as one.
 3. rate: executions a second of `1 + 1`, 24 at once. The nodes share this machine's processors, and so does ToolScore:
    more nodes cannot bring more here. Goal: three nodes at least 0.8 times as many as separate.
@@ -35,7 +35,7 @@ from ray_cluster import RayCluster
 
 PLACES = 8
 NODES = 3
-SLEEP = 0.5
+SLEEP = 2.0
 PAUSE = 0.05
 """Seconds between two calls: the box that was used is replaced meanwhile."""
 
@@ -63,7 +63,7 @@ def way(bench: Bench, report: Report) -> None:
 
 
 def places(bench: Bench, report: Report) -> None:
-    """executions a second that sleep for half a second, 24 at once"""
+    """executions a second that sleep for two seconds, 24 at once"""
     code = f"import time; time.sleep({SLEEP})"
     rates = {
         name: _rate(server, code, PLACES * NODES, bench.rounds) for name, server in bench.servers.items()
@@ -214,7 +214,7 @@ def main() -> None:
         _cluster() as cluster,
         _servers(cluster, Path(folder)) as servers,
     ):
-        bench = Bench(100, 240, 3, servers) if arguments.quick else Bench(400, 1200, 8, servers)
+        bench = Bench(100, 240, 2, servers) if arguments.quick else Bench(400, 1200, 4, servers)
         perform(report, {name: SCENARIOS[name] for name in wanted}, bench)
     about = {"python": sys.version.split()[0], "quick": arguments.quick}
     conclude(report, about, began, arguments.json)

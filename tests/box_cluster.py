@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from toolscore.sandbox.face import CALLER
 from toolscore.server.boxes.opening import opened
 from toolscore.server.boxes.posts import Posts
 from toolscore.server.home import Home
-from toolscore.server.python_executor import sandbox_settings
+from toolscore.server.python_executor import _index, sandbox_settings
 from toolscore.server.settings import load
 
 MIB = 1 << 20
@@ -60,7 +61,7 @@ class Agents:
                 if name == node["id"]:
                     free = {what: amount - amounts.get(what, 0.0) for what, amount in free.items()}
             told.append({**node, "free": free})
-        self._told({"op": "nodes", "nodes": told})
+        self._told({"op": "nodes", "nodes": told, "all": True, "gone": []})
 
     async def add(self, name: str, *, memory: int = 8192, **labels: str) -> Host:
         """A node joins."""
@@ -163,7 +164,7 @@ async def box_cluster(
     made: list[Posts] = []
     async with AsyncExitStack() as stack:
         runners = Runners(
-            process, {"ray": lambda means: RayRunner(means, RayOptions(connect_timeout=patience))}
+            process, {"ray": lambda means: RayRunner(means, RayOptions(connect_timeout=patience, lease=60.0))}
         )
         stack.push_async_callback(runners.aclose)
         ray = runners.of("ray")
@@ -174,7 +175,9 @@ async def box_cluster(
         @asynccontextmanager
         async def living(send: Callable[[dict[str, Any]], None]) -> AsyncIterator[Handle]:
             wanted = sandbox_settings(given)
-            async with opened(given.sandbox, wanted, home, {}, runners, send, find) as front:
+            async with opened(
+                given.sandbox, wanted, home, _index(wanted, os.environ), runners, send, find
+            ) as front:
                 assert front.posts is not None
                 made.append(front.posts)
                 yield front.handle

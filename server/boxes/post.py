@@ -28,6 +28,9 @@ GREETED_WITHIN = 60.0
 PROVEN_WITHIN = 900.0
 """Seconds its first execution may take: the packages of all code may have to be installed first."""
 
+LAST_WORDS = 1.0
+"""Seconds until how it ended is known, after its line was closed."""
+
 LOOK = 10.0
 """Seconds between two looks at whether it answers."""
 
@@ -212,6 +215,8 @@ class Post:
             while await self._look_after(session, child.kill):
                 pass
             if session.closed.is_set():
+                self._unusable("its executor has just ended")
+                await child.ended_within(LAST_WORDS)
                 why = child.epitaph()
         except ChildGoneError as exc:
             why = exc.message
@@ -272,6 +277,8 @@ class Post:
                 await session.request("ping", {}, timeout=MUTE)
             except ChildTimeoutError:
                 kill(f"it did not answer for {MUTE:g} s")
+            except ChildGoneError:
+                return not session.closed.is_set()
         return True
 
     def _more(self) -> bool:

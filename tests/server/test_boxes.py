@@ -154,7 +154,7 @@ async def test_an_executor_that_is_killed_is_started_again_on_its_node(tmp_path:
         for one in executors():
             os.kill(one.pid, signal.SIGKILL)
         outcome, text = refused(await work)
-        assert (outcome, "SIGKILL" in text) == ("outcome_unknown", True)
+        assert (outcome, "then server 'python-executor#" in text) == ("outcome_unknown", True)
         assert (await boxes.run("2"))["value"] == 2
 
 
@@ -289,6 +289,23 @@ async def test_without_ray_it_does_not_start_and_says_how_to_install_it(
     with pytest.raises(InstallError, match=r"pip install 'toolscore\[ray\]'"):
         async with box_cluster(tmp_path):
             pass
+
+
+@pytest.mark.index
+async def test_packages_are_made_on_the_node_that_needs_them_which_then_has_precedence(
+    tmp_path: Path,
+) -> None:
+    async with box_cluster(tmp_path, packages="six==1.17.0", allow_packages="toml") as boxes:
+        await boxes.agents.add("a")
+        await boxes.agents.add("b")
+        await boxes.ready(2)
+        assert (await boxes.run("import six; six.__version__"))["value"] == "1.17.0"
+        for _ in range(3):
+            assert (await boxes.run("import toml, six; 1", packages=["toml"]))["value"] == 1
+        made = [place.parts[-6] for place in (tmp_path / "nodes").rglob("about.json")]
+        assert len(made) == 3
+        assert sorted(made.count(node) for node in set(made)) == [1, 2]
+        assert (await boxes.status())["installed"] == ["six==1.17.0"]
 
 
 class Tools:

@@ -35,6 +35,7 @@ async def house(folder: Path, cluster: RayCluster, **settings: str) -> AsyncIter
         "token": cluster.token,
         "folder": f"{folder}/nodes",
         "connect_timeout": "180",
+        "lease": "60",
     }
     given = {"mode": "cluster", "tools": "owner", "warm": "1", **settings}
     words = [f"ray.{key}={value}" for key, value in ray.items()]

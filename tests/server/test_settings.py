@@ -102,6 +102,7 @@ FITTING = {
     "network.listen": "ws://[::1]:0",
     "gateway.url": "wss://one.example:8770",
     "network.allowed_origins": "https://app.example",
+    "sandbox.cluster_labels": "sandbox=true",
     "catalog.headers": "https://registry.example Authorization: Bearer ${REGISTRY_TOKEN}",
     "process.roots": "/srv",
     "journal.otlp_endpoint": "http://127.0.0.1:4318",
