@@ -70,6 +70,8 @@ def question(servers: Servers, tool: str, arguments: Mapping[str, Any]) -> str:
         where += f", with the confinement {json.dumps(locked['confine'], ensure_ascii=False)}"
     if locked.get("container"):
         where += f", in a container with {json.dumps(locked['container'], ensure_ascii=False)}"
+    if locked.get("cluster") is not None:
+        where += f", on a node of a cluster: {json.dumps(locked['cluster'], ensure_ascii=False)}"
     if locked.get("constraints"):
         where += f", with {json.dumps(locked['constraints'], ensure_ascii=False)}"
     if found := addresses(locked):
