@@ -99,6 +99,7 @@ class HttpSessions:
         body = await whole(receive)
         visit: Visit = scope[SCOPE_KEY]
         until = asyncio.get_running_loop().time() + self._registry.timeout + PATIENCE
+        holder: Gateway | None = None
         while True:
             if host.has(identity):
                 return await host.here(scope, _again(body, receive), send)
@@ -151,13 +152,13 @@ class HttpSessions:
                 return True
             if not await self._kept.claim(found, self._registry.me.id):
                 return True  # somebody was quicker
+            one, done = None, False
             try:
                 one = Remembered.read(found.id, found.client, found.state, self._keep)
                 done = await host.adopt(found.id, scope, one)
             except ValueError as exc:
                 logger.warning("a session over HTTP cannot be taken over: %s", exc)
-                done = False
-            if not done:
+            if one is None or not done:
                 await self._kept.release(found.id, self._registry.me.id)
                 return False
             logger.info("a session over HTTP of %s is taken over", found.client.split(" ")[0])
