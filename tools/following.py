@@ -10,7 +10,8 @@ from sqlalchemy import select
 
 from .library import Library
 from .rows import ServerRow
-from .store import Store, tool_of
+from .store import Store
+from .stored import tool_of
 from .tables import APPROVAL, DISMISSED, SERVER, TOOL
 
 if TYPE_CHECKING:
@@ -80,10 +81,10 @@ class Following:
                     return  # it is about to be another one here, and followed after that
                 self._library.dismissed = {row.name for row in dismissed}
                 row = self._store.server_of(found[0]) if found else None
+                before = self._library.servers.get(name)
                 if row is not None and row.origin != "builtin":
                     if self._approvals is not None:
                         self._approvals.follow(name, approvals, tools)
-                    before = self._library.servers.get(name)
                     row = self._library.here(row)
                     self._library.take_over(row, [tool_of(tool) for tool in tools])
             if found:

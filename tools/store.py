@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from sqlalchemy import Row, delete, insert, select, text, update
@@ -25,11 +23,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..runners.spec import Installation
 from .database import Where
-from .engines import ERRORS, Lines, async_engine, explained, shared_revision, sync_engine
+from .engines import ERRORS, Lines, async_engine, explained
 from .errors import NameTakenError, NewerStoreError, StoreError, UnknownServerError
+from .opening import ready
 from .portable import merged, packed, unpacked
-from .preflight import HEAD, revision
-from .rows import Origin, ServerRow, ToolRow, tool_rows
+from .rows import ServerRow, ToolRow, tool_rows
+from .stored import SAID, add_tools, check, first_version, server_with, tool_of, tool_values
 from .tables import COMMON, DISMISSED, SERVER, TOOL
 from .unbroken import Steps
 from .upsert import upsert
@@ -97,7 +96,7 @@ class Store:
             NewerStoreError: If a newer ToolScore wrote it.
             StoreError: If it is damaged, not writable, or its disk is full; if the database cannot be reached.
         """
-        await asyncio.to_thread(_ready, where)
+        await asyncio.to_thread(ready, where)
         store = cls(where, async_engine(where))
         try:
             await store._read(select(SERVER.c.name).limit(1))
@@ -159,7 +158,7 @@ class Store:
             NameTakenError: If there is one of that name.
             StoreError: If it cannot be written.
         """
-        _check(row.name, tools)
+        check(row.name, tools)
         now = datetime.now(UTC)
         async with self._transaction() as connection:
             try:
@@ -168,13 +167,13 @@ class Store:
                         name=row.name,
                         created_at=now,
                         updated_at=now,
-                        version=_first_version(),
+                        version=first_version(),
                         **self._values(row),
                     )
                 )
             except IntegrityError as error:
                 raise NameTakenError(row.name) from error
-            await _add_tools(connection, tools)
+            await add_tools(connection, tools)
             await self.tell(connection, "server", row.name)
             if recall:
                 await connection.execute(delete(DISMISSED).where(DISMISSED.c.name == row.name))
@@ -238,7 +237,7 @@ class Store:
             UnknownServerError: If there is none of that name.
             StoreError: If it cannot be written.
         """
-        _check(row.name, tools)
+        check(row.name, tools)
         async with self._transaction() as connection:
             await self.touch(connection, row.name)
             row = replace(row, installation=await self._merged(connection, row.installation, was))
@@ -247,7 +246,7 @@ class Store:
             }
             await connection.execute(update(SERVER).where(SERVER.c.name == row.name).values(**values))
             await connection.execute(delete(TOOL).where(TOOL.c.server == row.name))
-            await _add_tools(connection, tools)
+            await add_tools(connection, tools)
 
     async def replace_tools(self, server: str, tools: Sequence[ToolRow]) -> None:
         """Replace the tools of a server.
@@ -256,11 +255,11 @@ class Store:
             UnknownServerError: If there is none of that name.
             StoreError: If they cannot be written.
         """
-        _check(server, tools)
+        check(server, tools)
         async with self._transaction() as connection:
             await self.touch(connection, server)
             await connection.execute(delete(TOOL).where(TOOL.c.server == server))
-            await _add_tools(connection, tools)
+            await add_tools(connection, tools)
 
     async def change_tools(self, server: str, gone: Sequence[str], tools: Sequence[ToolRow]) -> None:
         """Replace some of the tools of a server; the others stay as they are.
@@ -274,12 +273,12 @@ class Store:
             UnknownServerError: If there is none of that name.
             StoreError: If they cannot be written.
         """
-        _check(server, tools)
+        check(server, tools)
         async with self._transaction() as connection:
             await self.touch(connection, server)
             if gone:
                 await connection.execute(delete(TOOL).where(TOOL.c.server == server, TOOL.c.name.in_(gone)))
-            await upsert(connection, TOOL, _tool_values(tools))
+            await upsert(connection, TOOL, tool_values(tools))
 
     async def set_enabled(self, name: str, enabled: bool) -> None:
         """Switch a server on or off.
@@ -391,7 +390,7 @@ class Store:
     def server_of(self, row: Row[Any]) -> ServerRow | None:
         """Give a server of its row; `None`, and a line in the log, where that cannot be understood."""
         try:
-            return _server(row, self._unpacked(row.installation))
+            return server_with(row, self._unpacked(row.installation))
         except ValidationError as error:
             _log.error(
                 "The store's row of the server %s cannot be understood, so it is left out: %s. Uninstall it and "
@@ -412,7 +411,7 @@ class Store:
         return packed(document, self.folder) if self.shared and self.folder is not None else document
 
     def _values(self, row: ServerRow) -> dict[str, Any]:
-        values = {name: getattr(row, name) for name in _SAID}
+        values = {name: getattr(row, name) for name in SAID}
         return {**values, "installation": self._packed(row.installation)}
 
     async def tell(self, connection: AsyncConnection, kind: str, name: str) -> None:
@@ -452,78 +451,3 @@ class Store:
                 yield connection
         except ERRORS as error:
             raise explained(self.where, error) from error
-
-
-def _ready(where: Where) -> None:
-    """Make the file, readable by its owner only, and its tables; of a shared database, the tables."""
-    if not isinstance(where, Path):
-        if _shared_revision(where) != HEAD:
-            from .migrate import migrate
-
-            migrate(where)
-        return
-    path, found = where, revision(where)
-    try:
-        # SQLite gives its side files (-wal, -shm) the mode of the main one.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        if os.name == "posix" and path.stat().st_mode & 0o077:
-            path.chmod(0o600)
-    except OSError as error:
-        raise explained(path, error) from error
-    if found != HEAD:
-        from .migrate import migrate
-
-        migrate(path)
-
-
-def _shared_revision(where: str) -> str | None:
-    engine = sync_engine(where)
-    try:
-        with engine.connect() as connection:
-            return shared_revision(connection, where)
-    except ERRORS as error:
-        raise explained(where, error) from error
-    finally:
-        engine.dispose()
-
-
-_SAID = ("origin", "enabled", "era", "server_info", "instructions", "offers")
-
-
-def _server(row: Row[Any], installation: Installation) -> ServerRow:
-    return ServerRow(
-        name=row.name,
-        origin=cast(Origin, row.origin),
-        enabled=row.enabled,
-        installation=installation,
-        era=row.era,
-        server_info=row.server_info,
-        instructions=row.instructions,
-        offers=row.offers,
-    )
-
-
-def tool_of(row: Row[Any]) -> ToolRow:
-    """Give a tool of its row."""
-    return ToolRow(row.server, row.name, row.position, row.definition, row.digest)
-
-
-def _check(server: str, tools: Sequence[ToolRow]) -> None:
-    if any(tool.server != server for tool in tools):
-        raise ValueError(f"tools of another server given for {server}")
-    if len({tool.name for tool in tools}) < len(tools):
-        raise ValueError(f"two tools of {server} have one name; `tool_rows` keeps the first")
-
-
-async def _add_tools(connection: AsyncConnection, tools: Sequence[ToolRow]) -> None:
-    if tools:
-        await connection.execute(insert(TOOL), _tool_values(tools))
-
-
-def _tool_values(tools: Sequence[ToolRow]) -> list[dict[str, Any]]:
-    return [{column.name: getattr(tool, column.name) for column in TOOL.c} for tool in tools]
-
-
-def _first_version() -> int:
-    # No server that had the name before came so far.
-    return time.time_ns() // 1000

@@ -31,6 +31,7 @@ def _backup(given: Namespace, home: Home, out: Output) -> int:
 
     name = given.file or f"toolscore-{datetime.now():%Y%m%d-%H%M%S}.tar.gz"
     target = Path(name).expanduser().absolute()
+    _refuse_shared(given, home)
     made = back_up(home, target, secrets=not given.no_secrets)
     config = given.config or os.environ.get("TOOLSCORE_CONFIG", "").strip()
     if config and Path(config).expanduser().absolute() != home.config_file:
@@ -52,6 +53,21 @@ def _backup(given: Namespace, home: Home, out: Output) -> int:
     else:
         out.remark("It holds secrets and tokens as they are: keep it as you keep those.")
     return 0
+
+
+def _refuse_shared(given: Namespace, home: Home) -> None:
+    from ..backup import BackupError
+    from ..settings import SettingsError, load
+
+    try:
+        shared = bool(load(given.set, home=given.home, config=given.config).settings.database.url)
+    except SettingsError:
+        shared = False  # a backup is made all the same
+    if shared or (home.gateway_file.exists() and not home.store_file.exists()):
+        raise BackupError(
+            f"The store of {home.path} is a database that several homes share: back that up with pg_dump, and keep "
+            "this home's secrets.json and config.toml (docs/database.md)."
+        )
 
 
 def _policy_elsewhere(given: Namespace, home: Home) -> list[str]:

@@ -498,3 +498,16 @@ def test_files_that_come_and_go_while_they_are_read_do_no_harm(home: Home, tmp_p
     finally:
         busy.set()
         thread.join()
+
+
+def test_a_home_whose_store_is_shared_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from toolscore.server.cli import run
+
+    monkeypatch.setenv("TOOLSCORE_DATABASE_URL", "postgresql://127.0.0.1:1/nowhere")
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    assert run(["--home", str(home), "backup", str(tmp_path / "b.tar.gz")]) != 0
+    assert "pg_dump" in capsys.readouterr().err
+    assert not (tmp_path / "b.tar.gz").exists()
