@@ -325,7 +325,7 @@ class ListedServer(Result):
     # Most are not, and models read this.
     confined: str | None = Field(None, exclude_if=lambda confined: confined is None)
     # Which of several gateways runs it; most stand alone.
-    gateway: str | None = Field(None, exclude_if=lambda gateway: gateway is None)
+    gateway: str | None = Field(default=None, exclude_if=lambda gateway: gateway is None)
 
 
 class ListedGateway(Result):
@@ -346,8 +346,8 @@ class ListServersResult(Result):
 
     servers: list[ListedServer]
     missing: list[ManagedServer] = []
-    gateways: list[ListedGateway] = Field([], exclude_if=lambda gateways: not gateways)
-    database: str | None = Field(None, exclude_if=lambda database: database is None)
+    gateways: list[ListedGateway] = Field(default=[], exclude_if=lambda gateways: not gateways)
+    database: str | None = Field(default=None, exclude_if=lambda database: database is None)
 
 
 class ManagedServer(Result):

@@ -110,7 +110,7 @@ class ServerState(BaseModel):
     confined: dict[str, str] | None = None
     quarantined: list[str] = []
     findings: list[str] = []
-    gateway: str | None = Field(None, exclude_if=lambda gateway: gateway is None)
+    gateway: str | None = Field(default=None, exclude_if=lambda gateway: gateway is None)
 
 
 async def state_of(servers: Servers, name: str) -> ServerState:
