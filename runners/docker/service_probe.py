@@ -16,6 +16,9 @@ from .engine import Engine, EngineError
 LONGEST_SAID = 300
 """Characters that are told of what a command wrote."""
 
+PROXY = 0.5
+"""Seconds in which the engine's proxy closes a connection behind which nobody listens."""
+
 _NANO = 1e9
 
 
@@ -76,7 +79,7 @@ class TcpProbe:
             raise ProbeFailedError(_told(error)) from None
         try:
             try:
-                async with asyncio.timeout(0.1):
+                async with asyncio.timeout(PROXY):
                     said = await reader.read(1)
             except TimeoutError:
                 return  # it waits for us to speak

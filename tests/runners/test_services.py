@@ -178,7 +178,9 @@ async def test_what_needs_a_service_waits_for_its_probe_and_is_blocked_while_it_
         spec=ServerSpec(command=sys.executable, args=(FAULTY,), env={"DB": "${service:db}"}),
         keeping=Keeping(depends_on=("db",)),
     )
-    broken = await service(runners, store, "-c", "raise SystemExit('no data here')")
+    broken = await service(
+        runners, store, "-c", "raise SystemExit('no data here')", service={"http": ":8080/"}
+    )
     options = SupervisorOptions(client_info=OPTIONS.client_info, policy=RestartPolicy(limit=0))
     ended: list[str] = []
 
@@ -195,7 +197,9 @@ async def test_what_needs_a_service_waits_for_its_probe_and_is_blocked_while_it_
         assert "it needs another server" in str(unit.life.reason)
         assert "no data here" in str(unit.life.reason)
         assert runners.child("needing") is None
-        whole = broken.spec.model_copy(update={"args": ()})
+        assert broken.spec.container is not None
+        well = broken.spec.container.model_copy(update={"service": Service(http=":8080/health")})
+        whole = broken.spec.model_copy(update={"args": (), "container": well})
         db = await supervisor.exchange(broken.model_copy(update={"spec": whole}))
         db.start()
         assert await db.settled() is State.READY, db.life.reason
