@@ -264,7 +264,7 @@ async def test_an_agent_that_is_killed_or_stopped_comes_back(cluster: RayCluster
 async def test_a_line_that_is_cut_ends_the_servers_behind_it_before_others_begin(
     cluster: RayCluster, tmp_path: Path
 ) -> None:
-    async with ray_house(tmp_path, cluster, USUAL) as house, Cut() as cut:
+    async with Cut() as cut, ray_house(tmp_path, cluster, USUAL) as house:
         house.ray.cluster.route = cut.route
         await house.add(placed(labels={"worker": "true"}))
         pid, node = await house.pid(), house.node("faulty")

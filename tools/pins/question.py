@@ -68,6 +68,8 @@ def question(servers: Servers, tool: str, arguments: Mapping[str, Any]) -> str:
     where = f", in the folder {locked['cwd']}" if locked.get("cwd") else ""
     if locked.get("confine") is not None:
         where += f", with the confinement {json.dumps(locked['confine'], ensure_ascii=False)}"
+    if locked.get("cluster") is not None:
+        where += f", on a node of a cluster: {json.dumps(locked['cluster'], ensure_ascii=False)}"
     if locked.get("constraints"):
         where += f", with {json.dumps(locked['constraints'], ensure_ascii=False)}"
     if found := addresses(locked):
