@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
-from .base import BaseRunner, Channel, Child, Diagnosis, Health
+from .base import BaseRunner, Channel, Child, Diagnosis, Health, Which
 from .errors import SpecError, StartError
 from .fenced import FencedChild
 from .gateway_line import ENDED, ElsewhereChild, GatewayLine
 from .log_read import LogFolder
+from .sampler import Usage
 from .spec import Candidate, Installation, Report, SourceKind, silent
 
 logger = logging.getLogger(__name__)
@@ -226,6 +227,16 @@ class Owned(BaseRunner):
     async def remove_server(self, installation: Installation) -> None:
         """Delete what was installed."""
         await self._inner.remove_server(installation)
+
+    async def remove_volumes(
+        self, installation: Installation, but: Collection[str], which: Which = "none"
+    ) -> list[str]:
+        """Delete the data of a server that outlives it."""
+        return await self._inner.remove_volumes(installation, but, which)
+
+    async def usage(self, server_ids: Collection[str]) -> dict[str, Usage]:
+        """Give what servers use of other machines than this one."""
+        return await self._inner.usage(server_ids)
 
     def confined(self, server_id: str) -> Mapping[str, str] | None:
         """Give the layers a running server is confined by."""

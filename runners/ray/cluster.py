@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import StartError
+from ..errors import MachineAwayError, StartError
 from ..guard import Guard
 from ..placement import Placement
 from .control import Control, Message
@@ -234,7 +234,7 @@ class Cluster:
         """Take a place for a server, where it fits and where the load is least.
 
         Raises:
-            StartError: If there is none, with what is missing where.
+            MachineAwayError: If there is none, with what is missing where.
         """
         self.control.open()
         self._wanting.pop(key, None)
@@ -260,7 +260,7 @@ class Cluster:
             patience = SETTLED if settled and not self.trouble else self.options.connect_timeout
             if (left := began + patience - loop.time()) <= 0:
                 self._wanting[key] = wanted
-                raise StartError(explained(list(self.nodes.values()), wanted, self.trouble))
+                raise MachineAwayError(explained(list(self.nodes.values()), wanted, self.trouble))
             await self._change_within(left)
 
     async def _reserved_for(self, key: str, place: _Place) -> str | None:
