@@ -40,6 +40,7 @@ from .service import ServiceChild
 from .service_probe import declared
 from .sweep import sweep
 from .usage import Meter
+from .warden import Warden
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class DockerRunner(BaseRunner):
         self._owner = uuid.uuid4().hex
         self._home: str | None = None
         self._own: Own | None = None
+        self._warden: Warden | None = None
 
     @property
     def own(self) -> Own:
@@ -122,6 +124,8 @@ class DockerRunner(BaseRunner):
             await self._own.tidy()
         if self._events is not None:
             await self._events.aclose()
+        if self._warden is not None:
+            await asyncio.to_thread(self._warden.close)
         if self._engine is not None:
             await self._engine.aclose()
 
@@ -207,6 +211,8 @@ class DockerRunner(BaseRunner):
                 f"service '{name.partition('#')[0]}' runs once for all: set its isolation to shared."
             )
         await self.sweep()
+        if self._warden is None:
+            self._warden = Warden(engine.address, f"{OWNER_LABEL}={self._owner}")
         extra: dict[str, str] = {}
         if "${PORT" in installation.spec.model_dump_json():
             extra["PORT"] = str(self.means.ports.lend(name, same=service))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from docker_engine import ENTRY, IMAGE, DockerEngine, needs_engine
+from docker_engine import ENTRY, IMAGE, DockerEngine, eventually, needs_engine
 from docker_engine import engine as engine
-from toolscore_client import call, connected, execute, text
+from toolscore_client import BARE, TOOLSCORE, call, connected, execute, text
 
 pytestmark = needs_engine
 
@@ -57,6 +58,33 @@ async def test_a_server_in_a_container_comes_back_with_toolscore(
     assert engine.containers() == []
     async with connected(home, env=env) as client:
         assert "back" in text(await execute(client, "boxed__echo", text="back"))
+
+
+async def test_the_containers_of_a_toolscore_that_is_killed_end_without_another_start(
+    tmp_path: Path, engine: DockerEngine
+) -> None:
+    arguments = ["serve", "--listen", "ws://127.0.0.1:0", "--home", str(tmp_path / "home"), "--no-token"]
+    config = tmp_path / "config.toml"
+    config.write_text(f'[mcpServers.boxed]\nsource = "docker:{IMAGE}"\n')
+    process = await asyncio.create_subprocess_exec(
+        TOOLSCORE,
+        *arguments,
+        "--config",
+        str(config),
+        env={**os.environ, **BARE, "DOCKER_HOST": engine.host},
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await eventually(
+            lambda: any(one["State"] == "running" for one in engine.containers()), "its server runs"
+        )
+    finally:
+        process.kill()
+        await process.wait()
+    await eventually(
+        lambda: not any(one["State"] == "running" for one in engine.containers()), "nothing runs any more"
+    )
 
 
 async def test_the_file_declares_a_container_with_its_options(tmp_path: Path, engine: DockerEngine) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
+from alembic import command
 
 from approved import BAD, ApprovedHouse, approved_house, tool
 from helpers import until
 from toolscore.tools.approvals.decision import Rules
 from toolscore.tools.caller import OWNER, Caller
 from toolscore.tools.database import Where
+from toolscore.tools.engines import sync_engine
 from toolscore.tools.errors import StoreError
+from toolscore.tools.migrate import configuration
 from toolscore.tools.outcome import Outcome, RefusalError
 from toolscore.tools.scan.finding import Finding
 
@@ -419,11 +420,11 @@ async def test_what_was_known_before_there_were_approvals_counts_as_approved(tmp
         house.lists(ANNOUNCE, tool("add", BAD))
         house.approvals.rules = Rules(findings="show")
         await house.install()
-    with closing(sqlite3.connect(tmp_path / "store.db")) as older, older:
-        for change in ("DROP TABLE approval", "DROP TABLE common", "DROP TABLE journal"):
-            older.execute(change)
-        older.execute("ALTER TABLE server DROP COLUMN version")
-        older.execute("UPDATE alembic_version SET version_num = '0005'")
+    config, engine = configuration(), sync_engine(tmp_path / "store.db")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0005")
+    engine.dispose()
     async with approved_house(tmp_path) as house:
         assert await house.call("add") == "add"
         record = house.approvals.record("s", "add")
