@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable
 from typing import Any
@@ -32,6 +33,10 @@ _PORT = re.compile(
     rf"(?:(?P<address>[0-9.]+|\[[0-9A-Fa-f:]+\]):)?(?P<here>{_NUMBER}):(?P<inside>{_NUMBER})(?:/(?P<kind>tcp|udp))?"
 )
 _ENGINES = ("docker.sock", "podman.sock", "containerd.sock")
+_ABOVE = frozenset(
+    {"/", "/run", "/var", "/var/run", "/proc", "/run/docker", "/run/podman", "/run/containerd"}
+)
+"""Folders an engine's socket is usually somewhere below of, or that are as much as that."""
 
 
 class Container(BaseModel):
@@ -206,7 +211,8 @@ def volume(text: str) -> tuple[str, str, bool]:
     source, colon, target = body.rpartition(":")
     if not colon or not source or not target.startswith("/") or "\0" in text:
         raise ValueError(f"volume {text[:120]!r} is not SOURCE:/TARGET[:rw]")
-    if source.rstrip("/").endswith(_ENGINES):
+    path = posixpath.normpath(source) if source.startswith("/") else source
+    if path.endswith(_ENGINES) or (path if path[:2] != "//" else path[1:]) in _ABOVE:
         raise ValueError(
             f"volume {text[:120]!r} would give the container the engine, and with it the whole machine"
         )
