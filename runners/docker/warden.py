@@ -24,7 +24,8 @@ PATIENCE = 10.0
 """Seconds an engine may take for an answer once ToolScore is gone."""
 
 _ROOT = str(Path(__file__).absolute().parents[3])
-_PROGRAM = f"import sys; sys.path.append({_ROOT!r}); from toolscore.runners.docker.warden import main; main(*sys.argv[1:])"
+_MAIN = "from toolscore.runners.docker.warden import main; main(*sys.argv[1:])"
+_PROGRAM = f"import sys; sys.path.append({_ROOT!r}); {_MAIN}"
 _ID = re.compile(rb'"Id":"([0-9a-f]{64})"')
 
 
