@@ -20,6 +20,7 @@ from mcp_types import ElicitResult
 from behind import (
     NGINX,
     PATIENCE,
+    RICH,
     Balancer,
     Gateway,
     Raw,
@@ -245,8 +246,12 @@ async def test_leases_and_tasks_are_found_at_the_gateway_that_has_them(house: Ho
         refused = await client.ask(b.http, "tools/call", **calls)
         assert "Acquire another one" in text_of(refused)
 
+        # One of its own: what is asked of a shared one may have given each client an instance.
+        rich = {"command": sys.executable, "args": ["-S", RICH]}
+        added = await client.call(a.http, "register_tool", name="tasked", **rich)
+        assert not added["result"].get("isError"), added
         begun = await session.ask(
-            a.http, "tools/call", name="r__hold", arguments={"name": "h"}, task={"ttl": 60000}
+            a.http, "tools/call", name="tasked__hold", arguments={"name": "h"}, task={"ttl": 60000}
         )
         task = begun["result"]["task"]["taskId"]
         other = Raw(http)

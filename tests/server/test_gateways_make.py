@@ -70,7 +70,7 @@ async def test_a_server_that_one_gateway_installed_is_made_at_the_other_from_its
             lambda: asyncio.to_thread((tmp_path / "a" / "home" / "servers" / "it").exists),
             lambda there: not there,
         )
-    assert postgres.execute("SELECT name FROM common", url) == []
+    assert postgres.execute("SELECT kind FROM common WHERE name LIKE 'it%'", url) == []
 
 
 async def test_one_that_cannot_be_made_here_says_why_and_is_made_once_it_can(
