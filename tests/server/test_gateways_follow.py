@@ -105,18 +105,17 @@ async def test_of_two_gateways_that_take_one_name_at_once_one_gets_it_whole(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     async with gateways(tmp_path, postgres.database(), "a", "b") as both:
-        asked = {"name": "f", "command": sys.executable, "args": [FAULTY]}
-        for _turn in range(3):
+        for name in ("f", "g", "h"):
+            asked = {"name": name, "command": sys.executable, "args": [FAULTY]}
             done = await asyncio.gather(*(client.call_tool("register_tool", asked) for client in both))
             outcomes = [outcome(one) or "" for one in done]
             assert outcomes.count("") == 1, [text(one) for one in done]
-            # The other one may still be at work removing the one before.
             assert {"", "name_taken", "installing"} >= set(outcomes)
             for client in both:
-                await until(partial(tools, client), lambda names: "f__echo" in names)
-                assert await echoed(client, "f", "one")
-            await call(both[0], "unregister_tool", name="f")
-            await until(lambda: servers(both[1]), lambda seen: "f" not in seen)
+                await until(partial(tools, client), partial(contains, f"{name}__echo"))
+                assert await echoed(client, name, "one")
+        await call(both[0], "unregister_tool", name="f")
+        await until(lambda: servers(both[1]), lambda seen: "f" not in seen)
 
 
 async def test_what_changed_while_the_database_was_away_for_one_is_seen_when_it_is_back(
@@ -149,6 +148,10 @@ def toolscore(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [TOOLSCORE, "--home", str(home), *words], capture_output=True, text=True, check=False
     )
+
+
+def contains(name: str, names: set[str]) -> bool:
+    return name in names
 
 
 def asked() -> dict[str, Any]:
