@@ -11,26 +11,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import anyio
 import psutil
 
 from .authorization import TokenVault, applies, provider_for
-from .base import BaseRunner, Channel, Child, Diagnosis, Health
+from .base import Channel, Child, Diagnosis, Health
 from .confinement import launcher
 from .diagnosis import diagnose
 from .embedded import EmbeddedChild, Opened
 from .environment import child_environment
 from .errors import AuthorizationNeededError, RunnerError, SpecError, StartError
 from .guard import Guard
+from .home_runner import HomeRunner
 from .known_secrets import SeenVault
 from .ledger import Ledger
+from .listening import connect_when_up
 from .log_file import FILES, MAX_BYTES
-from .log_read import LogFolder
 from .means import Means
 from .port_owner import local_port, owner, stranger, taken
 from .process_child import ProcessChild
 from .programs import find_program
-from .remote import HttpChannel, RemoteChild, WebSocketChannel, is_sse, shown
+from .remote import HttpChannel, RemoteChild, WebSocketChannel, is_sse
 from .spec import EMBEDDED, Candidate, Installation, Report, ServerSpec, SourceKind, silent
 from .template import no_names
 
@@ -76,7 +76,7 @@ class ProcessOptions:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 
-class ProcessRunner(BaseRunner):
+class ProcessRunner(HomeRunner):
     """Runs servers as child processes, and connects to those that are reached by url.
 
     Args:
@@ -84,8 +84,7 @@ class ProcessRunner(BaseRunner):
     """
 
     def __init__(self, options: ProcessOptions) -> None:
-        self.means = Means(options)
-        """What it shares with the other kinds of runner."""
+        super().__init__(Means(options))
         self._ports = self.means.ports
         self.means.connect = self._connect
         self._ledger = Ledger(options.run / "processes.jsonl")
@@ -94,8 +93,6 @@ class ProcessRunner(BaseRunner):
         self._dialed: dict[str, WebSocketChannel] = {}
         self.embedded: dict[str, Opened] = {}
         """Makes servers live in this process, by what stands behind `embedded:` in their url."""
-        self._known: dict[str, Installation] = {}
-        self._problems: dict[str, str] = {}
 
     def configure(self, options: ProcessOptions) -> None:
         """Work with other options from now on, but for folders, the range of ports and the sizes of logs."""
@@ -240,38 +237,13 @@ class ProcessRunner(BaseRunner):
         return RemoteChild(HttpChannel(spec.url, spec.headers, sse=sse, auth=auth))
 
     async def _connect_when_up(self, spec: ServerSpec, child: ProcessChild) -> RemoteChild:
-        from urllib.parse import urlsplit
+        async def connect() -> RemoteChild:
+            assert spec.url is not None
+            await self._refuse_stranger(spec.url, child)
+            return await self._connect(child.server_id, spec)
 
-        assert spec.url is not None
-        parts = urlsplit(spec.url)
         patience = self._options.connect_timeout * 0.9  # so that the supervisor's own deadline comes later
-        try:
-            port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
-        except ValueError as exc:
-            await child.stop(0)
-            raise SpecError(
-                f"The url {shown(spec.url)} of server '{child.server_id}' cannot be used: {exc}."
-            ) from exc
-        try:
-            with anyio.fail_after(patience):
-                while not child.exited.is_set():
-                    try:
-                        _, writer = await asyncio.open_connection(parts.hostname, port)
-                    except OSError:
-                        await anyio.sleep(0.05)  # nothing tells when a port is opened
-                        continue
-                    writer.close()
-                    await self._refuse_stranger(spec.url, child)
-                    return await self._connect(child.server_id, spec)
-            problem = child.epitaph() + " before it listened"
-        except TimeoutError:
-            problem = f"it did not listen on port {port} within {patience:g} s"
-        except StartError as exc:
-            problem = exc.message
-        await child.stop(0)
-        raise StartError(
-            f"server '{child.server_id}' cannot be reached: {problem}.", stderr=child.stderr_tail()
-        )
+        return await connect_when_up(spec, child, patience, _listens, connect)
 
     async def _refuse_stranger(self, url: str, child: ProcessChild) -> None:
         """Refuse to speak to somebody else who listens where the server was to."""
@@ -363,18 +335,6 @@ class ProcessRunner(BaseRunner):
         mask = self.means.known.answers.get(server_id.partition("#")[0])
         return value if mask is None else mask(value)
 
-    @property
-    def log_folder(self) -> LogFolder:
-        """Reads all logs of this home."""
-        return LogFolder(self._options.logs)
-
-    async def diagnose(self, server_id: str) -> str:
-        """Explain the last failure from what the server left."""
-        installation = self._known.get(server_id)
-        if installation is None:
-            return f"server '{server_id}' was not started yet."
-        return self._problems.get(server_id) or f"nothing is known to be wrong with server '{server_id}'."
-
 
 class Started(Child, Protocol):
     """What was started and is spoken to over its url: a process, or a container."""
@@ -448,3 +408,12 @@ def measure(pid: int) -> tuple[int, float]:
     except psutil.Error:
         pass
     return memory, cpu
+
+
+async def _listens(host: str | None, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True

@@ -7,10 +7,10 @@ import asyncio
 import anyio
 
 
-async def listens(host: str, port: int) -> bool:
+async def listens(host: str | None, port: int) -> bool:
     """Tell whether somebody listens. The engine's own proxy takes connections before, and closes them at once."""
     try:
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await asyncio.open_connection(host or "localhost", port)
     except OSError:
         return False
     try:

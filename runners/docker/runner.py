@@ -10,18 +10,17 @@ import secrets
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
-import anyio
-
-from ..base import BaseRunner, Child, Diagnosis, Health, Which
+from ..base import Child, Diagnosis, Health, Which
 from ..diagnosis import diagnose
 from ..errors import InstallError, MachineAwayError, RunnerError, SpecError, StartError
-from ..log_read import LogFolder
+from ..home_runner import HomeRunner
+from ..listening import connect_when_up
 from ..means import Means
 from ..process import ServedChild
-from ..remote import RemoteChild, shown
+from ..remote import RemoteChild
 from ..sampler import Usage
 from ..spec import Candidate, Installation, Report, ServerSpec, silent
 from .address import find
@@ -48,7 +47,7 @@ HOME_FILE = "docker-home"
 """File in the folder `run` with the id that tells this home's containers from those of others."""
 
 
-class DockerRunner(BaseRunner):
+class DockerRunner(HomeRunner):
     """Runs servers in containers. The engine may go and come back; nothing here has to be started again for that.
 
     Args:
@@ -58,15 +57,13 @@ class DockerRunner(BaseRunner):
 
     def __init__(self, means: Means, host: str = "") -> None:
         need_library()
-        self.means = means
+        super().__init__(means)
         self.host = host
         self._engine: Engine | None = None
         self._meter: Meter | None = None
         self._events: Events | None = None
         self._swept: asyncio.Task[None] | None = None
         self._children: dict[str, Child] = {}
-        self._problems: dict[str, str] = {}
-        self._known: dict[str, Installation] = {}
         self._owner = uuid.uuid4().hex
         self._home: str | None = None
         self._own: Own | None = None
@@ -287,36 +284,12 @@ class DockerRunner(BaseRunner):
                     raise
 
     async def _connect_when_up(self, spec: ServerSpec, child: ContainerChild) -> RemoteChild:
-        assert spec.url is not None
-        parts = urlsplit(spec.url)
         patience = (
             self.means.options.connect_timeout * 0.9
         )  # so that the supervisor's own deadline comes later
-        try:
-            port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
-        except ValueError as error:
-            await child.stop(0)
-            raise SpecError(
-                f"The url {shown(spec.url)} of server '{child.server_id}' cannot be used: {error}."
-            ) from error
-        try:
-            with anyio.fail_after(patience):
-                while not child.exited.is_set():
-                    if await listens(parts.hostname or "localhost", port):
-                        return await self.means.connect(child.server_id, spec)
-                    await anyio.sleep(0.05)  # nothing tells when a port is opened
-            problem = child.epitaph() + " before it listened"
-        except TimeoutError:
-            problem = (
-                f"it did not listen on port {port} within {patience:g} s. In a container it has to listen on all "
-                "addresses (0.0.0.0), not on its own loopback"
-            )
-        except StartError as error:
-            problem = error.message
-        await child.stop(0)
-        raise StartError(
-            f"server '{child.server_id}' cannot be reached: {problem}.", stderr=child.stderr_tail()
-        )
+        hint = ". In a container it has to listen on all addresses (0.0.0.0), not on its own loopback"
+        connect = partial(self.means.connect, child.server_id, spec)
+        return await connect_when_up(spec, child, patience, listens, connect, hint)
 
     async def stop_server(self, server_id: str, grace: float | None = None) -> bool:
         """End its container, remove it, and give its port back."""
@@ -389,17 +362,6 @@ class DockerRunner(BaseRunner):
             reason = told or "its container was started; the engine does not answer now"
             return Health(alive=True, reason=reason)
         return Health(alive=True, reason=told or "its container runs", memory=usage.memory, cpu=cpu)
-
-    @property
-    def log_folder(self) -> LogFolder:
-        """Reads all logs of this home."""
-        return LogFolder(self.means.options.logs)
-
-    async def diagnose(self, server_id: str) -> str:
-        """Explain the last failure from what the server left."""
-        if server_id not in self._known:
-            return f"server '{server_id}' was not started yet."
-        return self._problems.get(server_id) or f"nothing is known to be wrong with server '{server_id}'."
 
 
 def _container(child: Child | None) -> ContainerChild | None:

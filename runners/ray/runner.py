@@ -9,12 +9,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..base import BaseRunner, Child, Diagnosis, Health
+from ..base import Child, Diagnosis, Health
 from ..diagnosis import diagnose
 from ..environment import child_environment
 from ..errors import InstallError, RunnerError, StartError
 from ..guard import Guard
-from ..log_read import LogFolder
+from ..home_runner import HomeRunner
 from ..means import Means
 from ..spec import Candidate, Installation, Report, ServerSpec, silent
 from ..template import expand
@@ -32,7 +32,7 @@ MEASURED_WITHIN = 5.0
 """Seconds an agent has to measure a server."""
 
 
-class RayRunner(BaseRunner):
+class RayRunner(HomeRunner):
     """Runs servers as processes of the nodes of a cluster.
 
     Args:
@@ -47,7 +47,7 @@ class RayRunner(BaseRunner):
     def __init__(self, means: Means, options: RayOptions, guard: Guard | None = None) -> None:
         if importlib.util.find_spec("ray") is None:
             raise InstallError(MISSING)
-        self.means = means
+        super().__init__(means)
         self.on_room: Callable[[str], None] = lambda _key: None
         """Called with a server that found no node, when there is one."""
         self.cluster = Cluster(
@@ -58,8 +58,6 @@ class RayRunner(BaseRunner):
             self._room,
         )
         self._children: dict[str, RayChild] = {}
-        self._problems: dict[str, str] = {}
-        self._known: set[str] = set()
 
     def _room(self, key: str) -> None:
         self.on_room(key)
@@ -122,7 +120,7 @@ class RayRunner(BaseRunner):
     async def start_server(self, installation: Installation) -> Child:
         """Start it on the node that fits best."""
         key = installation.server_id
-        self._known.add(key)
+        self._known[key] = installation
         self._problems.pop(key, None)
         try:
             return await self._start(installation)
@@ -215,14 +213,3 @@ class RayRunner(BaseRunner):
             return Health(alive=True, reason=f"node {child.node} does not tell at the moment")
         memory, cpu = told.get("memory"), told.get("cpu")
         return Health(alive=True, reason=f"its process runs on node {child.node}", memory=memory, cpu=cpu)
-
-    @property
-    def log_folder(self) -> LogFolder:
-        """Reads all logs of this home."""
-        return LogFolder(self.means.options.logs)
-
-    async def diagnose(self, server_id: str) -> str:
-        """Explain the last failure from what the server left."""
-        if server_id not in self._known:
-            return f"server '{server_id}' was not started yet."
-        return self._problems.get(server_id) or f"nothing is known to be wrong with server '{server_id}'."
