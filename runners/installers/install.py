@@ -24,6 +24,7 @@ from .folder import install_folder
 from .git import install_git
 from .mcpb import install_mcpb
 from .pinning import pin_command, pin_installed
+from .record import DamagedError
 from .run import Job
 from .source import Source, parse
 from .tree import delete_tree
@@ -74,13 +75,29 @@ async def install(
     )
     try:
         try:
-            entry = await _install(job, source, candidate)
-            if candidate.locked is not None and entry.version != candidate.locked.version:
-                raise InstallError(
-                    f"{candidate.source} came to version {entry.version}, and {candidate.locked.version} was locked; "
-                    "nothing was kept."
+            try:
+                entry, pin = await _install_and_pin(job, source, candidate, directory)
+            except DamagedError as damaged:
+                # Whoever writes into one environment writes into uv's cache too, and into all others that share the
+                # file; the cache is the user's and stays as it is.
+                await job.say(
+                    f"{', '.join(damaged.paths[:5])} changed in uv's cache since it was fetched (`uv cache clean` "
+                    "empties it); fetching everything anew, past the cache"
                 )
-            pin = await pin_installed(job, directory, candidate, entry)
+                await delete_tree(place)
+                place.mkdir(mode=0o700)
+                job = Job(
+                    place,
+                    report,
+                    job.left(),
+                    job.python,
+                    node,
+                    candidate.constraints,
+                    guard,
+                    candidate.locked,
+                    cached=False,
+                )
+                entry, pin = await _install_and_pin(job, source, candidate, directory)
             return _installation(candidate, source, entry, directory, pin)
         except OSError as error:
             raise explain_os(error, f"Installing {candidate.name}") from error
@@ -111,6 +128,18 @@ async def remove(installation: Installation, *, servers: Path) -> None:
         await delete_tree(directory)
     except OSError as error:
         raise explain_os(error, f"Deleting {directory}") from None
+
+
+async def _install_and_pin(
+    job: Job, source: Source, candidate: Candidate, directory: Path
+) -> tuple[Entry, Pin]:
+    entry = await _install(job, source, candidate)
+    if candidate.locked is not None and entry.version != candidate.locked.version:
+        raise InstallError(
+            f"{candidate.source} came to version {entry.version}, and {candidate.locked.version} was locked; "
+            "nothing was kept."
+        )
+    return entry, await pin_installed(job, directory, candidate, entry)
 
 
 async def _install(job: Job, source: Source, candidate: Candidate) -> Entry:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from ..errors import InstallError
 from ..pin import FILES, Pin
 from ..programs import find_program
 from ..spec import Candidate, ServerSpec
 from .entry import Entry
 from .file_list import file_hash, list_files
-from .record import damaged_files
+from .record import DamagedError, damaged_files
 from .run import Job
 
 _SCRIPTS = frozenset({".py", ".js", ".mjs", ".cjs", ".ts", ".sh", ".rb", ".pl", ".php", ".lua", ".jar"})
@@ -32,14 +31,11 @@ async def pin_installed(job: Job, directory: Path, candidate: Candidate, entry: 
 
     Raises:
         OSError: If the list cannot be written.
-        InstallError: If files are not what the packages they came in say of them.
+        DamagedError: If files are not what the packages they came in say of them.
     """
     listed = await anyio.to_thread.run_sync(list_files, directory, job.directory)
     if damaged := await anyio.to_thread.run_sync(damaged_files, job.directory, listed):
-        raise InstallError(
-            f"What was installed is not what its packages say: {', '.join(damaged[:5])} differ. The files come from "
-            "uv's cache, which an earlier installation may share with it: run `uv cache clean`, and try again."
-        )
+        raise DamagedError(damaged)
     job.keep(FILES, listed)
     files = job.locks.pop(FILES)
     return Pin(

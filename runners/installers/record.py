@@ -7,7 +7,23 @@ import binascii
 import csv
 from pathlib import Path, PurePosixPath
 
+from ..errors import InstallError
 from .file_list import read_list
+
+
+class DamagedError(InstallError):
+    """Installed files are not what the package they came in says of them.
+
+    Args:
+        paths: Theirs, in the place.
+    """
+
+    def __init__(self, paths: list[str]) -> None:
+        super().__init__(
+            f"What was installed is not what its packages say: {', '.join(paths[:5])} differ, fetched anew too, past "
+            "uv's cache. The packages themselves are wrong, or something changes files while they are installed."
+        )
+        self.paths = paths
 
 
 def damaged_files(place: Path, listed: str) -> list[str]:

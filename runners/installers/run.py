@@ -77,6 +77,7 @@ class Job:
         constraints: Version constraints of the Python environment.
         guard: Starts the programs; without one they outlive a ToolScore that is killed.
         locked: What must come out of it.
+        cached: Whether uv may take packages from its cache.
         locks: Hash of each lock that was kept, by its name.
         unhashed: What they name without a hash.
         content: What the source came to, where it is one thing; see `Pin`.
@@ -90,6 +91,7 @@ class Job:
     constraints: tuple[str, ...] = ()
     guard: Guard | None = None
     locked: Locked | None = None
+    cached: bool = True
     locks: dict[str, str] = field(default_factory=dict)
     unhashed: list[str] = field(default_factory=list)
     content: str | None = None
@@ -157,6 +159,8 @@ class Job:
             InstallError: If the time is over, or the program cannot be started.
         """
         output = Tail()
+        if not self.cached:
+            env = {**(env or {}), "UV_NO_CACHE": "1"}
         try:
             with anyio.fail_after(self.left()):
                 return await run(

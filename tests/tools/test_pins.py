@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -152,23 +153,46 @@ async def test_a_home_that_was_moved_is_none_that_was_changed(tmp_path: Path, wh
     assert not compare(moved / "servers/it", moved / "servers/it", listed)
 
 
-async def test_what_lies_changed_in_the_cache_is_not_installed(tmp_path: Path, wheels: Path) -> None:
-    file = wheel(wheels)
-    # With the hashes in RECORD, as real wheels have them.
+def record_hash(file: Path, digest: str | None = None) -> None:
+    """Put the hash of its module into a wheel's RECORD, as real wheels have it, or another."""
     with zipfile.ZipFile(file) as zipped:
         files = {name: zipped.read(name) for name in zipped.namelist()}
     record = next(name for name in files if name.endswith("RECORD"))
-    digest = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-    other = f"toolscored_packed.py,sha256={digest},"
-    files[record] = files[record].replace(b"toolscored_packed.py,,", other.encode())
+    raw = hashlib.sha256(files["toolscored_packed.py"]).digest()
+    told = digest or base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    assert b"toolscored_packed.py,," in files[record]
+    line = f"toolscored_packed.py,sha256={told},"
+    files[record] = files[record].replace(b"toolscored_packed.py,,", line.encode())
     with zipfile.ZipFile(file, "w") as zipped:
         for name, content in files.items():
             zipped.writestr(name, content)
+
+
+async def test_what_a_package_says_of_its_own_files_is_held_against_them(
+    tmp_path: Path, wheels: Path
+) -> None:
+    record_hash(wheel(wheels), "A" * 43)
     async with pinned_house(tmp_path / "home") as house:
         said = await refused(house.install(PACKED))
         assert "toolscored_packed.py" in said
-        assert "uv cache clean" in said
+        assert "past uv's cache" in said
         assert list((house.folder / "servers").iterdir()) == []
+
+
+async def test_what_was_changed_in_the_cache_is_fetched_anew(
+    tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_hash(wheel(wheels))
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("UV_CACHE_DIR", str(cache))
+    async with pinned_house(tmp_path / "one") as house:
+        await house.install(PACKED)
+    (changed,) = cache.rglob("toolscored_packed.py")
+    changed.write_text("raise SystemExit('somebody was here')\n")
+    async with pinned_house(tmp_path / "two") as house:
+        await house.install(PACKED)
+        assert await house.say() == "1.0"
+    assert "somebody was here" in changed.read_text()
 
 
 async def test_tools_that_change_after_the_installation_are_told_until_they_are_accepted(
