@@ -13,7 +13,7 @@ from .log_read import LogFolder
 from .spec import Candidate, Installation, Report, silent
 
 if TYPE_CHECKING:
-    from .sampler import Usage
+    from .sampler import Limits, Usage
 
 Which = Literal["none", "new", "all"]
 """Which volumes of a server are deleted."""
@@ -27,9 +27,15 @@ LOST = "toolscore/lost"
 UNHEARD = "toolscore/unheard"
 """Member beside `LOST` that is true where the server surely did nothing with the request."""
 
+Unheard = Literal["last", "all"] | None
+"""Which of the requests in flight a server surely never heard: what was sent last, all, or none that is known."""
+
 
 class Channel(Protocol):
-    """A duplex line of JSON-RPC messages to a server. One task runs it; anybody on the loop may send."""
+    """A duplex line of JSON-RPC messages to a server. One task runs it; anybody on the loop may send.
+
+    Lines are subclasses: what has a body here is so of most of them.
+    """
 
     async def run(self, receive: Callable[[Message], None]) -> None:
         """Hand each arriving message to `receive` until the line is closed, then return."""
@@ -56,9 +62,23 @@ class Channel(Protocol):
         """Close the line towards the server. Idempotent."""
         ...
 
+    @property
+    def unheard(self) -> Unheard:
+        """Which of the requests in flight the server never heard, once the line is closed."""
+        return None
+
+    @property
+    def gateway(self) -> str | None:
+        """The gateway that runs the server, where another one does: what it says of a call is believed."""
+        return None
+
+    def use_version(self, version: str) -> None:
+        """Be told which version of the protocol was agreed on, where the line itself has to name it."""
+        return
+
 
 class Child(Protocol):
-    """One live server: its line, and what is known of the process behind it."""
+    """One live server: its line, and what is known of the process behind it. As with lines, they are subclasses."""
 
     @property
     def channel(self) -> Channel:
@@ -90,6 +110,15 @@ class Child(Protocol):
     def kill(self, reason: str) -> None:
         """End it at once, for a reason that later answers will give."""
         ...
+
+    def limit(self, limits: Limits) -> None:
+        """Be told what it may use, where it is on a machine on which somebody else measures."""
+        return
+
+    @property
+    def stopped_there(self) -> bool:
+        """Whether it was stopped on purpose by whoever runs it, where that is not this ToolScore."""
+        return False
 
     async def ended_within(self, seconds: float) -> bool:
         """Wait for its end, so that its exit status and last words are known; tell whether it came."""

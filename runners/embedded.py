@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import anyio
 
-from .base import Message
+from .base import Channel, Message
 from .errors import ChildGoneError, StartError
 from .inbox import Inbox
 from .line_only import LineOnly
@@ -29,7 +29,7 @@ Opened = Callable[[Callable[[Message], None]], AbstractAsyncContextManager[Handl
 """Makes such a server live, given where its messages go; leaving the block ends it."""
 
 
-class EmbeddedChannel:
+class EmbeddedChannel(Channel):
     """The line to it.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .base import Unheard
 from .remote import RemoteChild, WebSocketChannel
 
 STOPPED = 4001
@@ -27,7 +28,12 @@ class GatewayLine(WebSocketChannel):
     def __init__(self, connection: Any, gateway: str) -> None:
         super().__init__("ws://gateway", {})
         self._connection = connection
-        self.gateway = gateway
+        self._gateway = gateway
+
+    @property
+    def gateway(self) -> str:
+        """The gateway's name."""
+        return self._gateway
 
     @property
     def code(self) -> int | None:
@@ -36,9 +42,9 @@ class GatewayLine(WebSocketChannel):
         return code
 
     @property
-    def answered_all(self) -> bool:
-        """Whether the gateway answered all it had heard before it closed the line, so that it heard nothing else."""
-        return self.code == MOVED
+    def unheard(self) -> Unheard:
+        """All, where the gateway answered whatever it had heard before it closed the line."""
+        return "all" if self.code == MOVED else None
 
     def epitaph(self) -> str:
         """Say why the line is closed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, Protocol, TypeVar
 
-from .base import Channel
+from .base import Channel, Child
 
 
 class Line(Channel, Protocol):
@@ -18,7 +18,7 @@ class Line(Channel, Protocol):
 L = TypeVar("L", bound=Line)
 
 
-class LineOnly(Generic[L]):
+class LineOnly(Child, Generic[L]):
     """What all such servers have in common.
 
     Args:

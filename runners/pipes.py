@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, cast
 
-from .base import Message
+from .base import Channel, Message
 from .codec import FrameError, decode, encode, refused_answer
 from .errors import ChildGoneError
 from .inbox import Inbox
@@ -110,7 +110,7 @@ class LineSplitter:
         return b"".join(self._parts)
 
 
-class PipeChannel(asyncio.Protocol):
+class PipeChannel(Channel, asyncio.Protocol):
     """The line to a server over its standard streams.
 
     Lines on its standard output that are no JSON objects are kept apart as noise: banners there are common and

@@ -12,7 +12,7 @@ from typing import IO
 import anyio
 import psutil
 
-from .base import Channel
+from .base import Channel, Child
 from .confinement import reported
 from .errors import StartError
 from .guard import Guard, Limits
@@ -29,7 +29,7 @@ KILL_WAIT = 5.0
 """Seconds a killed process may take to vanish; one stuck in the kernel must not hold up the others."""
 
 
-class ProcessChild:
+class ProcessChild(Child):
     """A server process, its line and its end.
 
     Made by `launch`. The process leads its own session, so that its group can be ended without touching

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from .base import LOST, UNHEARD, Message
+from .base import LOST, UNHEARD, Channel, Message, Unheard
 from .codec import FrameError, decode, encode, refused_answer
 from .errors import ChildGoneError, RunnerError, StartError
 from .line_only import LineOnly
@@ -26,7 +26,7 @@ OUTBOX = 1024
 """Messages waiting for a slow endpoint before its writers wait too."""
 
 
-class _QueuedChannel:
+class _QueuedChannel(Channel):
     """What both kinds of endpoint share: messages leave through one bounded queue and one writing task."""
 
     def __init__(self, url: str) -> None:
@@ -213,8 +213,12 @@ class HttpChannel(_QueuedChannel):
             auth.on_failure = self._unauthorized
         self._version: str | None = None
         self._unknown = False
-        self.unheard = False
-        """Whether the connection ended because none could be made for the last request, which nobody heard then."""
+        self._refused = False
+
+    @property
+    def unheard(self) -> Unheard:
+        """The last request, where the connection ended because none could be made for it."""
+        return "last" if self._refused else None
 
     def use_version(self, version: str) -> None:
         """Name the negotiated protocol version in a header of every later request, as the transport asks."""
@@ -252,7 +256,7 @@ class HttpChannel(_QueuedChannel):
                     await self._write(streams[1])
                     group.cancel_scope.cancel()
         except Exception as exc:
-            self.unheard = _is_refused(exc)
+            self._refused = _is_refused(exc)
             self._close(_innermost(exc))
         finally:
             self._close("")

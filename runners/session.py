@@ -140,9 +140,8 @@ class ChildSession:
             self._deadlines.close()
             outgoing, incoming = self._board.close()
             # With several in flight it cannot be told which of them it was, unless nothing of any was written.
-            unheard = getattr(self._channel, "unheard", False)
-            written = not (unheard and (len(outgoing) == 1 or getattr(self._channel, "held", False)))
-            written = written and not getattr(self._channel, "answered_all", False)
+            unheard = self._channel.unheard
+            written = not (unheard == "all" or (unheard == "last" and len(outgoing) == 1))
             for asked in incoming:
                 asked.work.cancel()
             for entry in outgoing:
@@ -168,9 +167,7 @@ class ChildSession:
     def use_version(self, version: str) -> None:
         """Speak a protocol version from now on."""
         self.version = version
-        use_version = getattr(self._channel, "use_version", None)
-        if use_version is not None:
-            use_version(version)
+        self._channel.use_version(version)
 
     async def list_all(self, method: str, key: str) -> list[dict[str, Any]]:
         """Fetch every page of a list; see `listing.list_all`."""
@@ -246,14 +243,12 @@ class ChildSession:
         result = message.get("result")
         if isinstance(result, dict):
             return result
-        if (refused := message.get(REFUSED)) is not None and getattr(self._channel, "gateway", None):
+        if (refused := message.get(REFUSED)) is not None and self._channel.gateway:
             raise refused_there(refused)
         if (lost := message.get(LOST)) is not None:
             unheard = message.get(UNHEARD) is True
-            if unheard and getattr(self._channel, "gateway", None):
-                self.leaving = (
-                    True  # others under way are answered yet; the gateway closes the line after them
-                )
+            if unheard and self._channel.gateway:
+                self.leaving = True  # others under way are answered yet; the gateway closes the line then
             elif unheard:
                 self.closed.set()
             raise ChildGoneError(str(lost), written=not unheard)

@@ -357,8 +357,8 @@ class Unit:
         limits = Limits(kept.max_memory << 20, cpu, kept.max_files, kept.max_processes)
         if child is not None and child.pid is not None:
             self._shared.sampler.watch(self.key, child.pid, limits, child.kill)
-        elif (limit := getattr(child, "limit", None)) is not None:
-            limit(limits)  # its machine is another one, where somebody else measures
+        elif child is not None:
+            child.limit(limits)
 
     def _list_again(self, _kind: str = "") -> None:
         self._relisting.wanted(self.session if self.life.state is State.READY else None)
@@ -384,7 +384,7 @@ class Unit:
             closed.cancel()
             probing.cancel()
         child = self._shared.runner.child(self.key)
-        if self._stop_wanted or getattr(child, "stopped_there", False):
+        if self._stop_wanted or (child is not None and child.stopped_there):
             await self._stopping()
             return
         reason = "its connection was lost"

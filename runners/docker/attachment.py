@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from ..base import Message
+from ..base import Message, Unheard
 from ..codec import encode
 from ..errors import ChildGoneError, MachineAwayError
 from ..pipes import WRITE_HIGH_WATER, PipeChannel, StderrReader
@@ -180,10 +180,7 @@ class AttachedChannel(PipeChannel):
         self.complaints = StderrReader(complaint)
         self.cut = asyncio.Event()
         """Set while there is no connection, and the line is not given up."""
-        self.unheard = False
-        """Whether what is in flight was never written."""
-        self.held = True
-        """Whether that is so of all that is in flight, if it is of any."""
+        self._unwritten = False
         self._attached: _Attached | None = None
         self._asked: set[object] = set()
         self._asks: set[object] = set()
@@ -240,9 +237,14 @@ class AttachedChannel(PipeChannel):
         self.complaints.connection_made(_Tap(held_back, transport))
         self.cut.clear()
         held, self._held, self._held_size = self._held, [], 0
-        self.unheard = False
+        self._unwritten = False
         for frame in held:
             transport.write(frame)
+
+    @property
+    def unheard(self) -> Unheard:
+        """All, where the line was cut with nothing in flight: what was sent since is held, and not written."""
+        return "all" if self._unwritten else None
 
     @property
     def whole(self) -> bool:
@@ -265,7 +267,7 @@ class AttachedChannel(PipeChannel):
         self._throttle.stop()
         self.complaints.cut()
         self._pause(False)
-        self.unheard = self.whole  # from here on nothing is written
+        self._unwritten = self.whole  # from here on nothing is written
         self.cut.set()
 
     def _pause(self, paused: bool) -> None:
@@ -294,7 +296,7 @@ class AttachedChannel(PipeChannel):
             ChildGoneError: If the line is closed.
             FrameError: If the message has no JSON form.
         """
-        if self._writer is None and self.cut.is_set() and not self._closed.is_set() and self.unheard:
+        if self._writer is None and self.cut.is_set() and not self._closed.is_set() and self._unwritten:
             frame = encode(message) + b"\n"
             if self._held_size + len(frame) > _MOST_HELD:
                 raise ChildGoneError(self._describe(), written=False)

@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 
-from ..base import Channel
+from ..base import Channel, Child
 from ..errors import MachineAwayError
 from ..logs import ServerLog
 from .attachment import AttachedChannel
@@ -43,7 +43,7 @@ RECENT = 200
 Json = dict[str, Any]
 
 
-class ContainerChild:
+class ContainerChild(Child):
     """A container, from its making to its removal.
 
     Args:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from helpers import CLIENT_INFO, call, installation, runner_at, until
 from toolscore.runners import watch as watch_module
-from toolscore.runners.base import Message
+from toolscore.runners.base import Channel, Message
 from toolscore.runners.codec import decode, encode
 from toolscore.runners.errors import ChildFaultError, ChildGoneError, ChildTimeoutError, FaultError
 from toolscore.runners.patron import Ask, Patron
@@ -59,12 +59,11 @@ class Echo(Oracle):
         return {"method": ask.method, "params": ask.params}
 
 
-class Memory:
+class Memory(Channel):
     """A line without a server: the test is the server. What is written has been JSON all the same."""
 
     def __init__(self) -> None:
         self.written: list[Message] = []
-        self.congested = False
         self._receive: Callable[[Message], None] | None = None
         self._over = asyncio.Event()
 
@@ -76,6 +75,10 @@ class Memory:
         if self._over.is_set():
             raise ChildGoneError("it hung up", written=False)
         self.written.append(decode(encode(message)))
+
+    @property
+    def congested(self) -> bool:
+        return False
 
     async def drain(self) -> None:
         raise AssertionError("it is never congested")
