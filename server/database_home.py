@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,9 @@ from ..tools.errors import LibraryError, StoreError
 
 LONGEST_NAME = 100
 """Characters of a gateway's name."""
+
+LAST_LINES = 2.0
+"""Seconds that sending what is left of the journal may take at the end."""
 
 if TYPE_CHECKING:
     from ..tools.approvals.approvals import Approvals
@@ -225,6 +228,10 @@ async def sending(store: Store, settings: Settings, home: Home) -> AsyncIterator
     finally:
         task.cancel()
         await asyncio.wait([task])
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(LAST_LINES):
+                while await one.send():
+                    pass
 
 
 def reader_of(settings: Settings, home: Home) -> Reader:

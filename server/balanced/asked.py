@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 REFUSED = -32010
 INTERNAL_ERROR = -32603
 
+BEHIND = 256
+"""Messages waiting for a gateway that does not take them, from where on what may be left out is."""
+
 NETWORK = frozenset({"http", "ws"})
 """The listeners whose clients came in by a token, which counts at every gateway."""
 
@@ -53,6 +56,8 @@ class PeerElsewhere(Peer):
 
     def notify(self, method: str, params: dict[str, Any] | None, *, droppable: bool = False) -> None:
         """Send a notification."""
+        if droppable and self._waiting.qsize() >= BEHIND:
+            return
         self._waiting.put_nowait({"notify": method, "params": params or {}})
 
     async def ask(

@@ -93,6 +93,13 @@ async def carry(
     began = False
     gone = asyncio.get_running_loop().create_task(_left(receive))
     gone.add_done_callback(lambda task: None if task.cancelled() else links.cut(line))
+
+    def over() -> None:
+        # Of a client that has left the callback cuts the line: nobody else may have it by then.
+        if gone.done():
+            links.cut(line)
+        links.give_back(gateway, line)
+
     try:
         await line.send(
             {
@@ -106,7 +113,7 @@ async def carry(
         await line.send_body(body)
         answer = await line.receive()
         if not isinstance(answer, dict) or "status" not in answer:
-            links.give_back(gateway, line)
+            over()
             raise UnknownThereError
         began = True
         pairs = [(name.encode(), value.encode("latin-1")) for name, value in answer["headers"]]
@@ -128,7 +135,7 @@ async def carry(
         links.cut(line)
         raise
     else:
-        links.give_back(gateway, line)
+        over()
     finally:
         gone.cancel()
 

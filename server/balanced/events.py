@@ -75,15 +75,21 @@ class AllEvents:
             except StoreError as exc:
                 logger.warning("events could not be written down for other gateways: %s", exc)
                 await asyncio.sleep(AGAIN)
+            except Exception:
+                logger.exception("bug while writing events down for other gateways; they are left out")
 
     async def _write(self) -> None:
         async with self._writing:
-            waiting = self._waiting[:]
-            if waiting:
+            waiting, self._waiting = self._waiting, []  # more may come meanwhile
+            self._some.clear()
+            if not waiting:
+                return
+            try:
                 await self._shared.append(waiting)
-                del self._waiting[: len(waiting)]
-            if not self._waiting:
-                self._some.clear()
+            except (StoreError, asyncio.CancelledError):
+                self._waiting = [*waiting, *self._waiting][-KEPT:]
+                self._some.set()
+                raise
 
     async def read(self, uri: str, sight: Sight | None) -> dict[str, Any]:
         """Give the result of reading them; see `Events.read`.

@@ -52,6 +52,8 @@ class Line:
 
     def __init__(self, wire: Any) -> None:
         self.wire = wire
+        self.is_cut = False
+        """Whether it is of no use any more."""
 
     async def send(self, message: dict[str, Any]) -> None:
         """Send a message.
@@ -150,7 +152,9 @@ class Links:
             raise UnreachedError(exc.message) from exc
 
     def give_back(self, gateway: Gateway, line: Line) -> None:
-        """Keep a line for later, whose request is over."""
+        """Keep a line for later, whose request is over; not one that was cut meanwhile."""
+        if line.is_cut:
+            return
         spare = self._spare[gateway.id]
         for since, wire in spare[:]:
             if time.monotonic() - since >= SPARE_TIME:
@@ -163,6 +167,7 @@ class Links:
 
     def cut(self, line: Line) -> None:
         """End a line, and with it what goes on there for its request."""
+        line.is_cut = True
         self._close(line.wire)
 
     def _close(self, wire: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -37,6 +38,7 @@ class Remembered:
         self.quiet = False
         """Whether nothing is written down, since all of it comes from there."""
         self._keep = keep
+        self._keeping = asyncio.Lock()
 
     @classmethod
     def read(
@@ -93,4 +95,5 @@ class Remembered:
 
     async def _changed(self) -> None:
         if not self.quiet:
-            await self._keep(self)
+            async with self._keeping:  # one after the other, so that what is kept is what it became last
+                await self._keep(self)

@@ -158,8 +158,10 @@ class HttpSessions:
                 done = await host.adopt(found.id, scope, one)
             except ValueError as exc:
                 logger.warning("a session over HTTP cannot be taken over: %s", exc)
+            finally:
+                if not done:
+                    await self._kept.release(found.id, self._registry.me.id)
             if one is None or not done:
-                await self._kept.release(found.id, self._registry.me.id)
                 return False
             logger.info("a session over HTTP of %s is taken over", found.client.split(" ")[0])
             if one.uris:

@@ -170,6 +170,9 @@ class Post:
                 why = None
             except (RunnerError, OSError, TimeoutError) as exc:
                 proven, why = False, getattr(exc, "message", "") or str(exc) or type(exc).__name__
+            except Exception:
+                logger.exception("bug while keeping the executor on %s", self.ground.called)
+                proven, why = False, "an internal error; ToolScore's log tells more"
             if why is not None and self.problem != why:
                 logger.warning("code cannot be run on %s: %s", self.ground.called, why)
                 self._unusable(why)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from contextlib import suppress
 from time import monotonic as clock
 from typing import TYPE_CHECKING, Any
 
@@ -148,11 +147,9 @@ class ServedLine:
                 if not future.done():
                     future.set_exception(FaultError(INTERNAL_ERROR, "the gateway of the client is gone"))
             await self._unsubscribe()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FLUSH):
-                    await asyncio.wait(
-                        {writing, loop.create_task(self._outbox.join())}, return_when=asyncio.FIRST_COMPLETED
-                    )
+            left = loop.create_task(self._outbox.join())
+            await asyncio.wait({writing, left}, timeout=FLUSH, return_when=asyncio.FIRST_COMPLETED)
+            left.cancel()
             await self._wire.close(code, _fitting(reason))
             writing.cancel()
 

@@ -13,7 +13,12 @@ import pytest
 
 from fleet import gateways, until
 from postgres import Postgres, running_postgres
+from toolscore.server.database_home import sending
+from toolscore.server.home import Home
+from toolscore.server.settings import Settings
+from toolscore.tools.journal.others import AllReader
 from toolscore.tools.journal.sending import Sending
+from toolscore.tools.journal.wanted import Wanted
 from toolscore.tools.store import Store
 from toolscore_client import TOOLSCORE, call, execute, register_faulty
 
@@ -93,4 +98,54 @@ async def test_lines_are_sent_once_whatever_happens_on_the_way_and_go_with_their
     (folder / "00000001.jsonl").unlink()
     await again._prune()
     assert sent() == [701]
+    await store.close()
+
+
+async def test_a_journal_that_was_deleted_and_begun_anew_is_sent_from_its_beginning(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    url = postgres.database()
+    file = tmp_path / "00000001.jsonl"
+
+    def lines(*texts: str) -> bytes:
+        return b"".join(
+            json.dumps({"time": "2026-01-01T00:00:00.000000Z", "text": text}).encode() + b"\n"
+            for text in texts
+        )
+
+    store = await Store.open(url)
+    sending = Sending(store, "me", tmp_path, 0.0)
+    file.write_bytes(lines("old 1", "old 2", "old 3"))
+    await sending.send()
+    file.unlink()
+    file.write_bytes(lines("new 1", "new 2"))
+    await sending.send()
+    rows = postgres.execute("SELECT line FROM journal ORDER BY position", url)
+    assert [json.loads(row[0])["text"] for row in rows] == ["new 1", "new 2", "old 3"]
+    await store.close()
+
+
+async def test_who_reads_the_journals_of_others_slowly_keeps_no_transaction_open(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    url = postgres.database()
+    line = '{"time": "2026-01-01T00:00:00.000000Z", "kind": "call", "id": "1"}'
+    postgres.execute(f"INSERT INTO journal VALUES ('other', 1, 0, 1, '{line}')", url)
+    records = AllReader(tmp_path, "me", url).records(Wanted())
+    assert next(records)["gateway"] == "other"
+    states = (
+        "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    assert postgres.execute(states, url) == [("idle",)]
+    assert list(records) == []
+
+
+async def test_the_last_of_a_journal_is_sent_when_a_gateway_ends(tmp_path: Path, postgres: Postgres) -> None:
+    url = postgres.database()
+    home = Home.at(tmp_path)
+    home.journal_dir.mkdir()
+    store = await Store.open(url)
+    async with sending(store, Settings(home=tmp_path), home):
+        (home.journal_dir / "00000001.jsonl").write_bytes(b'{"time": "2026-01-01T00:00:00.000000Z"}\n')
+    assert len(postgres.execute("SELECT line FROM journal", url)) == 1
     await store.close()

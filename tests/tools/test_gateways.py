@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from postgres import Postgres
+from toolscore.tools.gateways import claims
 from toolscore.tools.gateways.gateway import Gateway, preferred
 from toolscore.tools.gateways.registry import Registry
 from toolscore.tools.gateways.tickets import issue, redeem
@@ -175,3 +176,50 @@ async def test_a_ticket_is_no_good_once_it_is_old_or_its_gateway_gone(join: Join
     assert await redeem(second.store, second.me.id, fresh, "/peer") is None
     stored = postgres.execute("SELECT digest FROM ticket", where)
     assert fresh not in {digest for (digest,) in stored}
+
+
+async def test_two_servers_that_change_places_at_once_are_seen_to(join: Join, postgres: Postgres) -> None:
+    first, second = await join("first"), await join("second")
+    where = first.store.where
+    assert isinstance(where, str)
+    for server, state in (("a", "ready"), ("b", "stopped")):
+        postgres.execute(f"INSERT INTO lease VALUES ('{server}', '{first.me.id}', 1, '{state}')", where)
+
+    def states() -> dict[str, str]:
+        return {name: lease.state for name, lease in second.leases.items()}
+
+    async with looked(second, lambda: states() == {"a": "ready", "b": "stopped"}):
+        pass
+    postgres.execute(
+        "UPDATE lease SET state = CASE state WHEN 'ready' THEN 'stopped' ELSE 'ready' END", where
+    )
+    async with looked(second, lambda: states() == {"a": "stopped", "b": "ready"}):
+        pass
+
+
+async def test_what_was_taken_in_an_earlier_life_is_not_held_in_the_next(
+    join: Join, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    monkeypatch.setattr(claims, "ASKED", PATIENCE)
+    first = await join("first")
+    where = first.store.where
+    assert isinstance(where, str)
+    life, mine = first.me.id, claims.Claims(first)
+    with psycopg.connect(where.replace("+psycopg", "")) as other:
+        postgres.execute("INSERT INTO lease VALUES ('s', '', 1, '')", where)
+        other.execute("SELECT * FROM lease FOR UPDATE")
+        claiming = asyncio.create_task(mine.claim("s"))
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%lease%'"
+        )
+        while postgres.execute(waiting, where)[0][0] == 0:
+            await asyncio.sleep(0.01)
+        postgres.execute(f"DELETE FROM gateway WHERE id = '{life}'", where)
+        async with looked(first, lambda: first.me.id != life):
+            pass
+    async with asyncio.timeout(PATIENCE):
+        assert await claiming is None
+    assert mine.is_held("s")
+    assert postgres.execute("SELECT gateway FROM lease", where)[0][0] == first.me.id

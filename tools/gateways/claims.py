@@ -105,7 +105,11 @@ class Claims:
                 waited = True
                 await asyncio.sleep(FIRST_CHOICE)
                 continue
-            if (epoch := await self._take(server)) is not None:
+            life = registry.me.id
+            epoch = await self._take(server)
+            if (
+                epoch is not None and life == registry.me.id
+            ):  # what an earlier life took, it lost with its end
                 self.held[server] = epoch
                 return None
             await asyncio.sleep(TURN)  # somebody else was quicker, or this one is not among them right now

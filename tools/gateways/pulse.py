@@ -264,7 +264,8 @@ class Pulse(threading.Thread):
     def _leased(self, connection: psycopg.Connection[Any]) -> dict[str, Lease]:
         """Give who runs what; read only where that changed, as there may be thousands."""
         row = connection.execute(
-            "SELECT count(*), coalesce(sum(epoch), 0), coalesce(sum(hashtext(state)), 0) FROM lease"
+            "SELECT count(*), coalesce(sum(epoch), 0), coalesce(sum(hashtext(concat(state, ' ', server))), 0) "
+            "FROM lease"
         ).fetchone()
         assert row is not None
         signature = int(row[0]), hash((int(row[1]), int(row[2])))

@@ -81,6 +81,7 @@ class AllReader(Reader):
                         place = tuple_(*(literal(value, column.type) for value, column in typed))
                         page = query.where(tuple_(*columns) < place if newest else tuple_(*columns) > place)
                     rows = connection.execute(page).all()
+                    connection.rollback()  # whoever reads on slowly must not keep a transaction open
                     for row in rows:
                         yield row.gateway, row.line
                     if len(rows) < PAGE:

@@ -17,7 +17,7 @@ from sqlalchemy import delete, select
 
 from ..errors import StoreError
 from ..tables import COMMON, JOURNAL
-from ..upsert import insert_new, upsert
+from ..upsert import upsert
 from .segments import segment_number, segments_in
 from .wanted import seconds_of
 
@@ -124,7 +124,7 @@ class Sending:
             "at": time.time(),
         }
         async with self._store.transaction() as connection:
-            await insert_new(connection, JOURNAL, rows)
+            await upsert(connection, JOURNAL, rows)
             await upsert(connection, COMMON, [noted])
         self._place = place
         return bool(lines)
@@ -155,8 +155,8 @@ def _read(folder: Path, place: Place) -> tuple[list[tuple[int, int, str]], Place
     except OSError:
         return [], place, 0
     number, at = place
-    if paths and max(paths) < number:
-        number, at = 0, 0  # the folder was deleted, and begun anew
+    if _anew(paths, place):
+        number, at = 0, 0
     missed = 0
     while True:
         later = sorted(one for one in paths if one > number)
@@ -183,6 +183,17 @@ def _read(folder: Path, place: Place) -> tuple[list[tuple[int, int, str]], Place
         if number:
             missed += later[0] - number - 1
         number, at = later[0], 0
+
+
+def _anew(paths: dict[int, Path], place: Place) -> bool:
+    """Tell whether the folder was deleted since a place was noted, and begun anew."""
+    number, at = place
+    try:
+        return bool(paths) and (
+            max(paths) < number or (number in paths and paths[number].stat().st_size < at)
+        )
+    except OSError:
+        return False
 
 
 def _time(line: str) -> float:

@@ -1,0 +1,86 @@
+"""Pieces of one gateway among several, where what they do depends on what comes at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+
+from helpers import until
+from postgres import Postgres
+from toolscore.server.balanced.events import AllEvents
+from toolscore.server.balanced.link import Links
+from toolscore.server.balanced.remembered import Remembered
+from toolscore.server.events import KEPT
+from toolscore.tools.gateways.events import _LOCK, SharedEvents
+from toolscore.tools.gateways.gateway import Gateway
+from toolscore.tools.store import Store
+
+
+async def test_events_that_come_while_others_are_written_down_are_not_lost(postgres: Postgres) -> None:
+    import psycopg
+
+    url = postgres.database()
+    store = await Store.open(url)
+    registry: Any = SimpleNamespace(registry=SimpleNamespace(me=SimpleNamespace(name="me")))
+    events = AllEvents(registry, SharedEvents(store, 2 * KEPT), "all")
+    for number in range(KEPT):
+        events.take({"event": "e", "n": number})
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        writing = asyncio.create_task(events.run())
+        waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        await until(lambda: bool(postgres.execute(waiting, url)), 60)
+        for number in range(KEPT, KEPT + 10):
+            events.take({"event": "e", "n": number})
+    count = "SELECT count(*) FROM event"
+    await until(lambda: postgres.execute(count, url)[0][0] >= KEPT + 10, 60)
+    last = await SharedEvents(store, KEPT).after(KEPT - 1, 20)
+    assert [event["n"] for event in last] == list(range(KEPT - 1, KEPT + 10))
+    writing.cancel()
+    await asyncio.wait([writing])
+    await store.close()
+
+
+async def test_what_is_kept_of_a_session_is_what_it_became_last() -> None:
+    kept: list[str] = []
+    first = asyncio.Event()
+
+    async def keep(one: Remembered) -> None:
+        state = one.state
+        if not first.is_set():
+            first.set()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the first one is slow
+        kept.append(state)
+
+    one = Remembered("s", "c", {}, keep)
+    await asyncio.gather(one.follows("a://1", wanted=True), one.follows("a://2", wanted=True))
+    assert kept[-1] == one.state
+
+
+async def test_a_line_that_was_cut_is_nobody_elses_though_it_is_given_back_after_that() -> None:
+    async def stay(wire: ServerConnection) -> None:
+        await wire.wait_closed()
+
+    async with serve(stay, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+
+        async def dial(*_asked: object) -> Any:
+            return await connect(f"ws://127.0.0.1:{port}")
+
+        gateways: Any = SimpleNamespace(dialer=SimpleNamespace(dial=dial))
+        links, other = Links(gateways), Gateway("o", "other", "", 1, "1", 0, 0, "serving")
+        good = await links.take(other)
+        links.give_back(other, good)
+        again = await links.take(other)
+        assert again.wire is good.wire
+        links.cut(again)
+        links.give_back(other, again)
+        fresh = await links.take(other)
+        assert fresh.wire is not good.wire
+        links.cut(fresh)
+        await links.aclose()
