@@ -129,6 +129,11 @@ class Front:
                 self._open = _Open(self, toolset)
         return self._open
 
+    async def balanced(self) -> Balance:
+        """Wait until this is one of several gateways; who is cancelled meanwhile takes nothing from the others."""
+        assert self.balance is not None
+        return await asyncio.shield(self.balance)
+
     def exposure_of(self, peer: Peer | None) -> Exposure:
         """Tell which tools a client is shown."""
         return self.exposure if peer is None or peer.exposure is None else peer.exposure
@@ -157,13 +162,13 @@ class Front:
             return value
         opened = self._open or await self.opened()
         if self.balance is not None and not exchange.carried:
-            balance = await self.balance
+            balance = await self.balanced()
             if (elsewhere := await balance.elsewhere(exchange)) is not None:
                 return await balance.ask(elsewhere, exchange)
         try:
             result = await self._handlers[exchange.method](opened, exchange)
             if self.balance is not None:
-                (await self.balance).held.note(exchange, result)
+                (await self.balanced()).held.note(exchange, result)
             return result
         except RefusalError as exc:
             data = {OUTCOME_KEY: str(exc.outcome)}
@@ -226,7 +231,7 @@ class Front:
         if is_events(uri):
             sight = opened.sight(exchange.peer)
             if self.balance is not None:
-                return await (await self.balance).events.read(uri, sight)
+                return await (await self.balanced()).events.read(uri, sight)
             return self.events.read(uri, sight)
         if is_result(uri) and opened.toolset.long_results is not None:
             caller, modern = exchange.peer.caller, exchange.modern

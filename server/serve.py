@@ -299,8 +299,7 @@ class _Serving:
 
     async def _linger_on(self, gateways: Gateways, listeners: Listeners) -> None:
         """Say that this gateway is not ready, and give balancers time to notice, where others take its clients."""
-        assert self._desk.front.balance is not None
-        sessions = (await self._desk.front.balance).sessions
+        sessions = (await self._desk.front.balanced()).sessions
         sessions.leaving = True
         listeners.leave()
         await gateways.registry.drain()

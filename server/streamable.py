@@ -293,7 +293,7 @@ class HttpListener:
         if self.front.balance is None:
             await self.here(scope, again, send)
             return
-        sessions = (await self.front.balance).sessions
+        sessions = (await self.front.balanced()).sessions
         if sessions.leaving:
             asked = scope["method"] == "POST"
             self._busy[""] += asked
@@ -321,8 +321,10 @@ class HttpListener:
             self._busy[session] -= not lasting
             if not self._busy[session]:
                 del self._busy[session]
-                if self.front.balance is not None and session and (await self.front.balance).sessions.leaving:
-                    await (await self.front.balance).sessions.let_go(self, session)
+                if self.front.balance is not None and session:
+                    sessions = (await self.front.balanced()).sessions
+                    if sessions.leaving:
+                        await sessions.let_go(self, session)
 
     @property
     def busy(self) -> Collection[str]:
@@ -342,12 +344,12 @@ class HttpListener:
         """Take note of a session that begins; what is given keeps what it becomes, where gateways share it."""
         if self.front.balance is None or session is None:
             return None
-        return await (await self.front.balance).sessions.began(session, visit, opening)
+        return await (await self.front.balanced()).sessions.began(session, visit, opening)
 
     async def ended(self, remembered: Remembered) -> None:
         """Take note that a session is over."""
         if self.front.balance is not None:
-            await (await self.front.balance).sessions.ended(remembered.identity)
+            await (await self.front.balanced()).sessions.ended(remembered.identity)
 
     async def adopt(self, session: str, scope: Scope, remembered: Remembered) -> bool:
         """Make a session of another gateway anew here; tell whether that could be done."""

@@ -15,6 +15,10 @@ from toolscore.server.balanced.events import AllEvents
 from toolscore.server.balanced.link import Links
 from toolscore.server.balanced.remembered import Remembered
 from toolscore.server.events import KEPT
+from toolscore.server.front import Front
+from toolscore.server.parking import Parking
+from toolscore.tools.caller import Caller
+from toolscore.tools.exposure import Exposure
 from toolscore.tools.gateways.events import _LOCK, SharedEvents
 from toolscore.tools.gateways.gateway import Gateway
 from toolscore.tools.store import Store
@@ -84,3 +88,21 @@ async def test_a_line_that_was_cut_is_nobody_elses_though_it_is_given_back_after
         assert fresh.wire is not good.wire
         links.cut(fresh)
         await links.aclose()
+
+
+async def test_a_request_that_is_cancelled_while_gateways_are_met_does_not_keep_others_from_it() -> None:
+    async def never() -> Any:
+        raise AssertionError("it is open")
+
+    opened: Any = SimpleNamespace()
+    front = Front(never, Exposure.parse(["own"]), Parking())
+    front._open, front.balance = opened, asyncio.get_running_loop().create_future()
+    caller = Caller("owner", "stdio", 1)
+    exchange: Any = SimpleNamespace(peer=SimpleNamespace(caller=caller), params={}, carried=False)
+    asked = asyncio.create_task(front.answer(exchange))
+    await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.wait([asked])
+    balance: Any = SimpleNamespace()
+    front.balance.set_result(balance)
+    assert await front.balanced() is balance
