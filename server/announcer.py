@@ -18,7 +18,7 @@ from mcp.server.subscriptions import (
 
 from ..runners.lifecycle import State
 from ..runners.supervisor import Unit
-from ..tools.library import Change
+from ..tools.library_change import Change
 from ..tools.sight import Sight
 from .events import EVENTS_URI
 from .front import Front

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from ..tools.approvals.approvals import Approvals
     from ..tools.approvals.record import Record
     from ..tools.caller import Caller
-    from ..tools.library import Library, Tool
+    from ..tools.library import Library
     from ..tools.scan.finding import Finding
     from ..tools.state import ServerState
+    from ..tools.tool import Tool
 
 LONGEST = 6_000
 """Characters of a question: nobody reads on for longer, and what is not read is not agreed to."""

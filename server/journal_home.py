@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ..runners.process import ProcessRunner
     from ..runners.supervisor import Unit
     from ..tools.journal.reader import Reader
-    from ..tools.library import Change, Library
+    from ..tools.library import Library
+    from ..tools.library_change import Change
     from .front import Front
     from .home import Home
     from .settings import Settings

@@ -25,8 +25,8 @@ from .call import Call
 
 if TYPE_CHECKING:
     from ..tools.catalog.plan import Plan
-    from ..tools.library import Tool
     from ..tools.policy.gate import Gate
+    from ..tools.tool import Tool
     from .toolset import ToolSet
 
 MANAGING = (

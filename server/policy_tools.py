@@ -31,7 +31,7 @@ from .policy_judging import names_of
 from .server_tools import Handler
 
 if TYPE_CHECKING:
-    from ..tools.library import Tool
+    from ..tools.tool import Tool
     from .home import Home
     from .policy_home import PolicyHome
     from .toolset import ToolSet

@@ -8,11 +8,12 @@ from itertools import islice
 
 from ..tools.compact import BYTES, compact, plain, purpose, size
 from ..tools.finder import MOST, Finder, Found
-from ..tools.library import Library, Tool
+from ..tools.library import Library
 from ..tools.meant import unknown_server
 from ..tools.names import OWN_PREFIX, OWN_SERVER
 from ..tools.outcome import Outcome, RefusalError
 from ..tools.sight import CURRENT, visible
+from ..tools.tool import Tool
 from . import models_search as m
 from .call import Call
 from .own_tools import OWN_TOOLS

@@ -51,3 +51,20 @@ class StderrHandler(logging.Handler):
         deadline = time.monotonic() + LAST_LINES
         while not self._lines.empty() and time.monotonic() < deadline:
             time.sleep(0.005)  # a simple queue does not tell when it is empty
+
+
+def log_to_stderr(level: str) -> None:
+    """Write log messages of this level and above to standard error, and nowhere else."""
+    handler = StderrHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], force=True)
+    log_from(level)
+
+
+def log_from(level: str) -> None:
+    """Log messages of this level and above; those of libraries only where something is wrong."""
+    logging.getLogger().setLevel(level.upper())
+    for noisy in ("mcp", "asyncio", "alembic", "sqlalchemy", "httpx2", "httpcore2", "websockets", "uvicorn"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+    # It warns of each request it could not answer any more because the client is gone or all is ending.
+    logging.getLogger("mcp.shared.jsonrpc_dispatcher").setLevel(logging.ERROR)

@@ -18,7 +18,7 @@ from ..runners.supervisor import Supervisor
 from ..tools.compact import compact, purpose
 from ..tools.dialed import dialed_in, name_taken
 from ..tools.errors import LibraryError
-from ..tools.library import Library, Tool
+from ..tools.library import Library
 from ..tools.names import OWN_PREFIX
 from ..tools.outcome import Outcome, RefusalError
 from ..tools.passage import Passage
@@ -26,6 +26,7 @@ from ..tools.router import Router
 from ..tools.rows import Origin
 from ..tools.servers import Servers
 from ..tools.sight import CURRENT, Sight, looking, visible_tools
+from ..tools.tool import Tool
 from . import models as m
 from .call import Call
 from .consent import consented

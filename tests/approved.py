@@ -23,13 +23,15 @@ from toolscore.tools.approvals.decision import Rules
 from toolscore.tools.approvals.guard import ApprovalGuard
 from toolscore.tools.caller import OWNER, Caller
 from toolscore.tools.database import Where
-from toolscore.tools.library import Change, Library, Tool
+from toolscore.tools.library import Library
+from toolscore.tools.library_change import Change
 from toolscore.tools.outcome import RefusalError
 from toolscore.tools.router import Router
 from toolscore.tools.scan.scan import scan
 from toolscore.tools.secrets import Secrets
 from toolscore.tools.servers import Servers
 from toolscore.tools.store import Store
+from toolscore.tools.tool import Tool
 
 LISTING = Path(__file__).parent / "listing_server.py"
 

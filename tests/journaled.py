@@ -14,8 +14,8 @@ from toolscore.tools.journal.journal import Journal
 from toolscore.tools.journal.options import Options
 from toolscore.tools.journal.reader import Reader, Record
 from toolscore.tools.journal.wanted import Wanted
-from toolscore.tools.library import Tool
 from toolscore.tools.passage import Passage
+from toolscore.tools.tool import Tool
 
 ANA = Caller("ana", "ws", 7)
 BEN = Caller("ben", "ws", 8)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from toolscore.tools.caller import Caller
-from toolscore.tools.library import Tool
 from toolscore.tools.outcome import Outcome, RefusalError
 from toolscore.tools.passage import Passage
 from toolscore.tools.policy.gate import Gate
 from toolscore.tools.policy.policy import Policy
 from toolscore.tools.policy.reading import parse
 from toolscore.tools.policy.rule import Rule
+from toolscore.tools.tool import Tool
 
 HINTS = {
     "github__read": {"readOnlyHint": True},

@@ -24,10 +24,10 @@ from ..runners.spec import Candidate, Installation, Report, ServerSpec, SourceKi
 from ..runners.supervisor import Unit
 from .completion import completed
 from .errors import LibraryError, NameTakenError
-from .library import Tool
 from .outcome import Outcome, RefusalError
 from .rows import Origin, ServerRow, said_by
 from .spec_secrets import extract
+from .tool import Tool
 from .volumes import volumes_but
 
 if TYPE_CHECKING:

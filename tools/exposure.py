@@ -8,8 +8,9 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
-from .library import Library, Tool
+from .library import Library
 from .sight import Sight
+from .tool import Tool
 
 OWN = "own"
 ALL = "all"

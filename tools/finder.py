@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from .library import Library, Tool
+from .library import Library
 from .names import OWN_SERVER
 from .outcome import Outcome, RefusalError
 from .preference import NEAR, Bounds, by_success, deprecated_last
 from .rows import ServerRow
 from .sight import CURRENT
+from .tool import Tool
 
 if TYPE_CHECKING:
     from .search.document import Document

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..runners.keeping import Keeping
 from ..runners.listing import Offers
 from ..runners.spec import Installation
 from .errors import NameTakenError, UnknownServerError
+from .library_change import Change
 from .names import assign
 from .rows import Said, ServerRow, ToolRow, tool_rows
 from .screen import Screen, Screened
 from .sight import visible_tools
+from .tool import Tool
 
 if TYPE_CHECKING:
     from .store import Store
@@ -28,77 +30,6 @@ LONGEST_GUESS = 256
 
 FEW = 500
 """Tools that are written one by one; where more of a server's are others, all of them are written again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """One callable tool.
-
-    Attributes:
-        name: The name callers use, `server__tool`.
-        server: The server it belongs to.
-        original: Its name at the server.
-        definition: The server's own tool object, untouched.
-        digest: Digest of what a model is told about it.
-        held: Why it is in quarantine, so that it is not called, and what its server says of it now is not shown;
-            empty where it is not.
-    """
-
-    name: str
-    server: str
-    original: str
-    definition: dict[str, Any]
-    digest: str
-    held: str = ""
-
-    @property
-    def description(self) -> str:
-        """What it says it does; empty where it says nothing."""
-        text = self.definition.get("description") or self.definition.get("title")
-        return text if isinstance(text, str) else ""
-
-    @property
-    def replayable(self) -> bool:
-        """Whether calling it a second time does no more than once: it is annotated read-only or idempotent."""
-        hints = self.definition.get("annotations")
-        if not isinstance(hints, dict):
-            return False
-        return hints.get("readOnlyHint") is True or hints.get("idempotentHint") is True
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What became different with one server.
-
-    Attributes:
-        server: Its name.
-        installed: Names of tools that are new.
-        updated: Names of tools whose definitions are others now.
-        removed: Names of tools that are gone.
-        lists: Which lists clients know by now differ: `tools`, `resources`, `prompts`.
-        quarantined: Names of tools that are in quarantine from now on.
-        approved: Names of tools that are no more, or that came later and were let in.
-    """
-
-    server: str
-    installed: tuple[str, ...] = ()
-    updated: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    lists: frozenset[str] = field(default_factory=frozenset)
-    quarantined: tuple[str, ...] = ()
-    approved: tuple[str, ...] = ()
-
-    @property
-    def kinds(self) -> dict[str, tuple[str, ...]]:
-        """The kinds of events and records that this is, each with the tools it is about."""
-        kinds = {
-            "tool_installed": self.installed,
-            "tool_updated": self.updated,
-            "tool_removed": self.removed,
-            "tool_quarantined": self.quarantined,
-            "tool_approved": self.approved,
-        }
-        return {kind: names for kind, names in kinds.items() if names}
 
 
 class Library:

@@ -10,10 +10,11 @@ from ..runners.supervisor import NotReadyError, Supervisor
 from .builtin import PREFIX
 from .delivery import left, not_ready
 from .errors import echoed
-from .library import Library, Tool
+from .library import Library
 from .meant import did_you_mean
 from .outcome import Outcome, RefusalError
 from .sight import CURRENT
+from .tool import Tool
 
 
 class Lookup:

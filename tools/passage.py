@@ -11,8 +11,8 @@ from .written import written
 if TYPE_CHECKING:
     from .asker import Asker
     from .caller import Caller
-    from .library import Tool
     from .outcome import RefusalError
+    from .tool import Tool
 
 
 @dataclass(slots=True, eq=False)

@@ -14,13 +14,14 @@ from .asker import Asker
 from .caller import CALL, Caller
 from .carrier import Carrier
 from .delivery import INVALID_PARAMS, left
-from .library import Library, Tool
+from .library import Library
 from .lookup import Lookup
 from .outcome import OUTCOME_KEY, Outcome, RefusalError
 from .passage import Guard, Mask, Passage, Watch
 from .scores.fits import fits
 from .scores.judge import ERROR, INVALID, UNFINISHED, judged, told
 from .sight import Sight, looking
+from .tool import Tool
 
 URL_ELICITATION_REQUIRED = -32042
 """A server's error that means: let the user visit these pages first. Clients look for it as an error."""

@@ -8,8 +8,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from .library import Library, Tool
+    from .library import Library
     from .outcome import RefusalError
+    from .tool import Tool
 
 
 class Sight(Protocol):

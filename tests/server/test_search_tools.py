@@ -27,10 +27,11 @@ from toolscore.server.search_tools import SearchTools, fitted
 from toolscore.server.settings import load
 from toolscore.tools.caller import OWNER
 from toolscore.tools.finder import Finder, Found
-from toolscore.tools.library import Library, Tool
+from toolscore.tools.library import Library
 from toolscore.tools.rows import ServerRow
 from toolscore.tools.search.index import Hit
 from toolscore.tools.store import Store
+from toolscore.tools.tool import Tool
 from toolscore_client import call, connected, execute, outcome, register_faulty, text
 
 

@@ -18,8 +18,8 @@ from toolscore.tools.catalog.extras import identities, identities_of, licence, t
 from toolscore.tools.catalog.record import newest
 from toolscore.tools.catalog.seen import LARGEST, kept
 from toolscore.tools.catalog.sync import Synced
-from toolscore.tools.library import Tool
 from toolscore.tools.rows import ServerRow
+from toolscore.tools.tool import Tool
 
 
 @pytest.fixture

@@ -17,12 +17,13 @@ import pytest
 from toolscore.runners.spec import Installation, ServerSpec, SourceKind
 from toolscore.server.search_tools import WHY, unlisted
 from toolscore.tools.finder import OWN_BEHIND, OWN_MOST, Finder
-from toolscore.tools.library import Library, Tool
+from toolscore.tools.library import Library
 from toolscore.tools.outcome import Outcome, RefusalError
 from toolscore.tools.preference import _DEPRECATED, NEAR
 from toolscore.tools.rows import Said, ServerRow
 from toolscore.tools.search.index import Hit, Index
 from toolscore.tools.store import Store
+from toolscore.tools.tool import Tool
 
 SAID: Said = {"era": "2025-11-25", "server_info": {"name": "x"}, "instructions": None, "offers": None}
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolscore.tools.library import Library, Tool
+from toolscore.tools.library import Library
 from toolscore.tools.outcome import OUTCOME_KEY, Outcome
 from toolscore.tools.scores import scores as module
 from toolscore.tools.scores.bounds import expected, lower_bound, upper_bound
@@ -21,6 +21,7 @@ from toolscore.tools.scores.judge import FAILURES, judged
 from toolscore.tools.scores.record import Failure, Record
 from toolscore.tools.scores.score import ToolScore, explained, score
 from toolscore.tools.scores.scores import HALF_LIFE, Figures, Scores
+from toolscore.tools.tool import Tool
 
 DAY = 86400.0
 

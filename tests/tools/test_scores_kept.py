@@ -19,11 +19,12 @@ import pytest
 from postgres import Postgres
 from toolscore.runners.spec import Installation, ServerSpec, SourceKind
 from toolscore.tools.database import Where
-from toolscore.tools.library import Library, Tool
+from toolscore.tools.library import Library
 from toolscore.tools.rows import ServerRow, ToolRow
 from toolscore.tools.scores.keeper import LAST_TRY, Keeper, keeping
 from toolscore.tools.scores.scores import Figures, Scores
 from toolscore.tools.store import Store
+from toolscore.tools.tool import Tool
 
 NOW = 1_800_000_000.0
 

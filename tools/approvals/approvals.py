@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..completion import completed
 from ..errors import OverwrittenError
-from ..library import Library, Tool
+from ..library import Library
 from ..outcome import Outcome, RefusalError
 from ..rows import ServerRow, ToolRow, tool_rows
 from ..scan.finding import Finding, worst
 from ..scan.visible import visible
 from ..screen import Screened, Shown
+from ..tool import Tool
 from .decision import Rules, by_rule, held_for
 from .notes import notes
 from .record import BASELINE, Record

@@ -16,9 +16,9 @@ from .finding import EMPTY, fetch, find, missing, versions
 from .noting import Noting
 
 if TYPE_CHECKING:
-    from ..library import Tool
     from ..rows import ServerRow
     from ..search.index import Hit, Index
+    from ..tool import Tool
     from .entry import Entry
     from .lookup import Lookup
     from .shelf import Shelf

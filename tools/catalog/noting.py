@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .errors import CatalogError
 
 if TYPE_CHECKING:
-    from ..library import Tool
     from ..rows import ServerRow
+    from ..tool import Tool
     from .lookup import Lookup
     from .shelf import Shelf
 

@@ -12,8 +12,9 @@ from ...runners.installers.file_list import text_hash
 from ...runners.installers.pinning import pin_command
 from ...runners.pin import Pin
 from ...runners.spec import Installation, SourceKind
-from ..library import CHANGED, Tool
+from ..library import CHANGED
 from ..rows import ServerRow
+from ..tool import Tool
 from .lock_file import LockedServer, LockError, LockText
 
 if TYPE_CHECKING:

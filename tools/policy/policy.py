@@ -13,7 +13,8 @@ from .rule import READS, Action, Answer, Limit, Rule, Subject, said
 
 if TYPE_CHECKING:
     from ..caller import Caller
-    from ..library import Library, Tool
+    from ..library import Library
+    from ..tool import Tool
     from .meter import Meter, Uses
 
 STRICTEST: tuple[Answer, ...] = ("allow", "ask", "deny")

@@ -22,7 +22,8 @@ from .sketch import Sketch
 from .turns import Turns
 
 if TYPE_CHECKING:
-    from ..library import Library, Tool
+    from ..library import Library
+    from ..tool import Tool
 
 HALF_LIFE = 14 * 86400.0
 """Seconds after which a call counts half as much as one made now."""
