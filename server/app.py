@@ -56,10 +56,11 @@ from .ensuring import Ensuring
 from .functions import serve_functions
 from .gap_tools import GapTools
 from .gateways.home import joined, shared_by
-from .home import Home, HomeLock, prepare
+from .home import Home, prepare
 from .journal_home import journal_of, note_change, note_state, take_journal
 from .long_results import LongResults
 from .own_log import mask_own_log
+from .owner import HomeLock
 from .pins_tools import PinsTools
 from .policy_common import fetch as fetch_policy
 from .policy_home import policed

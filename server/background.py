@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 
 from ..tools.passphrase import for_own_process
 from . import given_token
-from .home import JOIN_PATIENCE, Home, Owner, StartLock, current_owner, prepare
+from .home import Home, prepare
+from .owner import JOIN_PATIENCE, Owner, StartLock, current_owner
 
 START_DEADLINE = 30.0
 """Seconds a background ToolScore may take until it answers."""

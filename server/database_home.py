@@ -252,7 +252,8 @@ def reader_of(settings: Settings, home: Home) -> Reader:
 
 def has_store(settings: Settings) -> bool:
     """Tell whether there is anything to look at, without making a home."""
-    from .home import Home, current_owner
+    from .home import Home
+    from .owner import current_owner
 
     home = Home.at(settings.home)
     # One that runs may have been told of a shared database that this command was not told of.

@@ -21,7 +21,8 @@ from ..runners.installers.python import find_uv
 from ..runners.ports import is_free
 from ..sandbox.probe import probe
 from .folders import HomeError, file_system, refuse_network
-from .home import Home, current_owner
+from .home import Home
+from .owner import current_owner
 from .policy_path import BadPolicyError, path_of
 from .policy_path import check as check_policy
 from .settings import Settings

@@ -18,7 +18,8 @@ from typing import Protocol
 from ..runners.environment import ALWAYS
 from ..tools.passphrase import for_own_process
 from .hello import DRAIN, GOODBYE, Hello, encoded, is_newer
-from .home import JOIN_PATIENCE, Home, Owner, StartLock, current_owner, prepare
+from .home import Home, prepare
+from .owner import JOIN_PATIENCE, Owner, StartLock, current_owner
 
 START_DEADLINE = 30.0
 """Seconds a background ToolScore may take until it can be connected to."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -11,6 +10,7 @@ from ..runners.confinement import Confinement, as_profile
 from ..runners.container import Container
 from ..runners.placement import Placement, as_placement
 from ..tools.shorten import LEAST
+from ..tools.written_out import written_out
 
 MOST_TOKENS = 1_000_000
 """The largest size a call may ask for its result."""
@@ -18,21 +18,15 @@ MOST_TOKENS = 1_000_000
 
 def _object_from_text(value: Any) -> Any:
     """Accept an object that arrives as JSON text, as some models send it."""
-    if isinstance(value, str):
-        try:
-            return json.loads(value) if value.strip() else {}
-        except ValueError:
-            return value
-    return {} if value is None else value
+    if isinstance(value, str) and value.strip() == "null":
+        return None
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return {}
+    return written_out(value)
 
 
 def _list_from_text(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return [] if value is None else value
+    return [] if value is None else written_out(value)
 
 
 def _confinement(value: Any) -> Any:

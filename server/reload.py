@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..tools.errors import LibraryError
-from ..tools.reconcile import Plan, Reconciler
+from ..tools.reconcile import Reconciler
+from ..tools.reconcile_plan import Plan
 from . import models as m
 from .settings import Loaded, SettingsError
 from .settings_hot import Applied, Setter, SettingChange, apply, compare

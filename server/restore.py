@@ -19,7 +19,8 @@ from typing import Any
 
 from .. import __version__
 from .backup import FORMAT, MANIFEST, STORE, TOP, Backup, BackupError, allowed
-from .home import Home, HomeLock, current_owner
+from .home import Home
+from .owner import HomeLock, current_owner
 from .relocate import relocate
 
 _DAMAGED = "Nothing was changed. Use another backup."

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from .endpoint import Endpoint
 from .hello import Hello, version
-from .home import Home, HomeLock, Mode
+from .home import Home
 from .leaving import Leaving, within
 from .notifier import Notifier
+from .owner import HomeLock, Mode
 from .settling import settle_later
 from .stderr import log_from
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from .endpoint import EndpointError, parse_endpoint
 from .hello import version
-from .home import JOIN_PATIENCE, Home, HomeBusyError, HomeError, HomeLock, Mode, prepare
+from .home import Home, HomeError, prepare
+from .owner import JOIN_PATIENCE, HomeBusyError, HomeLock, Mode
 from .run import UNUSABLE, Run
 from .stderr import log_to_stderr
 

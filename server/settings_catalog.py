@@ -53,11 +53,11 @@ class CatalogSettings(Group):
     @field_validator("headers")
     @classmethod
     def _headers(cls, headers: tuple[str, ...]) -> tuple[str, ...]:
-        from ..tools.catalog.source import split_header
+        from ..tools.catalog.source import split_line
 
         for line in headers:
             try:
-                split_header(line)
+                split_line(line)
             except ValueError as error:
                 raise PydanticCustomError("catalog", "{why}", {"why": f"{error}."}) from error
         return headers

@@ -77,7 +77,7 @@ class JournalSettings(Group):
     @field_validator("otlp_headers")
     @classmethod
     def _headers(cls, headers: tuple[str, ...]) -> tuple[str, ...]:
-        from ..tools.journal.address import split_header
+        from ..tools.header import split_header
 
         for line in headers:
             try:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import binascii
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import anyio
 from pydantic import BaseModel, ValidationError
 
 from ..runners.base import BaseRunner, Channel
 from ..runners.errors import FaultError, RunnerError
 from ..runners.supervisor import Supervisor
-from ..tools.compact import compact, purpose
 from ..tools.dialed import dialed_in, name_taken
 from ..tools.errors import LibraryError
 from ..tools.library import Library
@@ -25,15 +20,15 @@ from ..tools.passage import Passage
 from ..tools.router import Router
 from ..tools.rows import Origin
 from ..tools.servers import Servers
-from ..tools.sight import CURRENT, Sight, looking, visible_tools
-from ..tools.tool import Tool
+from ..tools.sight import Sight, looking
 from . import models as m
 from .call import Call
 from .consent import consented
 from .lease_tools import LeaseTools
+from .library_tools import LibraryTools
 from .long_results import UNTOUCHED, LongResults
 from .own_tools import OWN_SERVER, OWN_TOOLS, OwnTool
-from .server_tools import Handler, ServerTools, problems, text
+from .server_tools import Handler, ServerTools, problems
 from .settings_hot import Setter
 
 if TYPE_CHECKING:
@@ -63,18 +58,9 @@ SPARSE = frozenset(
 )
 """Tools whose results leave out what is not there, to cost the model less."""
 
-SUMMARY = 160
-"""Characters of a tool's description in a list; `describe_tool` has the rest."""
-
 _ITSELF = (
     "execute_tool cannot call itself: give the name of the tool that is to be called as its argument tool."
 )
-
-ARRIVAL = 1.0
-"""Seconds a list waits at the most for what servers have just listed to be looked through and stored."""
-
-COMPACT = 400
-"""Characters of a tool's description in the compact form of `describe_tool`."""
 
 
 class ToolSet:
@@ -108,8 +94,7 @@ class ToolSet:
         self.logs = tools.logs
         self._server_tools = tools
         self._handlers: dict[str, Handler] = {
-            "list_tools": self._list_tools,
-            "describe_tool": self._describe_tool,
+            **LibraryTools(self).handlers,
             "execute_tool": self._execute_tool,
             **LeaseTools(router.carrier.leases).handlers,
             **tools.handlers,
@@ -300,83 +285,6 @@ class ToolSet:
         call = await consented(own.name, arguments, call, self._servers, ask=ask)
         return await self._handlers[own.name](validated, call)
 
-    async def _list_tools(self, args: m.ListToolsArguments, call: Call) -> m.ListToolsResult:
-        library, sight = self._servers.library, CURRENT.get()
-        with anyio.move_on_after(
-            ARRIVAL
-        ):  # of a server that is up, the tools may be on their way into the library
-            await library.arrived(args.server)
-        if args.server == OWN_SERVER:
-            own = [
-                m.ListedTool(name=f"{OWN_PREFIX}{tool.name}", description=tool.description, server=OWN_SERVER)
-                for tool in self.tools.values()
-                if sight is None or sight.named(f"{OWN_PREFIX}{tool.name}", OWN_SERVER)
-            ]
-            return m.ListToolsResult(tools=own, total=len(own))
-        if args.server is not None:
-            self._servers.row(args.server)
-            tools = sorted(library.of(args.server), key=lambda tool: tool.name)
-        else:
-            tools = [library.tools[name] for name in sorted(library.tools)]
-            tools = [tool for tool in tools if library.servers[tool.server].enabled]
-        tools = visible_tools(tools)
-        after = _cursor_name(args.cursor) if args.cursor else ""
-        rest = [tool for tool in tools if tool.name > after]
-        page = rest[: self.page_size]
-        return m.ListToolsResult(
-            tools=[
-                m.ListedTool(
-                    name=tool.name,
-                    description=_summary(tool.description),
-                    server=tool.server,
-                    quarantined=tool.held or None,
-                )
-                for tool in page
-            ],
-            total=len(tools),
-            nextCursor=_cursor(page[-1].name) if len(rest) > len(page) else None,
-        )
-
-    async def _describe_tool(self, args: m.DescribeToolArguments, call: Call) -> m.DescribeToolResult:
-        own, sight = self.tools.get(args.tool.removeprefix(OWN_PREFIX)), CURRENT.get()
-        if own is not None and sight is not None and not sight.named(f"{OWN_PREFIX}{own.name}", OWN_SERVER):
-            raise self.router.lookup.unknown(args.tool)
-        held: str | None = None
-        findings: list[str] | None = None
-        if own is not None:
-            from ..tools.digest import tool_digest
-
-            definition, server, digest = own.definition, OWN_SERVER, tool_digest(own.definition)
-        else:
-            tool = await self.router.lookup.found(args.tool)
-            definition, server, digest = tool.definition, tool.server, tool.digest
-            findings = found_in(self.approvals, tool)
-            if tool.held:
-                from ..tools.approvals.refusal import refused
-
-                held = refused(tool.name, tool.server, tool.original, tool.held).message
-        if args.form == "compact":
-            return m.DescribeToolResult(
-                name=args.tool,
-                server=server,
-                description=purpose(text(definition.get("description")) or "", COMPACT),
-                arguments=await asyncio.to_thread(compact, definition.get("inputSchema")),
-                quarantined=held,
-                findings=findings,
-            )
-        return m.DescribeToolResult(
-            name=args.tool,
-            server=server,
-            title=text(definition.get("title")),
-            description=text(definition.get("description")) or "",
-            inputSchema=_object(definition.get("inputSchema")) or {"type": "object"},
-            outputSchema=_object(definition.get("outputSchema")),
-            annotations=_object(definition.get("annotations")),
-            digest=digest,
-            quarantined=held,
-            findings=findings,
-        )
-
     async def _execute_tool(self, args: m.ExecuteToolArguments, call: Call) -> dict[str, Any]:
         own = args.tool.removeprefix(OWN_PREFIX)
         if own in self.tools:
@@ -420,35 +328,3 @@ def _validated(tool: OwnTool, arguments: dict[str, Any]) -> m.Arguments:
         return tool.arguments.model_validate(arguments)
     except ValidationError as exc:
         raise RefusalError(Outcome.INVALID_ARGUMENTS, problems(tool.name, exc, tool.arguments)) from exc
-
-
-def _object(value: Any) -> dict[str, Any] | None:
-    return value if isinstance(value, dict) else None
-
-
-def found_in(approvals: Approvals | None, tool: Tool) -> list[str] | None:
-    """Say what was found in a tool that was approved all the same; `None` where nothing was."""
-    from ..tools.approvals.notes import brief
-
-    record = approvals.record(tool.server, tool.original) if approvals is not None else None
-    if record is None or not record.findings or tool.held:
-        return None
-    return [brief(one) for one in record.findings]
-
-
-def _summary(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= SUMMARY else line[: SUMMARY - 1] + "…"
-
-
-def _cursor(name: str) -> str:
-    return base64.urlsafe_b64encode(name.encode()).decode()
-
-
-def _cursor_name(cursor: str) -> str:
-    try:
-        return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        raise RefusalError(
-            Outcome.INVALID_ARGUMENTS, "This cursor is not one list_tools gave: leave it out to begin again."
-        ) from None

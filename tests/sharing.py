@@ -17,7 +17,8 @@ from typing import Any
 import psutil
 
 from helpers import gone
-from toolscore.server.home import Home, Owner, current_owner
+from toolscore.server.home import Home
+from toolscore.server.owner import Owner, current_owner
 from toolscore_client import BARE, FAULTY, TOOLSCORE
 
 Message = dict[str, Any]

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..home import Mode
+    from ..owner import Mode
 
 _WITHOUT_SETTINGS = frozenset({"reload", "config", "backup", "restore"})
 """Commands that may have nothing to do with settings, and so work also where those are wrong."""

@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
 
 from ...runners.spec import Report
-from ..home import JOIN_PATIENCE, Home, HomeBusyError, Owner, current_owner
+from ..home import Home
+from ..owner import JOIN_PATIENCE, HomeBusyError, Owner, current_owner
 from ..settings import Settings
 
 _LISTEN_PATIENCE = 10.0

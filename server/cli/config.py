@@ -16,12 +16,13 @@ from ...tools.database import Where
 from ...tools.errors import StoreError
 from ...tools.mark import Mark
 from ...tools.named_uses import stored
-from ...tools.reconcile import plan
+from ...tools.reconcile_plan import plan
 from ...tools.rows import Origin, ServerRow
 from ...tools.secrets import Secrets
 from .. import models as m
 from ..database_home import store_of
-from ..home import Home, current_owner
+from ..home import Home
+from ..owner import current_owner
 from ..reload import changed_setting, outlined
 from ..settings import Loaded, SettingsError, load, options
 from ..settings_hot import HOT, compare

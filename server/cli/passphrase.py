@@ -7,7 +7,8 @@ import sys
 from ...tools import passphrase
 from ...tools.seal import WrongPassphraseError
 from ...tools.secrets import Secrets
-from ..home import Home, current_owner
+from ..home import Home
+from ..owner import current_owner
 
 TRIES = 3
 """Times a person may mistype a passphrase."""

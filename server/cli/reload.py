@@ -9,7 +9,8 @@ from argparse import Namespace
 from ...runners.spec import silent
 from .. import models as m
 from .. import settings_home
-from ..home import Home, HomeError, Owner, current_owner
+from ..home import Home, HomeError
+from ..owner import Owner, current_owner
 from .output import Output
 from .results import structured
 from .socket_backend import SocketBackend

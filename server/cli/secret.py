@@ -15,7 +15,8 @@ from ...tools.named import LONGEST, NamedSecrets, UnknownSecretError
 from ...tools.named_uses import uses
 from ...tools.secrets import Secrets
 from ..database_home import store_of
-from ..home import Home, current_owner, prepare
+from ..home import Home, prepare
+from ..owner import current_owner
 from ..settings import Settings
 from .output import Output
 from .passphrase import hidden, on_terminal

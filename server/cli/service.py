@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 
 from .. import background
-from ..home import Home, current_owner
+from ..home import Home
+from ..owner import current_owner
 from ..policy_path import check as check_policy
 from ..settings import Loaded
 from .output import Output

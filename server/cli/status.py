@@ -8,7 +8,8 @@ from typing import Any
 
 from ...runners.spec import silent
 from ..database_home import has_store
-from ..home import Home, current_owner
+from ..home import Home
+from ..owner import current_owner
 from ..settings import Settings
 from .backend import open_backend
 from .output import Output

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ...tools.journal.subject import safe_words, written_out
+from ...tools.journal.subject import safe_words
+from ...tools.written_out import written_out
 
 HIDDEN = "***"
 """What stands in the place of a hidden value; in a recorded request it fits anything."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from ...tools.journal.subject import written_out
+from ...tools.written_out import written_out
 from .cover import HIDDEN
 
 Difference = dict[str, Any]

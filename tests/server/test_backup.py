@@ -21,7 +21,8 @@ import pytest
 
 from cli_shell import SERVER, Done, Shell, shell_in
 from toolscore.server.backup import MANIFEST, BackupError, back_up
-from toolscore.server.home import Home, HomeLock, prepare
+from toolscore.server.home import Home, prepare
+from toolscore.server.owner import HomeLock
 from toolscore.server.relocate import relocate
 from toolscore.server.restore import restore
 from toolscore_client import call, connected, execute, register_faulty, text

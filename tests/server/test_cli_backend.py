@@ -19,7 +19,8 @@ from toolscore.server.cli import backend as backend_module
 from toolscore.server.cli import socket_backend as socket_module
 from toolscore.server.cli.backend import BackendError, open_backend
 from toolscore.server.cli.socket_backend import SocketBackend
-from toolscore.server.home import Home, HomeLock, prepare
+from toolscore.server.home import Home, prepare
+from toolscore.server.owner import HomeLock
 from toolscore.server.settings import Settings, load
 
 pytestmark = pytest.mark.skipif(not hasattr(asyncio, "open_unix_connection"), reason="needs Unix sockets")
@@ -226,7 +227,8 @@ async def test_bytes_that_are_no_text_are_refused_before_they_are_sent(tmp_path:
 
 HOLDER = """
 import sys
-from toolscore.server.home import Home, HomeLock, prepare
+from toolscore.server.home import Home, prepare
+from toolscore.server.owner import HomeLock
 home = Home.at(sys.argv[1]); prepare(home)
 with HomeLock.acquire(home, sys.argv[2], "0"):
     print("held", flush=True)

@@ -16,8 +16,9 @@ import pytest
 from cli_shell import Shell, shell_in
 from toolscore.server import landlord
 from toolscore.server.hello import Hello, HelloError, is_newer
-from toolscore.server.home import Home, HomeLock, Mode, StartLock, prepare
+from toolscore.server.home import Home, prepare
 from toolscore.server.landlord import Landlord, UnreachableError
+from toolscore.server.owner import HomeLock, Mode, StartLock
 from toolscore_client import WORDS_ONLY
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")

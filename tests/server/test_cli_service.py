@@ -13,7 +13,8 @@ import pytest
 from cli_shell import Shell, shell_in
 from toolscore.server import background
 from toolscore.server.background import BackgroundError
-from toolscore.server.home import Home, HomeLock, prepare
+from toolscore.server.home import Home, prepare
+from toolscore.server.owner import HomeLock
 
 
 @pytest.fixture

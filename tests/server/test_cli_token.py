@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cli_shell import Shell, shell_in
-from toolscore.server.home import Home, HomeLock, prepare
+from toolscore.server.home import Home, prepare
+from toolscore.server.owner import HomeLock
 from toolscore.server.tokens import Identity, Tokens
 
 

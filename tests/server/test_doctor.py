@@ -16,7 +16,8 @@ from toolscore.runners.installers.node import find_node
 from toolscore.sandbox.probe import probe
 from toolscore.server import doctor
 from toolscore.server.doctor import Check, examine, healthy
-from toolscore.server.home import Home, HomeLock, prepare
+from toolscore.server.home import Home, prepare
+from toolscore.server.owner import HomeLock
 from toolscore.server.settings import load
 from toolscore.tools import passphrase
 from toolscore.tools.secrets import Secrets

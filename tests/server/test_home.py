@@ -14,20 +14,13 @@ from pathlib import Path
 import pytest
 
 from toolscore.server.folders import SOCKET_PATH_LIMIT, file_system, refuse_network
-from toolscore.server.home import (
-    Home,
-    HomeBusyError,
-    HomeError,
-    HomeLock,
-    Owner,
-    current_owner,
-    prepare,
-    process_started,
-)
+from toolscore.server.home import Home, HomeError, prepare
+from toolscore.server.owner import HomeBusyError, HomeLock, Owner, current_owner, process_started
 
 HOLD = """
 import sys
-from toolscore.server.home import Home, HomeLock
+from toolscore.server.home import Home
+from toolscore.server.owner import HomeLock
 lock = HomeLock.acquire(Home.at(sys.argv[1]), "background", "9.8.7")
 print("held", flush=True)
 sys.stdin.read()
@@ -323,7 +316,8 @@ def test_looking_does_not_keep_a_new_owner_out(home: Home) -> None:
         [
             sys.executable,
             "-c",
-            "import sys\nfrom toolscore.server.home import Home, current_owner\n"
+            "import sys\nfrom toolscore.server.home import Home\n"
+            "from toolscore.server.owner import current_owner\n"
             "home = Home.at(sys.argv[1])\nprint('looking', flush=True)\n"
             "while True: current_owner(home)",
             str(home.path),

@@ -19,7 +19,8 @@ from mcp.client.client import Client
 
 from cli_shell import SERVER, shell_in
 from config_file import padded, rewrite_unseen
-from toolscore.server.home import Home, current_owner
+from toolscore.server.home import Home
+from toolscore.server.owner import current_owner
 from toolscore_client import FAULTY, call, connected, execute, outcome, register_faulty, text
 
 LONG = 40.0

@@ -14,7 +14,7 @@ from toolscore.runners.keeping import Keeping
 from toolscore.runners.spec import Installation, ServerSpec, SourceKind
 from toolscore.tools.declared import Declarations, Declared, read
 from toolscore.tools.mark import Mark
-from toolscore.tools.reconcile import plan
+from toolscore.tools.reconcile_plan import plan
 from toolscore.tools.rows import Origin, ServerRow
 from toolscore.tools.secrets import Secrets
 

@@ -18,8 +18,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from helpers import until
 from journaled import ANA, Kept, kept, passage
+from toolscore.tools.header import split_header
 from toolscore.tools.journal import sender as sending
-from toolscore.tools.journal.address import headers_for, split_header, traces_address
+from toolscore.tools.journal.address import headers_for, traces_address
 from toolscore.tools.journal.otlp import request
 from toolscore.tools.journal.sender import Sender
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from ...runners.errors import RunnerError
-from ...runners.template import expand, is_template
+from ...runners.template import expand
+from ..header import split_header
 from .errors import CatalogError
 
 
@@ -62,21 +63,19 @@ def placed(source: str, folder: str | Path | None) -> str:
     return os.path.normpath(Path(folder) / text)
 
 
-def split_header(line: str) -> tuple[str, str, str]:
+_FORM = "https://REGISTRY HEADER: VALUE"
+
+
+def split_line(line: str) -> tuple[str, str, str]:
     """Take a line `SOURCE HEADER: VALUE` apart.
 
     Raises:
         ValueError: If it is none, or its value is not by reference.
     """
     source, _, rest = line.strip().partition(" ")
-    name, mark, value = rest.partition(":")
-    name, value = name.strip(), value.strip()
-    token = bool(name) and all(one.isascii() and (one.isalnum() or one in "-_") for one in name)
-    if not is_address(source) or not mark or not token or not value.isprintable():
-        raise ValueError("it is not of the form https://REGISTRY HEADER: VALUE")
-    if not is_template(value):
-        raise ValueError("its value holds no ${NAME}: a token is never written out here")
-    return source.rstrip("/"), name, value
+    if not is_address(source):
+        raise ValueError(f"it is not of the form {_FORM}")
+    return source.rstrip("/"), *split_header(rest, _FORM)
 
 
 def headers_for(
@@ -93,7 +92,7 @@ def headers_for(
     found: dict[str, str] = {}
     for line in lines:
         try:
-            where, name, value = split_header(line)
+            where, name, value = split_line(line)
         except ValueError as error:
             raise CatalogError(f"catalog.headers cannot be used: {error}.") from error
         if source != where and not source.startswith(f"{where}/"):

@@ -6,7 +6,8 @@ import ipaddress
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit, urlunsplit
 
-from ...runners.template import expand, is_template
+from ...runners.template import expand
+from ..header import split_header
 
 Lookup = Callable[[str], str | None]
 
@@ -33,22 +34,6 @@ def traces_address(text: str) -> str:
         )
     path = parts.path.rstrip("/")
     return urlunsplit(parts._replace(path=path if path.endswith(TRACES) else path + TRACES))
-
-
-def split_header(line: str) -> tuple[str, str]:
-    """Take a line `HEADER: VALUE` apart.
-
-    Raises:
-        ValueError: If it is none, or its value is not by reference.
-    """
-    name, mark, value = line.strip().partition(":")
-    name, value = name.strip(), value.strip()
-    token = bool(name) and all(one.isascii() and (one.isalnum() or one in "-_") for one in name)
-    if not mark or not token or not value.isprintable():
-        raise ValueError("it is not of the form HEADER: VALUE")
-    if not is_template(value):
-        raise ValueError("its value holds no ${NAME}: a secret is never written out here")
-    return name, value
 
 
 def headers_for(address: str, lines: Iterable[str], variable: Lookup, secret: Lookup) -> dict[str, str]:

@@ -49,7 +49,7 @@ class Sender:
 
     Args:
         endpoint: The collector's address.
-        headers: Headers to send, with references (see `address.split_header`).
+        headers: Headers to send, with references (see `header.split_header`).
         variable: Gives environment variables.
         secret: Gives secrets.
     """

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from ...runners.spec import ServerSpec
 from ..names import OWN_PREFIX
 from ..spec_secrets import extract
+from ..written_out import written_out
 from .content import MASK
 
 EXECUTE = f"{OWN_PREFIX}execute_tool"
@@ -80,16 +80,6 @@ def safe_words(arguments: dict[str, Any]) -> dict[str, Any]:
     ):
         safe["source"] = " ".join(_without_secrets(tuple(source.split(" "))))
     return safe
-
-
-def written_out(value: Any) -> Any:
-    """Read an object or a list that came as a text of JSON, as some models write them; give all else as it is."""
-    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return value
 
 
 def _blank(value: Any) -> Any:
