@@ -137,7 +137,11 @@ async def test_one_that_was_taken_for_dead_has_nothing_before_it_knows_of_that(j
     assert await claims.claim("s") is None
     still = claims.still("s")
     assert still()
-    first.on_fenced.append(lambda _why: claims.lost() and None)
+
+    def fenced(_why: str) -> None:
+        claims.lost()
+
+    first.on_fenced.append(fenced)
     first._pulse._is_heard = lambda: False  # as one that is stopped
     async with looked(second, lambda: names(second) == ["second"]):
         pass
