@@ -96,7 +96,15 @@ class Gateways:
         """Have the own tools about servers know of those that run at other gateways."""
         from .tools import ASK, GatewayTools
 
-        tools = GatewayTools(self, toolset.handlers)
+        def trouble() -> str | None:
+            if self.registry.problem is not None:
+                return f"the shared database cannot be reached: {self.registry.problem}"
+            if toolset.changes is not None and toolset.changes.trouble is not None:
+                return f"changes of other gateways are not heard: {toolset.changes.trouble}"
+            return None
+
+        toolset.store_trouble = trouble
+        tools = GatewayTools(self, toolset)
         toolset.extend(tools.handlers)
         self.listener.routes[ASK] = tools.serve
 
