@@ -37,16 +37,16 @@ class Place(Protocol):
 class Ownership(Protocol):
     """Knows which gateway runs what."""
 
-    def holds(self) -> bool:
-        """Tell whether what this gateway has is surely its own now."""
-        ...
-
-    async def claim(self, server: str, *, take: bool = True) -> Place | None:
-        """Take a server, or learn whose it is; `None` is ours.
+    async def claim(self, server: str, *, take: bool = True, alone: bool = False) -> Place | None:
+        """Take a server, or learn whose it is; `None` is ours. Alone, it is ours or nobody's.
 
         Raises:
             StartError: If that cannot be known, or nobody can run it.
         """
+        ...
+
+    def still(self, server: str) -> Callable[[], bool]:
+        """Give what tells whether a server surely was ours all the time since now."""
         ...
 
     def release(self, server: str, *, moving: bool = False) -> None:
@@ -92,6 +92,8 @@ class Owned(BaseRunner):
         self._unmade: dict[str, str] = {}
         self.why_not: Callable[[str], str | None] = lambda _server: None
         """Says why a server cannot run here, where its environment is yet to be made."""
+        self.is_stored: Callable[[str], bool] = lambda _server: True
+        """Tells whether a server is one that the gateways have in common, and not only about to be."""
 
     def concerns(self, installation: Installation) -> bool:
         """Tell whether a server runs at one gateway only: not what each client has for itself, nor an endpoint."""
@@ -144,9 +146,10 @@ class Owned(BaseRunner):
                 raise SpecError(f"Server '{name}' cannot run at this gateway: {why_not}.")
             return await self._inner.start_server(installation)
         dials = installation.spec.command is None and (installation.spec.url or "").startswith(DIALED)
+        new = not self.is_stored(name)
         while True:
             self._places[name] = ""  # what fails now is not this server's fault
-            place = await self._ownership.claim(name, take=not dials or name in self._dialed)
+            place = await self._ownership.claim(name, take=not dials or name in self._dialed, alone=new)
             if place is not None and not self._ownership.is_me(place):
                 if dials and name in self._dialed:
                     self._dialed.discard(name)
@@ -156,6 +159,7 @@ class Owned(BaseRunner):
                 return await self._reach(name, place)
             del self._places[name]
             self._dialed.discard(name)
+            still = self._ownership.still(name)
             if why_not is not None:
                 self._ownership.release(name)
                 raise SpecError(f"Server '{name}' cannot run at this gateway, nor at another: {why_not}.")
@@ -163,7 +167,7 @@ class Owned(BaseRunner):
                 child = await self._inner.start_server(installation)
             except SpecError as exc:
                 self._ownership.release(name)
-                if dials:
+                if dials or new:
                     raise
                 self._ownership.unable(name, exc.message)
                 self._places[name] = ""
@@ -177,8 +181,13 @@ class Owned(BaseRunner):
                     raise
                 logger.warning("server %s is left to gateway '%s': %s", name, place.name, exc.message)
                 return await self._reach(name, place)
+            if not still():
+                raise StartError(
+                    f"whether server '{name}' is still this gateway's to run is not known, as the shared database "
+                    "could not be reached. It is tried again by itself."
+                )
             self._ownership.unable(name, None)
-            fenced: Any = FencedChild(child, self._ownership.holds)
+            fenced: Any = FencedChild(child, still)
             fenced_child: Child = fenced
             return fenced_child
 

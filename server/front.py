@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ..runners.errors import FaultError
 from ..runners.session import ChildSession
 from ..runners.supervisor import Unit
-from ..tools.caller import CALL, MANAGE
+from ..tools.caller import CALL, MANAGE, Caller
 from ..tools.errors import echoed
 from ..tools.exposure import Exposure
 from ..tools.leases import LEASE_KEY
@@ -333,12 +334,16 @@ class Front:
     async def _ask_task(
         self, opened: _Open, exchange: Exchange, shown: str, method: str | None = None
     ) -> dict[str, Any]:
-        found = self.tasks.find(exchange.peer.caller, shown)
-        if found is None:
+        place = self.tasks.find(exchange.peer.caller, shown)
+        if place is None:
             raise FaultError(INVALID_PARAMS, "There is no task of that id that you started here.")
-        server, identity = found
+        server, identity, client = place
+        caller, supervisor = exchange.caller, opened.toolset.supervisor
+        if client != caller.client and supervisor.held_by(server, client) is not None:
+            # Where it is, which is another process than this connection of the same principal has.
+            caller = replace(caller, connection=client if isinstance(client, int) else 0)
         params = {**exchange.params, "taskId": identity}
-        result = await self._pass(opened, exchange, server, params, method=method)
+        result = await self._pass(opened, exchange, server, params, method=method, caller=caller)
         return {**result, "taskId": shown} if result.get("taskId") == identity != shown else result
 
     async def _list_tasks(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
@@ -362,6 +367,7 @@ class Front:
         params: dict[str, Any],
         *,
         method: str | None = None,
+        caller: Caller | None = None,
     ) -> dict[str, Any]:
         """Pass a request on to a server, with what of its `_meta` is for it."""
         params = {key: value for key, value in params.items() if key != "_meta"}
@@ -371,7 +377,7 @@ class Front:
             server,
             method or exchange.method,
             params,
-            exchange.caller,
+            caller or exchange.caller,
             on_progress=exchange.on_progress,
             asker=exchange,
             lease=exchange.meta.get(LEASE_KEY),

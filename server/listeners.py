@@ -307,7 +307,10 @@ class Listeners:
         return Status(phase, time.monotonic() - self._began, tuple(parts))
 
     def _store(self) -> Component:
-        return Component("store", "store", "ok" if self._toolset is not None else "starting")
+        if self._toolset is None:
+            return Component("store", "store", "starting")
+        trouble = self._toolset.store_trouble()
+        return Component("store", "store", "ok" if trouble is None else "failed", trouble or "")
 
     def _connections(self) -> dict[str, int]:
         return self._network.connections()

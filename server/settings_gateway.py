@@ -42,7 +42,7 @@ class GatewaySettings(Group):
         le=600,
     )
     timeout: float = setting(
-        3.0,
+        10.0,
         "a number of seconds from 1 to 600",
         "Seconds without a sign of life in the database after which the others take a gateway for dead and run its "
         "servers. One that cannot reach the database ends the servers it shares a little sooner. The same for all.",

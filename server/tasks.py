@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..tools.caller import Caller
 
 LIMIT = 10_000
 """Tasks that are remembered; the oldest are forgotten first."""
+
+
+class Place(NamedTuple):
+    """Where a task is.
+
+    Attributes:
+        server: Its server.
+        identity: Its id there.
+        client: Who began it; of a server that is not shared, each client has a process of its own.
+    """
+
+    server: str
+    identity: str
+    client: int | str
 
 
 class TaskBook:
@@ -18,7 +32,7 @@ class TaskBook:
     """
 
     def __init__(self) -> None:
-        self._tasks: dict[tuple[str, str], tuple[str, str]] = {}
+        self._tasks: dict[tuple[str, str], Place] = {}
 
     def remember(self, caller: Caller, server: str | None, result: dict[str, Any]) -> dict[str, Any]:
         """Note the task a server began, if the result of a call says that it did (MCP `CreateTaskResult`).
@@ -31,16 +45,17 @@ class TaskBook:
         if server is None or not isinstance(task, dict) or not isinstance(identity, str):
             return result
         shown = identity
-        if self._tasks.get((caller.principal, identity), (server,))[0] != server:
+        known = self._tasks.get((caller.principal, identity))
+        if known is not None and known.server != server:
             shown = f"{server}:{identity}"
             result = {**result, "task": {**task, "taskId": shown}}
         if len(self._tasks) >= LIMIT:
             del self._tasks[next(iter(self._tasks))]
-        self._tasks[caller.principal, shown] = (server, identity)
+        self._tasks[caller.principal, shown] = Place(server, identity, caller.client)
         return result
 
-    def find(self, caller: Caller, shown: str) -> tuple[str, str] | None:
-        """Give the server of a caller's task, and its id there."""
+    def find(self, caller: Caller, shown: str) -> Place | None:
+        """Give where a caller's task is."""
         return self._tasks.get((caller.principal, shown))
 
     def knows(self, principal: str, shown: str) -> bool:
@@ -57,4 +72,4 @@ class TaskBook:
 
     def owners(self, server: str, identity: str) -> list[tuple[str, str]]:
         """Give the principals that began a task of a server, with the id each knows it by."""
-        return [key for key, place in self._tasks.items() if place == (server, identity)]
+        return [key for key, place in self._tasks.items() if place[:2] == (server, identity)]

@@ -110,6 +110,8 @@ class ToolSet:
         """The tokens of all gateways, where the store is one that several share."""
         self.changes: Changes | None = None
         """Hears of what other gateways change."""
+        self.store_trouble: Callable[[], str | None] = lambda: None
+        """Says what is wrong with a store that several gateways share."""
         self.gateways: Gateways | None = None
         """The gateways that share the store, where it is one that several share."""
         self.approvals: Approvals | None = None

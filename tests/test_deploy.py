@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from listening import Serving, serving
+from postgres import Postgres
 from toolscore.server.cli.parser import parse
 from toolscore.server.settings import load
 
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 UNITS = {"toolscore.service": "system", "toolscore-user.service": "user"}
 MANIFESTS = sorted(path for path in (DEPLOY / "kubernetes").glob("*.yaml") if path.stem != "kustomization")
+GATEWAYS = DEPLOY / "kubernetes-gateways"
 TOKEN = "a-token-from-a-secret-volume"
 ENDING = 15
 """Seconds ToolScore has to end its servers and clients, after calls had theirs."""
@@ -109,6 +111,93 @@ def environment() -> dict[str, str]:
     return {one["name"]: one["value"] for one in container()["env"]}
 
 
+def laid_over(under: Any, over: Any) -> Any:
+    """Merge as `kubectl apply -k` does (a strategic merge patch): lists of what has a name by their names."""
+    if isinstance(under, dict) and isinstance(over, dict):
+        return {
+            key: laid_over(under[key], over[key]) if key in under and key in over else (under | over)[key]
+            for key in under | over
+        }
+    if isinstance(under, list) and all("name" in one for one in [*under, *over]):
+        named = {one["name"]: one for one in over}
+        kept = [laid_over(one, named.pop(one["name"], {})) for one in under]
+        return [*named.values(), *kept]
+    return over
+
+
+def several() -> Document:
+    """The stateful set of several gateways, as it is applied."""
+    (base,) = documents(DEPLOY / "kubernetes" / "statefulset.yaml")
+    (patch,) = documents(GATEWAYS / "statefulset.yaml")
+    whole: Document = laid_over(base, patch)
+    return whole
+
+
+@pytest.mark.parametrize("version", ["1.30", "1.37"])
+def test_what_is_applied_for_several_gateways_is_what_the_api_of_kubernetes_says(version: str) -> None:
+    told = documents(GATEWAYS / "kustomization.yaml")[0]
+    assert (GATEWAYS / told["resources"][0]).resolve() == DEPLOY / "kubernetes"
+    assert told["patches"] == [{"path": "statefulset.yaml"}]
+    validated(several(), version)
+    for name in ("network.yaml", "secret.example.yaml"):
+        for document in documents(GATEWAYS / name):
+            validated(document, version)
+    assert told["resources"][1:] == ["network.yaml"]
+
+
+def test_the_parts_of_several_gateways_find_one_another() -> None:
+    stateful = several()
+    pod = stateful["spec"]["template"]
+    assert stateful["spec"]["replicas"] > 1
+    (one,) = pod["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in one["ports"]}
+    (network,) = documents(GATEWAYS / "network.yaml")
+    assert {port["port"] for rule in network["spec"]["ingress"] for port in rule["ports"]} == ports.keys()
+    selectors = [network["spec"]["podSelector"], network["spec"]["ingress"][1]["from"][0]["podSelector"]]
+    (apart,) = pod["spec"]["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    for selector in [*selectors, apart["podAffinityTerm"]["labelSelector"]]:
+        assert selector["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    (secret,) = documents(GATEWAYS / "secret.example.yaml")
+    env = {each["name"]: each for each in one["env"]}
+    asked = [each["valueFrom"]["secretKeyRef"] for each in one["env"] if "secretKeyRef" in str(each)]
+    assert {each["name"] for each in asked} == {secret["metadata"]["name"]}
+    assert {each["key"] for each in asked} == secret["stringData"].keys()
+    # A variable is put into one that comes after it only.
+    order = list(env)
+    assert order.index("POD_IP") < order.index("TOOLSCORE_GATEWAY_URL")
+    assert env["TOOLSCORE_GATEWAY_URL"]["value"] == f"ws://$(POD_IP):{ports['gateways']}"
+    assert env["TOOLSCORE_GATEWAY_LISTEN"]["value"].endswith(f":{ports['gateways']}")
+    (service,) = documents(DEPLOY / "kubernetes" / "service.yaml")
+    assert "sessionAffinity" not in service["spec"]
+
+
+def test_a_toolscore_that_is_started_like_one_of_several_pods_is_a_gateway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Postgres
+) -> None:
+    (one,) = several()["spec"]["template"]["spec"]["containers"]
+    (secret,) = documents(GATEWAYS / "secret.example.yaml")
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    token.chmod(0o440)
+    told = {"status.podIP": "127.0.0.1", "metadata.name": "toolscore-0"}
+    url = postgres.database()
+    for variable in one["env"]:
+        match variable.get("valueFrom"):
+            case {"fieldRef": {"fieldPath": path}}:
+                value = told[path]
+            case {"secretKeyRef": {"key": key}}:
+                value = url if key == "url" else secret["stringData"][key]
+            case _:
+                value = variable["value"]
+        monkeypatch.setenv(variable["name"], value.replace("$(POD_IP)", "127.0.0.1"))
+    monkeypatch.setenv("TOOLSCORE_TOKEN_FILE", str(token))
+    monkeypatch.setenv("TOOLSCORE_GATEWAY_LISTEN", "ws://127.0.0.1:0")  # where others may test as well
+    with serving(tmp_path / "home", "http://127.0.0.1:0/mcp", options=tuple(one["args"][1:])) as pod:
+        assert get(pod, "/health/ready").status_code == 200
+        ((name, address, state),) = postgres.execute("SELECT name, url, state FROM gateway", url)
+    assert (name, address, state) == ("toolscore-0", "ws://127.0.0.1:8770", "serving")
+
+
 def test_a_pod_has_the_time_its_end_takes() -> None:
     (stateful,) = documents(DEPLOY / "kubernetes" / "statefulset.yaml")
     before = container()["lifecycle"]["preStop"]["sleep"]["seconds"]
@@ -182,7 +271,10 @@ def unit_environment(name: str) -> dict[str, str]:
 
 
 def test_the_settings_that_are_named_are_settings(tmp_path: Path) -> None:
-    for environ in (environment(), dockerfile_environment(), *map(unit_environment, UNITS)):
+    (gateway,) = several()["spec"]["template"]["spec"]["containers"]
+    given = {each["name"]: each["value"] for each in gateway["env"] if "value" in each}
+    given["TOOLSCORE_GATEWAY_URL"] = given["TOOLSCORE_GATEWAY_URL"].replace("$(POD_IP)", "10.0.0.7")
+    for environ in (environment(), given, dockerfile_environment(), *map(unit_environment, UNITS)):
         load(environ=environ, home=str(tmp_path))
 
 

@@ -244,6 +244,11 @@ class Addition:
         session = unit.session
         if (failure is not None or session is None) and not unit.unauthorized and not keep:
             reason = failure or "it ended at once"
+            if await self._is_taken():
+                raise RefusalError(
+                    Outcome.NAME_TAKEN,
+                    f"It was not kept: {NameTakenError(unit.name)} Another gateway was first.",
+                )
             raise RefusalError(
                 Outcome.FAILED_TO_START,
                 f"Server '{unit.name}' did not start, and nothing of it was kept: {reason}",
@@ -287,6 +292,12 @@ class Addition:
             self._notes.append("it offers no tools; see its resources or prompts, or its settings")
         await self._report(STEPS, STEPS, f"{unit.name} is {'ready' if session is not None else 'kept'}")
         return Added(row, tools, time.monotonic() - self._began, self._notes)
+
+    async def _is_taken(self) -> bool:
+        """Tell whether another gateway was first, so that there was nothing to try out."""
+        with contextlib.suppress(LibraryError):
+            return self._name in await self._servers.library.stored_names()
+        return False
 
     def keep_secrets(self, spec: ServerSpec, more: Mapping[str, str] | None = None) -> ServerSpec:
         """Move literal values to the secrets file; the spec keeps references.

@@ -35,7 +35,7 @@ async def run(settings: Settings, out: Output) -> int:
         out.document({"gateways": gateways, "database": problem})
         return 0
     if problem:
-        out.error(f"the shared database cannot be reached: {problem}. What follows is as it was before that.")
+        out.error(f"{problem.rstrip('.')}. What follows is as it was before that.")
     show(gateways, out)
     return 0
 

@@ -31,6 +31,7 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
     clients: list[dict[str, Any]] = []
     policy: dict[str, Any] = {}
     gateways: list[dict[str, Any]] = []
+    trouble: str | None = None
     if owner is not None and owner.mode == "command":
         servers = None  # the one that could be asked is busy with something else
     elif owner is not None or has_store(settings):
@@ -39,7 +40,7 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
             try:
                 listed = structured(await backend.call("list_servers", {}, silent))
                 servers, missing = listed["servers"], listed.get("missing", [])
-                gateways = listed.get("gateways", [])
+                gateways, trouble = listed.get("gateways", []), listed.get("database")
                 clients = await backend.clients()
             except ToolFailedError as failure:
                 out.error(str(failure))
@@ -56,6 +57,7 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
             "servers": servers,
             "missing": missing,
             **({"gateways": gateways} if gateways else {}),
+            **({"database": trouble} if trouble else {}),
             "policy": {key: policy.get(key) for key in ("file", "since", "problems")} if policy else None,
         }
         out.document({"home": str(home.path), **found})
@@ -73,6 +75,8 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
         out.line(f"policy: {policy['file']}, as it was read at {policy['since']}")
     for problem in policy.get("problems") or ():
         out.error(f"the policy file cannot be used, and changes nothing: {problem}")
+    if trouble:
+        out.error(trouble)
     for gateway in gateways:
         if not gateway["here"]:
             out.line(

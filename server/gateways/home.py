@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -80,8 +80,9 @@ class Gateways:
                 raise SpecError(str(exc)) from exc
 
         runner.why_not = why_not
+        runner.is_stored = lambda server: server in servers.library.servers
         self.sharing = Sharing(self, servers, runner)
-        self.serving = Serving(self, servers.supervisor, runner, masks)
+        self.serving = Serving(self, servers, runner, masks)
         if self.patron is not None:
             self.patron.serving = self.serving
         self.listener.routes[PEER] = self.serving.serve
@@ -95,7 +96,15 @@ class Gateways:
         """Have the own tools about servers know of those that run at other gateways."""
         from .tools import ASK, GatewayTools
 
-        tools = GatewayTools(self, toolset.handlers)
+        def trouble() -> str | None:
+            if self.registry.problem is not None:
+                return f"the shared database cannot be reached: {self.registry.problem}"
+            if toolset.changes is not None and toolset.changes.trouble is not None:
+                return f"changes of other gateways are not heard: {toolset.changes.trouble}"
+            return None
+
+        toolset.store_trouble = trouble
+        tools = GatewayTools(self, toolset)
         toolset.extend(tools.handlers)
         self.listener.routes[ASK] = tools.serve
 
@@ -119,13 +128,13 @@ class Gateways:
 
     # --- what a runner asks; see `runners.owned.Ownership`
 
-    def holds(self) -> bool:
-        """Tell whether what this gateway has is surely its own now."""
-        return self.registry.holds()
-
-    async def claim(self, server: str, *, take: bool = True) -> Gateway | None:
+    async def claim(self, server: str, *, take: bool = True, alone: bool = False) -> Gateway | None:
         """Take a server, or learn whose it is; see `Claims.claim`."""
-        return await self.claims.claim(server, take=take)
+        return await self.claims.claim(server, take=take, alone=alone)
+
+    def still(self, server: str) -> Callable[[], bool]:
+        """Give what tells whether a server surely was this gateway's all the time since now."""
+        return self.claims.still(server)
 
     def release(self, server: str, *, moving: bool = False) -> None:
         """Let go of a server."""

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ...runners.base import Child
     from ...runners.owned import Owned
     from ...runners.session import ChildSession
-    from ...runners.supervisor import Supervisor, Unit
+    from ...runners.supervisor import Unit
+    from ...tools.servers import Servers
     from .home import Gateways
     from .listener import Visit
 
@@ -29,6 +30,9 @@ Mask = Callable[[dict[str, Any]], dict[str, Any]]
 HANDOVER = 5.0
 """Seconds that the calls under way have to be answered before a server is handed over all the same."""
 
+SETTLING = 2.0
+"""Seconds that another gateway waits for a server that is being added or removed, before it has to look again."""
+
 _TURN = 0.02
 """Seconds between two looks whether they are."""
 
@@ -38,16 +42,16 @@ class Serving:
 
     Args:
         gateways: Who they are.
-        supervisor: What runs here.
+        servers: What there is, and what runs here.
         runner: Knows which of it is here, and which is reached elsewhere.
         masks: Take the secrets of servers out of what they answer.
     """
 
     def __init__(
-        self, gateways: Gateways, supervisor: Supervisor, runner: Owned, masks: Mapping[str, Mask]
+        self, gateways: Gateways, servers: Servers, runner: Owned, masks: Mapping[str, Mask]
     ) -> None:
         self._gateways = gateways
-        self._supervisor = supervisor
+        self._servers = servers
         self._runner = runner
         self._masks = masks
         self._lines: defaultdict[str, set[ServedLine]] = defaultdict(set)
@@ -57,14 +61,24 @@ class Serving:
         """Serve a line until it is closed; the route `/peer`."""
         registry = self._gateways.registry
         name = visit.query.get("server", "")
-        unit = self._supervisor.units.get(name)
+        await self._settled(name)
+        unit = self._servers.supervisor.units.get(name)
         sender = registry.get(visit.sender)
-        if unit is None or not self._runner.concerns(unit.installation) or registry.draining:
+        # One that is only tried out, or is being removed, is not the one that the others know by that name.
+        stored = name in self._servers.library.servers
+        if unit is None or not stored or not self._runner.concerns(unit.installation) or registry.draining:
             await visit.wire.close(MOVED)
             return
         line = ServedLine(visit.wire, sender.name if sender is not None else visit.sender, unit, self)
         self._lines[name].add(line)
         await line.serve()
+
+    async def _settled(self, name: str) -> None:
+        """Wait while a server is being added or removed here, for as long as that may take."""
+        library = self._servers.library
+        deadline = time.monotonic() + SETTLING
+        while name in library.held and name not in library.servers and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(_TURN)
 
     def gone(self, line: ServedLine) -> None:
         """Forget a line."""
@@ -110,7 +124,7 @@ class Serving:
 
     async def hand_over(self, name: str) -> None:
         """Let go of a server once nobody is served by it, or after a while; see `HANDOVER`."""
-        unit = self._supervisor.units.get(name)
+        unit = self._servers.supervisor.units.get(name)
         if unit is None:
             return
         for line in list(self._lines.get(name, ())):

@@ -125,6 +125,7 @@ class Sharing:
         self._alive = {one.id for one in look.gateways}
         before, self._before = self._before, dict(look.leases)
         me = look.me.id
+        self._gateways.claims.release_again()
         self._see_what_can_run()
         for name, unit in list(self._supervisor.units.items()):
             lease = look.leases.get(name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -21,6 +20,7 @@ from ..call import Call
 if TYPE_CHECKING:
     from ...tools.gateways.gateway import Gateway
     from ..server_tools import Handler
+    from ..toolset import ToolSet
     from .home import Gateways
     from .listener import Visit
 
@@ -47,12 +47,13 @@ class GatewayTools:
 
     Args:
         gateways: The gateways.
-        inner: What does the same for the servers of this gateway, by tool.
+        toolset: What does the same for the servers of this gateway.
     """
 
-    def __init__(self, gateways: Gateways, inner: Mapping[str, Handler]) -> None:
+    def __init__(self, gateways: Gateways, toolset: ToolSet) -> None:
         self._gateways = gateways
-        self._inner = dict(inner)
+        self._toolset = toolset
+        self._inner: dict[str, Handler] = dict(toolset.handlers)
         self.handlers: dict[str, Handler] = {
             "list_servers": self._list_servers,
             "server_state": self._server_state,
@@ -91,7 +92,7 @@ class GatewayTools:
             for one in registry.gateways
             if one.state != "passing"
         ]
-        listed.database = registry.problem
+        listed.database = self._toolset.store_trouble()
         return listed
 
     async def _server_state(self, args: m.ServerStateArguments, call: Call) -> ServerState:

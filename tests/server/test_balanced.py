@@ -250,15 +250,23 @@ async def test_leases_and_tasks_are_found_at_the_gateway_that_has_them(house: Ho
         rich = {"command": sys.executable, "args": ["-S", RICH]}
         added = await client.call(a.http, "register_tool", name="tasked", **rich)
         assert not added["result"].get("isError"), added
-        begun = await session.ask(
-            a.http, "tools/call", name="tasked__hold", arguments={"name": "h"}, task={"ttl": 60000}
-        )
-        task = begun["result"]["task"]["taskId"]
-        other = Raw(http)
+        other, same = Raw(http), Raw(http)
         await other.begin(b.http)
-        seen = await other.ask(b.http, "tasks/get", taskId=task)
-        assert "result" in seen, seen
-        assert seen["result"]["taskId"] == task
+        await same.begin(a.http)
+        for isolation in ("shared", "per-client"):
+            kept = await client.call(
+                a.http, "configure_server", name="tasked", settings={"isolation": isolation}
+            )
+            assert not kept["result"].get("isError"), kept
+            begun = await session.ask(
+                a.http, "tools/call", name="tasked__hold", arguments={"name": "h"}, task={"ttl": 60000}
+            )
+            task = begun["result"]["task"]["taskId"]
+            # Also where each connection has a process of its own: the task is in that of the one that began it.
+            for asking, at in ((other, b), (same, a)):
+                seen = await asking.ask(at.http, "tasks/get", taskId=task)
+                assert "result" in seen, (isolation, seen)
+                assert seen["result"]["taskId"] == task
         unknown = await other.ask(b.http, "tasks/get", taskId="nobody's")
         assert "no task of that id" in unknown["error"]["message"]
 

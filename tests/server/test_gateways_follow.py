@@ -104,18 +104,45 @@ async def test_a_list_that_changes_at_one_gateway_and_its_quarantine_are_so_at_a
 async def test_of_two_gateways_that_take_one_name_at_once_one_gets_it_whole(
     tmp_path: Path, postgres: Postgres
 ) -> None:
+    # Two servers that have nothing in common but the name they are to have.
+    file = tmp_path / "tools.json"
+    file.write_text(listed(("announce", "Announces.")))
+    programs = {"echo": [FAULTY], "announce": ["-S", LISTING, str(file)]}
     async with gateways(tmp_path, postgres.database(), "a", "b") as both:
         for name in ("f", "g", "h"):
-            asked = {"name": name, "command": sys.executable, "args": [FAULTY]}
-            done = await asyncio.gather(*(client.call_tool("register_tool", asked) for client in both))
+            done = await asyncio.gather(
+                *(
+                    client.call_tool("register_tool", {"name": name, "command": sys.executable, "args": args})
+                    for client, args in zip(both, programs.values(), strict=True)
+                )
+            )
             outcomes = [outcome(one) or "" for one in done]
             assert outcomes.count("") == 1, [text(one) for one in done]
-            assert {"", "name_taken", "installing"} >= set(outcomes)
+            assert {"", "name_taken", "installing"} >= set(outcomes), [text(one) for one in done]
+            mine, other = sorted(programs, key=lambda tool: list(programs).index(tool) != outcomes.index(""))
             for client in both:
-                await until(partial(tools, client), partial(contains, f"{name}__echo"))
-                assert await echoed(client, name, "one")
-        await call(both[0], "unregister_tool", name="f")
-        await until(lambda: servers(both[1]), lambda seen: "f" not in seen)
+                await until(partial(tools, client), partial(contains, f"{name}__{mine}"))
+                assert not contains(f"{name}__{other}", await tools(client))
+                assert not (await execute(client, f"{name}__{mine}")).is_error
+
+
+async def test_a_name_is_free_at_the_others_from_the_moment_its_server_is_removed(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    async with gateways(tmp_path, postgres.database(), "a", "b") as (a, b):
+        # Its end takes a while, for which the name is not in the store any more and its process still there.
+        await register_faulty(a, "f", "ignore-eof")
+        await until(lambda: tools(b), lambda names: "f__echo" in names)
+        removing = asyncio.create_task(call(a, "unregister_tool", name="f"))
+        await until(lambda: servers(b), lambda seen: "f" not in seen)
+        # Nor is a program that is not there held against the one that comes after it.
+        asked = {"name": "f", "command": str(tmp_path / "nothing")}
+        assert outcome(await b.call_tool("register_tool", asked)) == "failed_to_start"
+        done = await b.call_tool("register_tool", {**asked, "command": sys.executable, "args": [FAULTY]})
+        assert not done.is_error, text(done)
+        await removing
+        await until(lambda: tools(a), lambda names: "f__echo" in names)
+        assert await echoed(a, "f", "the new one")
 
 
 async def test_what_changed_while_the_database_was_away_for_one_is_seen_when_it_is_back(

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from helpers import gone
 from postgres import Postgres, running_postgres
-from several_gateways import Gates, Visitor, eventually, running, visiting
+from several_gateways import Gate, Gates, Visitor, eventually, running, visiting
+from toolscore_client import TOOLSCORE
 
 NAMES = ("one", "two", "three")
 SHARED = ("alpha", "beta", "gamma")
@@ -187,6 +190,16 @@ async def test_what_one_of_three_ran_is_run_by_the_others_when_it_is_killed_or_h
             await eventually(same)
 
 
+def shown(gate: Gate) -> str:
+    """Give what `toolscore status` and the health page say."""
+    words = [TOOLSCORE, "--home", str(gate.home), "status"]
+    status = subprocess.run(words, capture_output=True, text=True, check=False).stderr
+    page = gate.url.replace("ws://", "http://").removesuffix("/mcp") + "/health"
+    with urlopen(page) as answer:  # fixed scheme
+        health: bytes = answer.read()
+    return status + health.decode()
+
+
 async def _sees(visitor: Visitor, counts: dict[str, int]) -> bool:
     found = await visitor.own("list_servers")
     return counts == {one["name"]: len(one["servers"]) for one in found["gateways"] if one["servers"]}
@@ -213,7 +226,17 @@ async def test_without_the_database_a_gateway_ends_what_it_shares_and_has_it_aga
             refused = await first.call("f__pid")
             assert refused["_meta"]["toolscore/outcome"] == "unavailable", refused
             assert "database" in refused["content"][0]["text"], refused
+            listed = await first.own("list_servers")
+            assert "the shared database cannot be reached" in listed["database"]
+            told = await asyncio.to_thread(shown, gates["one"])
+            assert "the shared database cannot be reached" in told
+            assert '"degraded"' in told
             await asyncio.to_thread(postgres.start)
+
+            async def well() -> bool:
+                return "database" not in await first.own("list_servers")
+
+            await eventually(well)
 
             async def back() -> bool:
                 here, there = await first.call("f__pid"), await second.call("f__pid")

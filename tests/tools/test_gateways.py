@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 
 import pytest
 
 from postgres import Postgres
 from toolscore.tools.gateways import claims
+from toolscore.tools.gateways.claims import Claims
 from toolscore.tools.gateways.gateway import Gateway, preferred
 from toolscore.tools.gateways.registry import Registry
 from toolscore.tools.gateways.tickets import issue, redeem
@@ -128,6 +130,111 @@ async def test_one_that_is_silent_is_dead_after_the_time_out_and_knows_it_before
     async with looked(first, lambda: first.me.id != life):
         pass
     assert first.holds()
+
+
+async def test_one_that_was_taken_for_dead_has_nothing_before_it_knows_of_that(join: Join) -> None:
+    first, second = await join("first"), await join("second")
+    claims, life = Claims(first), first.me.id
+    assert await claims.claim("s") is None
+    still = claims.still("s")
+    assert still()
+
+    def fenced(_why: str) -> None:
+        claims.lost()
+
+    first.on_fenced.append(fenced)
+    first._pulse._is_heard = lambda: False  # as one that is stopped
+    async with looked(second, lambda: names(second) == ["second"]):
+        pass
+    first._pulse._is_heard = lambda: True
+    deadline = time.monotonic() + PATIENCE
+    while first._pulse._me.id == life or first._pulse._witnessed is False:
+        assert time.monotonic() < deadline
+        time.sleep(
+            0.01
+        )  # it is one of them again, and its loop, which stands still here, is yet to hear of it
+    time.sleep(first._pulse._pause + 0.1)  # for a sign of life of the new one
+    assert first.me.id == life
+    assert not first.holds()
+    async with looked(first, lambda: first.me.id != life):
+        pass
+    assert first.holds()
+    assert not still()  # what it had is not its own by that
+    assert await Claims(second).claim("s") is None
+
+
+async def test_whose_machine_is_gone_does_not_hold_up_the_signs_of_life_of_others(
+    join: Join, postgres: Postgres
+) -> None:
+    first = await join("first")
+    where = first.store.where
+    assert isinstance(where, str)
+    with full() as address:
+        for number in range(20):  # each would be waited for as long as a sign of life may take
+            postgres.execute(
+                "INSERT INTO gateway (id, name, url, epoch, version, began_at, seen_at, state, unable) VALUES "
+                f"('g{number}', 'g{number}', '{address}', {1000 + number}, '1', 0, "
+                "extract(epoch from clock_timestamp()) + 3600, 'serving', '{}')",
+                where,
+            )
+        fenced = asyncio.Event()
+        first.on_fenced.append(lambda _why: fenced.set())
+        looks = 0
+
+        def several() -> bool:
+            nonlocal looks
+            looks += 1
+            return looks > 5
+
+        async with looked(first, several):
+            pass
+        assert len(first.gateways) == 21
+        assert not fenced.is_set()
+
+
+@contextmanager
+def full() -> Iterator[str]:
+    """Give an address that neither takes connections nor refuses them: those that wait there are too many."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as stack:
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        yield f"ws://127.0.0.1:{server.getsockname()[1]}"
+
+
+async def test_a_server_that_is_not_stored_yet_is_waited_for_and_never_another_gateways(join: Join) -> None:
+    first, second = Claims(await join("first")), Claims(await join("second"))
+    assert await second.claim("s") is None
+    claiming = asyncio.create_task(first.claim("s", alone=True))
+    owner = await first.claim("s")
+    assert owner is not None
+    assert owner.name == "second"
+    second.release("s")
+    async with asyncio.timeout(PATIENCE):
+        assert await claiming is None
+    assert first.is_held("s")
+
+
+async def test_what_could_not_be_let_go_of_is_let_go_of_later(join: Join, postgres: Postgres) -> None:
+    first, second = Claims(await join("first")), Claims(await join("second"))
+    where = first.registry.store.where
+    assert isinstance(where, str)
+    assert await first.claim("s") is None
+    assert await first.claim("t") is None
+    # As a database that cannot be written just then; the gateways themselves live on.
+    postgres.execute("ALTER SEQUENCE gateway_epoch RENAME TO away", where)
+    first.release("s")
+    first.release("t")
+    await first.settled()
+    postgres.execute("ALTER SEQUENCE away RENAME TO gateway_epoch", where)
+    assert await first.claim("t") is None  # which it has anew
+    first.release_again()
+    await first.settled()
+    assert await second.claim("s") is None
+    owner = await second.claim("t")
+    assert owner is not None
+    assert owner.name == "first"
 
 
 async def test_one_that_is_gone_is_dead_long_before_the_time_out(join: Join) -> None:

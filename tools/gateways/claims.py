@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import func, select, text, update
 
 from ...runners.errors import StartError
 from ..errors import StoreError
-from ..tables import GATEWAY, LEASE
+from ..tables import GATEWAY, LEASE, SERVER
 from .gateway import Gateway, Lease, preferred
 from .pulse import CHANNEL
 from .registry import Registry
@@ -28,6 +30,9 @@ FIRST_CHOICE = 0.3
 
 TURN = 0.05
 """Seconds between two looks whether a gateway that is going has let go of a server."""
+
+LEAVING = 20.0
+"""Seconds that another gateway has to end or to store a server, before one of the same name is given up here."""
 
 ASKED = 5.0
 """Seconds for the database to say whose a server is."""
@@ -55,6 +60,8 @@ class Claims:
         self.held: dict[str, int] = {}
         """The epochs of the leases this gateway has, by server."""
         self._letting_go: dict[str, asyncio.Task[None]] = {}
+        self._owed: dict[str, tuple[int, str]] = {}
+        """What could not be let go of: its epoch, and the state it is to be left in."""
 
     def holds(self) -> bool:
         """Tell whether what this gateway has is surely its own now."""
@@ -64,12 +71,22 @@ class Claims:
         """Tell whether this gateway has a server."""
         return server in self.held
 
-    async def claim(self, server: str, *, take: bool = True) -> Gateway | None:
+    def still(self, server: str) -> Callable[[], bool]:
+        """Give what tells whether a server surely was this gateway's all the time since now.
+
+        What this gateway has at a moment does not tell: it may have been taken for dead, and be back.
+        """
+        epoch = self.held.get(server)
+        return lambda: self.registry.holds() and epoch is not None and self.held.get(server) == epoch
+
+    async def claim(self, server: str, *, take: bool = True, alone: bool = False) -> Gateway | None:
         """Take a server, or learn whose it is.
 
         Args:
             server: Its name.
             take: Whether to take it where nobody has it.
+            alone: Whether no other gateway's will do, as it is not stored yet: what others run under its name is
+                another one, which is being removed, or added there as well. That is waited for.
 
         Returns:
             The gateway that has it, or is to have it; `None` where that is this one. Where it is not to be taken,
@@ -82,6 +99,7 @@ class Claims:
         if (letting_go := self._letting_go.get(server)) is not None:
             await asyncio.wait([letting_go])
         waited = False
+        deadline = time.monotonic() + LEAVING
         while True:
             if not registry.holds():
                 raise StartError(
@@ -90,16 +108,22 @@ class Claims:
                 )
             owner, orphan = await self._owner(server)
             if owner is not None and owner.id != registry.me.id:
-                if owner.state != "draining":
+                if alone and (time.monotonic() > deadline or await self._is_stored(server)):
+                    raise StartError(
+                        f"gateway '{owner.name}' has, adds or still removes another server named '{server}'. Try "
+                        "again in a moment, or give this one another name."
+                    )
+                if owner.state != "draining" and not alone:
                     return owner
                 await asyncio.sleep(TURN)  # it lets go of the server as soon as nobody is served by it
                 continue
             if not take:
                 return registry.me
-            chosen = preferred(server, registry.gateways)
+            chosen = preferred(server, registry.gateways) if not alone else registry.me
             if registry.draining and (chosen is None or chosen.id == registry.me.id):
                 raise StartError(f"no gateway is there for server '{server}', as this one is going")
-            if chosen is not None and (registry.why_unable(server) is not None or registry.draining):
+            cannot = registry.why_unable(server) is not None and not alone
+            if chosen is not None and (cannot or registry.draining):
                 return chosen  # where nobody can run it, whoever is asked tries
             if orphan and not waited and chosen is not None and chosen.id != registry.me.id:
                 waited = True
@@ -107,9 +131,9 @@ class Claims:
                 continue
             life = registry.me.id
             epoch = await self._take(server)
-            if (
-                epoch is not None and life == registry.me.id
-            ):  # what an earlier life took, it lost with its end
+            if life != registry.me.id or not registry.holds():
+                continue  # it was taken for dead meanwhile, and what it had taken is nobody's
+            if epoch is not None:
                 self.held[server] = epoch
                 return None
             await asyncio.sleep(TURN)  # somebody else was quicker, or this one is not among them right now
@@ -123,6 +147,10 @@ class Claims:
         if rows:
             lease = Lease(rows[0].server, rows[0].gateway, rows[0].epoch, rows[0].state)
             self.registry.leases = {**self.registry.leases, server: lease}
+
+    async def _is_stored(self, server: str) -> bool:
+        query = select(SERVER.c.name).where(SERVER.c.name == server)
+        return bool(await self._asked(self.registry.store.read(query)))
 
     async def _owner(self, server: str) -> tuple[Gateway | None, bool]:
         """Give who has a server, and whether nobody has it because its owner died or gave it away."""
@@ -164,26 +192,37 @@ class Claims:
             server: Its name.
             moving: Whether another gateway is to run it now, before anybody asks for it.
         """
-        if self.held.pop(server, None) is None:
-            return
-        task = asyncio.get_running_loop().create_task(self._release(server, MOVING if moving else ""))
+        if (epoch := self.held.pop(server, None)) is not None:
+            self._let_go(server, epoch, MOVING if moving else "")
+
+    def release_again(self) -> None:
+        """Let go of what could not be let go of, as the database was away."""
+        owed, self._owed = self._owed, {}
+        for server, (epoch, state) in owed.items():
+            if server in self._letting_go:
+                self._owed[server] = epoch, state
+            else:
+                self._let_go(server, epoch, state)
+
+    def _let_go(self, server: str, epoch: int, state: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._release(server, epoch, state))
         self._letting_go[server] = task
         task.add_done_callback(lambda _done: self._letting_go.pop(server, None))
 
-    async def _release(self, server: str, state: str) -> None:
+    async def _release(self, server: str, epoch: int, state: str) -> None:
         registry = self.registry
-        epoch = func.nextval("gateway_epoch")
-        ours = LEASE.c.server == server, LEASE.c.gateway == registry.me.id
+        values = {"gateway": "", "epoch": func.nextval("gateway_epoch"), "state": state}
+        # By its epoch: it may be this gateway's again by now.
+        ours = LEASE.c.server == server, LEASE.c.gateway == registry.me.id, LEASE.c.epoch == epoch
         try:
             async with asyncio.timeout(ASKED), registry.store.transaction() as connection:
-                await connection.execute(
-                    update(LEASE).where(*ours).values(gateway="", epoch=epoch, state=state)
-                )
+                await connection.execute(update(LEASE).where(*ours).values(values))
                 if state:
                     await connection.execute(select(func.pg_notify(CHANNEL, "")))
         except (StoreError, TimeoutError) as error:
-            # Who asks for it comes to this gateway, which starts it then.
-            logger.warning("server %s could not be given free: %s", server, error)
+            # Until then who asks for it comes to this gateway, which starts it then.
+            self._owed[server] = epoch, state
+            logger.warning("server %s could not be given free, which is tried again: %s", server, error)
 
     async def settled(self) -> None:
         """Wait until what was let go of is free."""
@@ -194,4 +233,5 @@ class Claims:
         """Have nothing any more; give what that was."""
         held = list(self.held)
         self.held.clear()
+        self._owed.clear()
         return held

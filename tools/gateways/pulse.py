@@ -32,7 +32,10 @@ CHANNEL = "toolscore_gateways"
 """Where it is told that somebody came, left, or let go of a server, so that nobody waits for the next look."""
 
 BEATS = 4
-"""Signs of life within the time-out."""
+"""Signs of life within the time-out, at the least."""
+
+LONGEST_BEAT = 0.75
+"""Seconds between two of them at the most, and so between two looks at the others: who was killed is seen by then."""
 
 _LOCKS = 0x7453
 """The first half of the advisory locks of gateways (PostgreSQL, `pg_advisory_lock(int, int)`)."""
@@ -41,7 +44,7 @@ _AGAIN = 0.2
 """Seconds before a connection is tried anew."""
 
 _KNOCK = 0.5
-"""Seconds for a gateway's address to take a connection, or refuse it."""
+"""Seconds within one beat for the addresses of other gateways to take a connection, or refuse it."""
 
 _NOW = b"extract(epoch from clock_timestamp())"
 
@@ -86,6 +89,7 @@ class Pulse(threading.Thread):
         me: This gateway; id and epoch are given to it.
         timeout: Seconds without a sign of life after which a gateway is dead.
         new_id: Makes an id for a life.
+        on_alive: Told which life gave a sign of life, and when it was sent. Called in this thread.
         on_look: Told of each look. Called in this thread.
         is_heard: Tells whether what is told is heard. Called in this thread.
     """
@@ -96,6 +100,7 @@ class Pulse(threading.Thread):
         me: Gateway,
         timeout: float,
         new_id: Callable[[], str],
+        on_alive: Callable[[str, float], None],
         on_look: Callable[[Look], None],
         is_heard: Callable[[], bool],
     ) -> None:
@@ -104,9 +109,12 @@ class Pulse(threading.Thread):
         self._me = me
         self._timeout = timeout
         self._new_id = new_id
+        self._on_alive = on_alive
         self._on_look = on_look
+        self._pause = min(timeout / BEATS, LONGEST_BEAT)
         self._is_heard = is_heard
         self._witnessed = False
+        self._knocks_until = 0.0
         self._over = threading.Event()
         self._registered = False
         self._signature: tuple[int, int] | None = None
@@ -157,11 +165,14 @@ class Pulse(threading.Thread):
         self._witnessed = False
         while not self._over.is_set():
             if not self._is_heard():
-                self._over.wait(self._timeout / BEATS)  # its event loop stands still: it is as good as dead
+                self._over.wait(self._pause)  # its event loop stands still: it is as good as dead
                 continue
             sent = steady()
             lost = False
-            if not self._registered or not self._alive(connection):
+            if self._registered and self._alive(connection):
+                # At once: looking at the others may take its time, and is nothing that a lease depends on.
+                self._on_alive(self._me.id, sent)
+            else:
                 lost, self._registered = self._registered, False
                 self._register(connection)
             if not self._witnessed:
@@ -173,7 +184,7 @@ class Pulse(threading.Thread):
                 self.problem = None
             self._on_look(Look(self._me, gateways, self._leased(connection), sent, lost, dead))
             began = time.monotonic()
-            for _told in connection.notifies(timeout=self._timeout / BEATS, stop_after=1):
+            for _told in connection.notifies(timeout=self._pause, stop_after=1):
                 break
             if self._over.is_set():
                 return
@@ -224,6 +235,8 @@ class Pulse(threading.Thread):
 
     def _look(self, connection: psycopg.Connection[Any]) -> tuple[tuple[Gateway, ...], tuple[Gateway, ...]]:
         found, dead = [], []
+        # Whose machine is gone does not even refuse; they must not hold up the next sign of life, however many.
+        self._knocks_until = time.monotonic() + _KNOCK
         for row in connection.execute(_SEEN, (_LOCKS,)).fetchall():
             seen_at, witnessed = row[9], row[10]
             one = Gateway(
@@ -251,7 +264,7 @@ class Pulse(threading.Thread):
         """Tell whether a gateway is dead, and have it known to all; nobody comes back from that."""
         if one.age > self._timeout:
             why = f"it gave no sign of life for {one.age:.1f} s"
-        elif not witnessed and _refuses(one.url):
+        elif not witnessed and _refuses(one.url, self._knocks_until - time.monotonic()):
             why = "its connections are closed"
         else:
             return False
@@ -284,11 +297,13 @@ def _object(text: str) -> dict[str, str]:
     return {str(key): str(why) for key, why in value.items()} if isinstance(value, dict) else {}
 
 
-def _refuses(url: str) -> bool:
+def _refuses(url: str, patience: float) -> bool:
     """Tell whether nobody listens at an address; one that cannot be asked may well be alive."""
+    if patience <= 0:
+        return False
     parts = urlsplit(url)
     try:
-        socket.create_connection((parts.hostname or "", parts.port or 0), timeout=_KNOCK).close()
+        socket.create_connection((parts.hostname or "", parts.port or 0), timeout=patience).close()
     except ConnectionRefusedError:
         return True
     except OSError:

@@ -67,7 +67,7 @@ class Registry:
         self._heard = self._joined = steady()
         self._looked = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._pulse = Pulse(store.where, self.me, timeout, _new_id, self._seen, self._is_heard)
+        self._pulse = Pulse(store.where, self.me, timeout, _new_id, self._alive, self._seen, self._is_heard)
 
     async def open(self) -> None:
         """Become one of them.
@@ -185,9 +185,14 @@ class Registry:
         states = {name: one for name, one in self._pulse.states.items() if name != server}
         self._pulse.states = states if state is None else {**states, server: state}
 
+    def _alive(self, life: str, sent: float) -> None:
+        """Take note that this gateway lives on; in the thread of the pulse, as the loop may be busy."""
+        # Of another life the loop is yet to hear; until then it has what the one before held, which is not its own.
+        if life == self.me.id:
+            self._until = sent + SURELY * self.timeout
+
     def _seen(self, look: Look) -> None:
-        """Take a look; in the thread of the pulse, so that a loop that is held up does not fence itself."""
-        self._until = look.sent + SURELY * self.timeout
+        """Take a look, in the thread of the pulse."""
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._take, look)
 
@@ -204,6 +209,7 @@ class Registry:
             self._joined = look.sent
         me = next((one for one in look.gateways if one.id == look.me.id), look.me)
         self.me, self.gateways, self.leases = me, look.gateways, look.leases
+        self._until = max(self._until, look.sent + SURELY * self.timeout)
         self._fenced = False
         self._looked.set()
         self._watch()
