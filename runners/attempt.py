@@ -115,6 +115,8 @@ class Attempt:
             finally:
                 if fetching is not None:
                     fetching.cancel()
+        # Nothing of a server can be told by what it did not do while its machine was away.
+        await self._runner.reach(self._installation)
         await self._explain(problem, stderr, refused)
 
     async def close(self) -> None:

@@ -32,6 +32,7 @@ from .events import Events
 from .explain import explain_init
 from .images import image_of
 from .install import install
+from .leftovers import Leftovers
 from .listening import listens
 from .opened import layers, published
 from .own import Own
@@ -42,6 +43,9 @@ from .usage import Meter
 from .warden import Warden
 
 logger = logging.getLogger(__name__)
+
+PING = 3.0
+"""Seconds an engine has to say that it is there."""
 
 HOME_FILE = "docker-home"
 """File in the folder `run` with the id that tells this home's containers from those of others."""
@@ -68,6 +72,7 @@ class DockerRunner(HomeRunner):
         self._home: str | None = None
         self._own: Own | None = None
         self._warden: Warden | None = None
+        self._leftovers: Leftovers | None = None
 
     @property
     def own(self) -> Own:
@@ -90,6 +95,7 @@ class DockerRunner(HomeRunner):
         if self._engine is None:
             self._engine = Engine(find(self.host, self.means.options.environ))
             self._meter = Meter(self._engine)
+            self._leftovers = Leftovers(self._engine)
             self._events = Events(self._engine, f"{HOME_LABEL}={self.home}")
         return self._engine
 
@@ -117,6 +123,8 @@ class DockerRunner(HomeRunner):
         if self._swept is not None:
             self._swept.cancel()
             await asyncio.wait([self._swept])
+        if self._leftovers is not None:
+            await self._leftovers.aclose()
         if self._own is not None:
             await self._own.tidy()
         if self._events is not None:
@@ -302,6 +310,8 @@ class DockerRunner(HomeRunner):
                     self._meter.forget(container.id)
                 if self._events is not None:
                     self._events.forget(container.id)
+                if not container.removed and self._leftovers is not None:
+                    self._leftovers.add(container.id)
         self.means.ports.give_back(server_id)
         return child is not None
 
@@ -324,6 +334,11 @@ class DockerRunner(HomeRunner):
         found = replace(found, message=masked(found.message), stderr=masked(found.stderr))
         self._problems[installation.server_id] = found.message
         return found
+
+    async def reach(self, installation: Installation) -> None:
+        """See that the engine answers."""
+        with contextlib.suppress(EngineError):
+            await self.engine.ask("GET", "/_ping", patience=PING)
 
     def confined(self, server_id: str) -> Mapping[str, str] | None:
         """Give what closes its container, in words."""
