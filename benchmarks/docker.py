@@ -7,7 +7,9 @@ It starts a Docker engine of its own, as the tests do (root, Debian's docker.io)
 1. `call`: one ToolScore, the same server as a process of this machine and in a container, by turns, one in flight: a
    server on the SDK (small and of 64 KiB), and one that costs nothing, which shows what the engine itself costs.
    Goal: the container's median at most 1.3 times the process's, for the SDK's.
-2. `up`: from the start of ToolScore until all containers of a home are READY, beside the same containers made and
+2. `engine`: the same server on the SDK without ToolScore, spoken to by pipes and by an attached connection: what the
+   engine's own path costs of that ratio.
+3. `up`: from the start of ToolScore until all containers of a home are READY, beside the same containers made and
    started by bare requests to the engine, eight at a time. Goal: at most 8 s for forty.
 """
 
@@ -15,7 +17,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import statistics
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -112,6 +116,99 @@ def _names(child: str) -> tuple[str, str]:
     return f"{child}-process", f"{child}-container"
 
 
+class Pipes:
+    """A server that is a process, spoken to over its pipes by nothing but reads and writes."""
+
+    def __init__(self, command: list[str], env: dict[str, str]) -> None:
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
+
+    def exchange(self, line: bytes, *, answered: bool = True) -> bytes:
+        """Write a line, and give the one that comes back."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(line)
+        self._process.stdin.flush()
+        return self._process.stdout.readline() if answered else b""
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
+
+
+class Attached:
+    """A server in a container, spoken to over an attached connection by nothing but reads and writes."""
+
+    def __init__(self, engine: DockerEngine, body: dict[str, Any]) -> None:
+        self._engine = engine
+        self._id = engine.ask("POST", "/containers/create", json.dumps(body).encode())["Id"]
+        self._line = socket.socket(socket.AF_UNIX)
+        self._line.connect(engine.host.removeprefix("unix://"))
+        self._line.sendall(
+            f"POST /v1.41/containers/{self._id}/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: docker\r\n"
+            "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n".encode()
+        )
+        self._read = self._line.makefile("rb")
+        while self._read.readline().strip():
+            pass  # the head of the engine's answer
+        engine.ask("POST", f"/containers/{self._id}/start")
+
+    def exchange(self, line: bytes, *, answered: bool = True) -> bytes:
+        """Write a line, and give the one that comes back, which may come in several frames."""
+        self._line.sendall(line)
+        said = b""
+        while answered and not said.endswith(b"\n"):
+            said += self._read.read(int.from_bytes(self._read.read(8)[4:], "big"))
+        return said
+
+    def close(self) -> None:
+        """End it."""
+        self._line.close()
+        self._engine.ask("DELETE", f"/containers/{self._id}?force=1")
+
+
+def measure_engine(report: Report, engine: DockerEngine, rounds: int, calls: int) -> None:
+    """Compare round trips to the same server by pipes and by the engine's connection, without ToolScore."""
+    site, own = sysconfig.get_paths()["purelib"], str(Path(__file__).parent)
+    script = f"{own}/sdk_child.py"
+    host = {"Binds": [f"{site}:{site}:ro", f"{own}:{own}:ro"], "NetworkMode": "none", "Init": True}
+    body = {"Image": PLAIN, "Cmd": [script], "Env": [f"PYTHONPATH={site}"], "OpenStdin": True, "HostConfig": host}
+    lines: dict[str, Pipes | Attached] = {"pipes": Pipes([PYTHON, script], {"PYTHONPATH": site})}
+    try:
+        lines["attached"] = Attached(engine, body)
+        for line in lines.values():
+            hello = {
+                "protocolVersion": "2025-11-25",
+                "capabilities": {},
+                "clientInfo": {"name": "b", "version": "1"},
+            }
+            line.exchange(_request("initialize", hello))
+            line.exchange(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n', answered=False)
+            tool = json.loads(line.exchange(_request("tools/list", {})))["result"]["tools"][0]["name"]
+        for size in (16, 64 << 10):
+            asked = _request("tools/call", {"name": tool, "arguments": {"text": "x" * size}})
+            medians: dict[str, list[float]] = {name: [] for name in lines}
+            for _ in range(rounds):
+                for name, line in lines.items():
+                    times = []
+                    for _ in range(calls):
+                        began = time.perf_counter()
+                        line.exchange(asked)
+                        times.append(time.perf_counter() - began)
+                    medians[name].append(statistics.median(times))
+            for name, found in medians.items():
+                report.row(f"engine of {size} bytes", name, {"p50_us": statistics.median(found) * 1e6})
+            ratio = statistics.median(there / here for here, there in zip(*medians.values(), strict=True))
+            report.row(f"engine of {size} bytes", "attached / pipes", {"times": ratio})
+    finally:
+        for line in lines.values():
+            line.close()
+
+
+def _request(method: str, params: dict[str, Any]) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode() + b"\n"
+
+
 def bare(engine: DockerEngine, number: int) -> None:
     """Make and start a container by nothing but requests."""
     body = {
@@ -172,6 +269,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="toolscore-docker-") as folder, started_engine() as engine:
         engine.add_image(PLAIN, ('ENTRYPOINT ["/usr/local/bin/python3"]',))
         measure_calls(report, Path(folder), engine.host, options.rounds, options.calls)
+        measure_engine(report, engine, options.rounds, options.calls)
         measure_up(report, Path(folder), engine, options.servers)
     for scenario in dict.fromkeys(row.scenario for row in report.rows):
         print(f"\n{scenario}\n{report.table(scenario)}")

@@ -85,7 +85,7 @@ class Attempt:
         spec = self._installation.spec
         # An endpoint is reached, not started, and a node is another machine: that costs nothing here.
         here = spec.started and spec.cluster is None
-        async with Slot(slots if here else None, self._pid):
+        async with Slot(slots if here else None, self._pid if spec.container is None else None):
             patience = self._kept.start_timeout
             problem, stderr, refused = "", "", False
             fetching: asyncio.Task[None] | None = None
@@ -115,6 +115,8 @@ class Attempt:
             finally:
                 if fetching is not None:
                     fetching.cancel()
+        # Nothing of a server can be told by what it did not do while its machine was away.
+        await self._runner.reach(self._installation)
         await self._explain(problem, stderr, refused)
 
     async def close(self) -> None:

@@ -248,6 +248,14 @@ class BaseRunner(ABC):
     def explain(self, installation: Installation, problem: str) -> Diagnosis:
         """Explain a failed start from what the server left, before it is stopped."""
 
+    async def reach(self, installation: Installation) -> None:
+        """See that what a server runs on answers, where that is another one's to keep up.
+
+        Raises:
+            MachineAwayError: If it does not, which then is why a start failed.
+        """
+        return
+
     def confined(self, server_id: str) -> Mapping[str, str] | None:
         """Give the layers a running server is confined by, in words, by their names; `None` if it is not."""
         return None

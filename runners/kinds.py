@@ -98,6 +98,10 @@ class Runners(BaseRunner):
         """Explain a failed start."""
         return self._running(installation.server_id).explain(installation, problem)
 
+    async def reach(self, installation: Installation) -> None:
+        """See that what it runs on answers."""
+        await self._running(installation.server_id).reach(installation)
+
     def confined(self, server_id: str) -> Mapping[str, str] | None:
         """Give the layers a running server is confined by."""
         return self._running(server_id).confined(server_id)

@@ -247,6 +247,11 @@ class Owned(BaseRunner):
         """Give what servers use of other machines than this one."""
         return await self._inner.usage(server_ids)
 
+    async def reach(self, installation: Installation) -> None:
+        """See that what a server of this gateway runs on answers."""
+        if installation.server_id not in self._places:
+            await self._inner.reach(installation)
+
     def confined(self, server_id: str) -> Mapping[str, str] | None:
         """Give the layers a running server is confined by."""
         return self._inner.confined(server_id)

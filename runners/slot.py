@@ -38,10 +38,10 @@ class Slot:
 
     Args:
         slots: Bounds how many are held at the same time; `None` for a start that needs none.
-        pid: Gives the process that starts, once there is one.
+        pid: Gives the process that starts, once there is one; `None` for what has no process here to look at.
     """
 
-    def __init__(self, slots: asyncio.Semaphore | None, pid: Callable[[], int | None]) -> None:
+    def __init__(self, slots: asyncio.Semaphore | None, pid: Callable[[], int | None] | None) -> None:
         self._slots = slots
         self._pid = pid
         self._held = False
@@ -72,6 +72,9 @@ class Slot:
         loop = asyncio.get_running_loop()
         end = loop.time() + LONGEST
         idle, before = 0, -1
+        if self._pid is None:
+            await asyncio.sleep(LONGEST)
+            return self._give_back()
         while loop.time() < end and idle < IDLE_LOOKS and before < MOST_WORK * _TICKS:
             await asyncio.sleep(SOON if idle else LOOK)
             pid = self._pid()

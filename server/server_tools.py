@@ -235,7 +235,7 @@ def problems(name: str, exc: ValidationError, arguments: type[BaseModel] | None 
             unknown = True
             found.append(f"{place}: there is no such argument")
         else:
-            found.append(f"{place}: {echoed(error['msg'], 1_000)}")
+            found.append(f"{place}: {echoed(error['msg'].removeprefix('Value error, '), 1_000)}")
     if (more := exc.error_count() - len(found)) > 0:
         found.append(f"{more} more")
     said = f"The arguments of {name} are not right: {'; '.join(found)}."

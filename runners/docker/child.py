@@ -16,7 +16,7 @@ from ..base import Channel, Child
 from ..errors import MachineAwayError
 from ..logs import ServerLog
 from .attachment import AttachedChannel
-from .engine import Engine, EngineError
+from .engine import PATIENCE, Engine, EngineError
 from .explain import explain_start
 from .follower import Follower, joined, missed
 
@@ -55,6 +55,7 @@ class ContainerChild(Child):
     Attributes:
         exited: Set once it has ended, or the line to it is given up, and its last words are known.
         id: The container's id, once it was made.
+        removed: Whether it was removed.
     """
 
     def __init__(self, server_id: str, engine: Engine, log: ServerLog, *, spoken: bool = True) -> None:
@@ -79,7 +80,7 @@ class ContainerChild(Child):
         self._recent: deque[tuple[float, str]] = deque(maxlen=RECENT)
         self._waiting: list[tuple[float, str]] | None = None
         self._gap = False
-        self._removed = False
+        self.removed = False
 
     @property
     def channel(self) -> Channel:
@@ -313,11 +314,13 @@ class ContainerChild(Child):
         """
         if self.id is None:
             return
+        patience = PATIENCE
         with anyio.CancelScope(shield=True):
             try:
                 await self._stop(grace)
             except (EngineError, MachineAwayError) as error:
                 self._lost = self._lost or error.message
+                patience = BRIEF  # one that does not answer is not waited for again
             for task in self._tasks:
                 task.cancel()
             if self._tasks:
@@ -325,7 +328,7 @@ class ContainerChild(Child):
             if not self.exited.is_set():
                 self.exited.set()
             self.line.abandon()
-            await self._remove()
+            await self._remove(patience)
 
     async def _stop(self, grace: float) -> None:
         if self.exited.is_set() or not self._tasks:
@@ -346,19 +349,20 @@ class ContainerChild(Child):
         self._looking.set()
         await self.ended_within(KILL_WAIT)
 
-    async def _remove(self) -> None:
-        if self._removed:
+    async def _remove(self, patience: float) -> None:
+        if self.removed:
             return
         try:
-            await self._engine.ask("DELETE", f"/containers/{self._path}", params={"force": True, "v": True})
+            params = {"force": True, "v": True}
+            await self._engine.ask("DELETE", f"/containers/{self._path}", params=params, patience=patience)
         except EngineError as error:
             # 404: somebody else removed it; 409: it is being removed.
             if error.status not in (404, 409):
                 self._log.note("WARNING", f"its container {self._path[:12]} could not be removed: {error}")
                 return
         except MachineAwayError:
-            return  # the next start removes it, by its labels
-        self._removed = True
+            return
+        self.removed = True
 
     def kill(self, reason: str) -> None:
         """End it at once, and remember why."""

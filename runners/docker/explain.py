@@ -29,6 +29,11 @@ _START: tuple[tuple[str, bool, str], ...] = (
         "the port {ports} it is to be published at is taken: stop what has it, or write ${{PORT}} for a free one",
     ),
     (
+        r"No command specified",
+        True,
+        "its image does not say what is to be started: name the program and its arguments behind `--` (args)",
+    ),
+    (
         r"exec: \\?\"?([^\"\\]+)\\?\"?.*(?:executable file not found|no such file or directory)",
         True,
         "there is no program {0} in its image: check its command",

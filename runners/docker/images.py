@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import InstallError
-from ..spec import Report
+from ..errors import InstallError, SpecError
+from ..spec import Installation, Report
 from .engine import Engine, EngineError
 from .explain import explain_pull
 
@@ -25,6 +25,30 @@ async def image_of(engine: Engine, name: str) -> dict[str, Any] | None:
             return None
         raise
     return found
+
+
+class Images:
+    """Remembers what the engine says of images by their ids, which does not change."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[str, Any]] = {}
+
+    async def of(self, engine: Engine, installation: Installation, identity: str) -> dict[str, Any]:
+        """Give what the engine says of the image a server is to be started from; that it is gone it may say later.
+
+        Raises:
+            SpecError: If it is not there any more.
+        """
+        if (found := self._known.get(identity)) is None:
+            found = await image_of(engine, identity)
+            if found is None:
+                raise SpecError(
+                    f"server '{installation.server_id}' cannot start: its image {installation.source} "
+                    f"({identity[:19]}) is not there any more. `toolscore upgrade {installation.name}` gets it again."
+                )
+            if identity == found["Id"]:
+                self._known[identity] = found
+        return found
 
 
 async def pull(

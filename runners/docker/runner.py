@@ -30,18 +30,22 @@ from .config import HOME_LABEL, INSTANCE_LABEL, OWNER_LABEL, SERVER_LABEL, creat
 from .engine import Engine, EngineError, need_library
 from .events import Events
 from .explain import explain_init
-from .images import image_of
+from .images import Images
 from .install import install
+from .leftovers import Leftovers
 from .listening import listens
 from .opened import layers, published
 from .own import Own
 from .service import ServiceChild
 from .service_probe import declared
-from .sweep import sweep
+from .sweep import left_behind, server_of, sweep
 from .usage import Meter
 from .warden import Warden
 
 logger = logging.getLogger(__name__)
+
+PING = 3.0
+"""Seconds an engine has to say that it is there."""
 
 HOME_FILE = "docker-home"
 """File in the folder `run` with the id that tells this home's containers from those of others."""
@@ -68,6 +72,10 @@ class DockerRunner(HomeRunner):
         self._home: str | None = None
         self._own: Own | None = None
         self._warden: Warden | None = None
+        self._leftovers: Leftovers | None = None
+        self._images = Images()
+        self._unclean: set[str] = set()
+        """Servers of which a container may be left, as the end of the last one is not known."""
 
     @property
     def own(self) -> Own:
@@ -90,6 +98,7 @@ class DockerRunner(HomeRunner):
         if self._engine is None:
             self._engine = Engine(find(self.host, self.means.options.environ))
             self._meter = Meter(self._engine)
+            self._leftovers = Leftovers(self._engine)
             self._events = Events(self._engine, f"{HOME_LABEL}={self.home}")
         return self._engine
 
@@ -117,6 +126,8 @@ class DockerRunner(HomeRunner):
         if self._swept is not None:
             self._swept.cancel()
             await asyncio.wait([self._swept])
+        if self._leftovers is not None:
+            await self._leftovers.aclose()
         if self._own is not None:
             await self._own.tidy()
         if self._events is not None:
@@ -139,6 +150,8 @@ class DockerRunner(HomeRunner):
     async def _sweep(self) -> None:
         for name in await sweep(self.engine, self.home, self._owner, self.means.logs):
             logger.warning("ended what a killed ToolScore had left of server %s", name)
+        for one in await left_behind(self.engine, self.home, self._owner):  # what could not be removed yet
+            self._unclean.add(server_of(one))
 
     async def install_server(self, candidate: Candidate, report: Report = silent) -> Installation:
         """Get its image, where the engine does not have it."""
@@ -216,12 +229,7 @@ class DockerRunner(HomeRunner):
         spec, mask = await self.means.filled(installation, extra)
         if spec.container is None or not spec.container.image:
             raise SpecError(f"server '{name}' names no image; install it from docker:IMAGE.")
-        image = await image_of(engine, spec.container.image)
-        if image is None:
-            raise SpecError(
-                f"server '{name}' cannot start: its image {installation.source} ({spec.container.image[:19]}) is not "
-                f"there any more. `toolscore upgrade {installation.name}` gets it again."
-            )
+        image = await self._images.of(engine, installation, spec.container.image)
         spoken = spec.url is None and not service
         if spec.url is not None:
             spec = spec.model_copy(update={"container": published(spec.container, extra.get("PORT"))})
@@ -229,7 +237,9 @@ class DockerRunner(HomeRunner):
         log.masks = mask
         child = ContainerChild(name, engine, log, spoken=spoken)
         child.line.mask, child.line.note = mask, lambda text: log.note("WARNING", text)
-        await self._remove_left(name)
+        if name in self._unclean:
+            await self._remove_left(name)
+        self._unclean.add(name)
         self._children[name] = child  # at once, so that a start that is cancelled half-way can be undone
         kept = self.means.kept.under(installation.keeping)
         _plain, _, number = name.partition("#")
@@ -302,6 +312,10 @@ class DockerRunner(HomeRunner):
                     self._meter.forget(container.id)
                 if self._events is not None:
                     self._events.forget(container.id)
+                if container.removed:
+                    self._unclean.discard(server_id)
+                elif self._leftovers is not None:
+                    self._leftovers.add(container.id)
         self.means.ports.give_back(server_id)
         return child is not None
 
@@ -324,6 +338,11 @@ class DockerRunner(HomeRunner):
         found = replace(found, message=masked(found.message), stderr=masked(found.stderr))
         self._problems[installation.server_id] = found.message
         return found
+
+    async def reach(self, installation: Installation) -> None:
+        """See that the engine answers."""
+        with contextlib.suppress(EngineError):
+            await self.engine.ask("GET", "/_ping", patience=PING)
 
     def confined(self, server_id: str) -> Mapping[str, str] | None:
         """Give what closes its container, in words."""

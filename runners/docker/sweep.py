@@ -33,6 +33,12 @@ async def left_behind(engine: Engine, home: str, owner: str) -> list[dict[str, s
     return [{**one["Labels"], "id": one["Id"]} for one in found if one["Labels"].get(OWNER_LABEL) != owner]
 
 
+def server_of(labels: dict[str, str]) -> str:
+    """Tell by the labels of a container which server, or which instance of it, it is."""
+    name, number = labels.get(SERVER_LABEL, ""), labels.get(INSTANCE_LABEL, "1")
+    return name if number == "1" else f"{name}#{number}"
+
+
 async def sweep(engine: Engine, home: str, owner: str, logs: Logs) -> list[str]:
     """Remove them; what they wrote since their last line in a log is put there first.
 
@@ -51,9 +57,7 @@ async def sweep(engine: Engine, home: str, owner: str, logs: Logs) -> list[str]:
 
 
 async def _remove(engine: Engine, labels: dict[str, str], logs: Logs) -> str:
-    name = labels.get(SERVER_LABEL, "")
-    number = labels.get(INSTANCE_LABEL, "1")
-    server_id = name if number == "1" else f"{name}#{number}"
+    name, server_id = labels.get(SERVER_LABEL, ""), server_of(labels)
     try:
         # First ended, so that its log is whole.
         try:

@@ -253,6 +253,18 @@ async def test_a_program_that_is_not_in_the_image_is_named(runners: Runners) -> 
         assert "no program /no/such/program in its image that can be started" in (unit.life.reason or "")
 
 
+async def test_an_image_that_does_not_say_what_to_start_is_told_with_what_to_do(
+    runners: Runners, engine: DockerEngine
+) -> None:
+    engine.add_image("toolscore-plain:1")
+    candidate = Candidate(source="docker:toolscore-plain:1", name="plain")
+    async with Supervisor(runners, OPTIONS) as supervisor:
+        unit = supervisor.add(await runners.install_server(candidate))
+        unit.start()
+        assert await unit.settled() is State.FAILED
+        assert "behind `--`" in (unit.life.reason or "")
+
+
 async def test_a_server_that_listens_is_reached_at_the_port_published_for_it(
     runners: Runners, engine: DockerEngine
 ) -> None:

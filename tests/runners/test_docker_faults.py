@@ -15,6 +15,7 @@ from docker_house import OPTIONS, call, installed, runners_of, running
 from toolscore.runners.docker.child import ContainerChild
 from toolscore.runners.docker.runner import DockerRunner
 from toolscore.runners.errors import ChildGoneError, InstallError
+from toolscore.runners.keeping import Keeping
 from toolscore.runners.kinds import Runners
 from toolscore.runners.lifecycle import RestartPolicy, State
 from toolscore.runners.spec import Candidate
@@ -184,6 +185,35 @@ async def test_an_engine_that_hangs_keeps_nobody_waiting_for_ever(
         finally:
             engine.thaw()
         assert "thawed" in await call(unit, "echo", text="thawed")
+
+
+async def test_a_server_is_not_given_up_for_an_engine_that_hangs_while_it_starts(
+    runners: Runners, engine: DockerEngine
+) -> None:
+    installation = await installed(runners, keeping=Keeping(start_timeout=3))
+    async with Supervisor(runners, OPTIONS) as supervisor:
+        unit = supervisor.add(installation)
+        engine.freeze()
+        try:
+            unit.start()
+            assert await unit.settled() is State.BACKOFF
+            assert "did not answer" in (unit.life.reason or "")
+            assert "Docker engine" in (unit.life.reason or "")
+        finally:
+            engine.thaw()
+        await eventually(lambda: unit.life.state is State.READY, "it is up")
+
+
+async def test_one_that_is_stopped_while_the_engine_is_away_is_removed_once_it_is_back(
+    runners: Runners, engine: DockerEngine
+) -> None:
+    async with running(runners, await installed(runners)) as unit:
+        await asyncio.to_thread(engine.kill)
+        unit.stop()
+        await unit.stopped()
+        await asyncio.to_thread(engine.start)
+        await eventually(lambda: not engine.containers(), "nothing is left of it")
+        assert unit.life.state is State.STOPPED
 
 
 async def test_a_container_that_somebody_else_removed_is_made_again(
