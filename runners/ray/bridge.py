@@ -162,7 +162,7 @@ def _amounts(resources: dict[str, float]) -> dict[str, float]:
 
 def _short(exc: Exception) -> str:
     lines = [line.strip() for line in str(exc).splitlines() if line.strip()] or [type(exc).__name__]
-    return " ".join(lines[:4])[:1000]
+    return " ".join(lines[:8])[:1000]
 
 
 def main() -> None:
