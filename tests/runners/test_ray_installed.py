@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import subprocess
 import sys
 import zipfile
 from collections.abc import AsyncIterator, Mapping
@@ -53,7 +54,7 @@ class Nodes:
         self.ray = ray
         self.agents = agents
 
-    async def install(self, source: Path, node: str, name: str = "bundled") -> Installation:
+    async def install(self, source: Path | str, node: str, name: str = "bundled") -> Installation:
         wanted = Placement(node=node)
         return await self.ray.install_server(Candidate(source=str(source), name=name, cluster=wanted))
 
@@ -105,6 +106,34 @@ async def test_a_bundle_is_the_same_on_every_node(tmp_path: Path) -> None:
         assert "add" in await cluster.tools(made)
         assert "add" in await cluster.tools(on(made, "two"))
         assert len(list(tmp_path.glob("nodes/*/servers/bundled/node.json"))) == 2
+
+
+async def test_a_repository_is_the_same_on_every_node_also_when_it_has_moved_on(tmp_path: Path) -> None:
+    if None in (shutil.which("git"), shutil.which("npm")):
+        pytest.skip("git or Node.js is not installed")
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    package = {"name": "tiny", "version": "1.0.0", "bin": {"tiny": "main.js"}}
+    (repository / "package.json").write_text(json.dumps(package))
+    (repository / "main.js").write_text("#!/usr/bin/env node\n" + IN_NODE)
+    _git(repository, "init", "-q")
+    _commit(repository)
+    async with nodes(tmp_path) as cluster:
+        made = await cluster.install(f"git+file://{repository}", "one")
+        (repository / "main.js").write_text("process.exit(1)")
+        _commit(repository)
+        assert await cluster.tools(made) == ["hi"]
+        assert await cluster.tools(on(made, "two")) == ["hi"]
+
+
+def _git(repository: Path, *words: str) -> None:
+    own = ("-c", "user.name=tests", "-c", "user.email=tests@example.com")
+    subprocess.run(["git", *own, *words], cwd=repository, check=True)
+
+
+def _commit(repository: Path) -> None:
+    _git(repository, "add", "-A")
+    _git(repository, "commit", "-qm", "tests")
 
 
 async def test_a_program_that_lies_elsewhere_on_another_node_is_found_there(
