@@ -18,7 +18,7 @@ from .errors import (
     StartError,
 )
 from .keeping import Kept
-from .launching import is_launcher, still_fetching
+from .launching import is_launcher
 from .lifecycle import Event
 from .listing import Offers, list_offers
 from .options import SupervisorOptions
@@ -90,7 +90,7 @@ class Attempt:
             problem, stderr, refused = "", "", False
             fetching: asyncio.Task[None] | None = None
             try:
-                fetches = (
+                fetches = spec.cluster is not None or (  # a node may have to make what is installed first
                     spec.container is None
                     and spec.command is not None
                     and is_launcher(spec.command, spec.args)
@@ -157,16 +157,16 @@ class Attempt:
         self.era = session.version
 
     async def _follow_fetching(self, deadline: asyncio.Timeout) -> None:
-        """Stop the clock while a launcher downloads; what it has to do after that is what the time is for."""
+        """Stop the clock while a launcher downloads, or a node makes what is installed: only then is it started."""
         loop = asyncio.get_running_loop()
         began: float | None = None
         told = False
         while True:
-            pid = self._pid()
-            if pid is not None:
+            fetching = await self._runner.fetching(self._installation.server_id)
+            if fetching is not None:
                 began = began or loop.time()
-                self._fetching = await asyncio.to_thread(still_fetching, pid)
-                if not self._fetching:
+                self._fetching = fetching
+                if not fetching:
                     with contextlib.suppress(RuntimeError):  # it expired or ended this moment
                         deadline.reschedule(loop.time() + self._kept.start_timeout)
                     if told:

@@ -268,6 +268,14 @@ class BaseRunner(ABC):
         """Give what servers use of the machine they run on, where that is not this one; others are left out."""
         return {}
 
+    async def fetching(self, server_id: str) -> bool | None:
+        """Tell whether what a server is still has to be fetched where it runs; `None` while nothing of it runs."""
+        from .launching import still_fetching
+
+        child = self.child(server_id)
+        pid = child.pid if child is not None else None
+        return None if pid is None else await asyncio.to_thread(still_fetching, pid)
+
     def moves(self, server_id: str) -> bool:
         """Tell whether a server was not reached because it moves to another gateway, or the line to it broke."""
         return False

@@ -113,6 +113,10 @@ class Runners(BaseRunner):
             found |= await runner.usage([one for one in server_ids if self._by_server.get(one) is runner])
         return found
 
+    async def fetching(self, server_id: str) -> bool | None:
+        """Ask the runner that starts a server whether what it is still has to be fetched."""
+        return await self._running(server_id).fetching(server_id)
+
     def cleaned(self, server_id: str, value: dict[str, Any]) -> dict[str, Any]:
         """Give an object a server sent without its secrets."""
         return self.process.cleaned(server_id, value)

@@ -252,6 +252,10 @@ class Owned(BaseRunner):
         if installation.server_id not in self._places:
             await self._inner.reach(installation)
 
+    async def fetching(self, server_id: str) -> bool | None:
+        """Tell whether what a server is still has to be fetched; one that runs elsewhere is asked for there."""
+        return False if server_id in self._lines else await self._inner.fetching(server_id)
+
     def confined(self, server_id: str) -> Mapping[str, str] | None:
         """Give the layers a running server is confined by."""
         return self._inner.confined(server_id)

@@ -137,7 +137,8 @@ async def state_of(servers: Servers, name: str) -> ServerState:
     pids = {one.key: _pid(servers, one) for one in units}
     relations = {other: _related(servers, other) for other in (*needs[name], *dependents(name, needs))}
     needed = [relations[other] for other in needs[name]]
-    doing = _doing(row, unit, needed, retry_after)
+    child = servers.runner.child(unit.key)
+    doing = _doing(row, unit, needed, retry_after, getattr(child, "node", None))
     if row.installation.spec.is_service and life.state is State.READY:
         health = await servers.runner.health_check(name)
         doing = f"{health.reason[:1].upper()}{health.reason[1:]}."
@@ -227,7 +228,9 @@ def _pid(servers: Servers, unit: Unit) -> int | None:
     return child.pid if child is not None else None
 
 
-def _doing(row: ServerRow, unit: Unit, needed: list[Related], retry_after: float | None) -> str:
+def _doing(
+    row: ServerRow, unit: Unit, needed: list[Related], retry_after: float | None, node: str | None
+) -> str:
     state = unit.life.state
     if not row.enabled and not unit.running:
         return "It is disabled, and does not run."
@@ -235,6 +238,8 @@ def _doing(row: ServerRow, unit: Unit, needed: list[Related], retry_after: float
         case State.READY:
             calls = f"{unit.in_flight} call{'' if unit.in_flight == 1 else 's'} under way"
             runs = "It runs inside ToolScore's own process" if _is_embedded(row) else "It runs"
+            if node is not None:
+                runs = f"It runs on node {node}"
             if _is_embedded(row) and "--cluster" in row.installation.spec.args:
                 runs = "It runs on the nodes of a cluster (sandbox_status tells which)"
             return f"{runs}, with {calls}" + (f" and {unit.queued} in the queue." if unit.queued else ".")
@@ -243,6 +248,8 @@ def _doing(row: ServerRow, unit: Unit, needed: list[Related], retry_after: float
                 return f"It waits for {', '.join(waiting)}, which it needs."
             return "It was started, and has not told its tools yet."
         case State.INSTALLING:
+            if row.installation.spec.cluster is not None:
+                return "What it is to start is made on its node, or downloaded there."
             return "Its launcher downloads what it is to start."
         case State.BACKOFF:
             what = f"It ended or failed to start, {unit.life.failures} times in a row"

@@ -15,6 +15,10 @@ from .host import Charter, Host
 from .imported import ray, ray_part
 
 
+class LaterLifeError(Exception):
+    """Somebody came who is an earlier life of the ToolScore that was here already."""
+
+
 class Agent:
     """The actor."""
 
@@ -31,21 +35,30 @@ class Agent:
             charter: The fields of `Charter`.
 
         Raises:
-            PermissionError: If a later ToolScore of this home was here before.
+            LaterLifeError: If a later ToolScore of this home was here before.
         """
         given = Charter(**charter)
         if self._host is None:
-            done: Future[dict[str, Any]] = asyncio.run_coroutine_threadsafe(self._open(given), self._loop)
-            self._told = done.result()
+            done: Future[Host] = asyncio.run_coroutine_threadsafe(self._open(given), self._loop)
+            self._host = done.result()
         elif given.life < self._host.charter.life:
-            raise PermissionError("a later ToolScore of this home has this agent")
+            raise LaterLifeError("a later ToolScore of this home has this agent")
+        elif (given.folder, given.port) != (self._host.charter.folder, self._host.charter.port):
+            old, self._host = self._host, None
+            asyncio.run_coroutine_threadsafe(old.aclose(), self._loop).result()
+            return self.where(charter)
         else:
             self._host.charter = given
         return self._told
 
-    async def _open(self, charter: Charter) -> dict[str, Any]:
-        self._host = Host(charter, ray_part("util").get_node_ip_address(), self._leave)
-        return await self._host.open()
+    async def _open(self, charter: Charter) -> Host:
+        host = Host(charter, ray_part("util").get_node_ip_address(), self._leave)
+        try:
+            self._told = await host.open()
+        except BaseException:
+            await host.aclose()  # or its folder would not be free for the next try
+            raise
+        return host
 
     def _leave(self) -> None:
         """End this actor for good: no ToolScore came for long."""

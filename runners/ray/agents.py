@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -115,7 +116,7 @@ class Agents:
             self._failed(known, _cause(exc))
             return
         except Exception as exc:
-            if "PermissionError" not in str(exc):
+            if "LaterLifeError" not in str(exc):
                 self._end(known.handle)
             known.handle = None
             self._failed(known, _cause(exc))
@@ -154,4 +155,5 @@ def _cause(exc: Exception) -> str:
             "node, for the Python that Ray runs with"
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return "its agent cannot run: " + " ".join(lines[-2:])[:600]
+    said = re.sub(r"^[\w.]*(Error|Exception): ", "", lines[-1] if lines else type(exc).__name__)
+    return f"its agent cannot run: {said[:600]}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StartError
+from ..launching import still_fetching
 from ..process import measure
 
 if TYPE_CHECKING:
@@ -40,6 +42,14 @@ async def asked(
                 return {}
             memory, cpu = await asyncio.to_thread(measure, child.process.pid)
             return {"memory": memory, "cpu": cpu}
+        case "usage":
+            wanted = {children[number]: number for number in message["children"] if number in children}
+            used = await host.sampler.look(wanted)
+            return {"usage": {number: asdict(used[one]) for one, number in wanted.items() if one in used}}
+        case "fetching":
+            child = children.get(int(message["child"]))
+            pid = None if child is None or child.process is None else child.process.pid
+            return {"fetching": pid is not None and await asyncio.to_thread(still_fetching, pid)}
         case "install":
             from .installing import build
 

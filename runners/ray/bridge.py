@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import socket
 import sys
 import threading
 from typing import IO, Any
@@ -21,6 +22,9 @@ from .reservations import Reservations
 
 LOOK = 0.5
 """Seconds between two looks at the nodes."""
+
+KNOCKED_WITHIN = 3.0
+"""Seconds the head's machine has to answer."""
 
 TURN = 0.05
 """Seconds between two looks while something is on its way."""
@@ -49,15 +53,47 @@ class Bridge:
     def run(self) -> None:
         """Connect, and tell until ToolScore closes the line."""
         threading.Thread(target=self._listen, daemon=True).start()
-        ray().init(
-            address=self._told["address"],
-            namespace=self._told["namespace"],
-            log_to_driver=False,
-            configure_logging=False,
-        )
+        address = self._told["address"]
+        if not self._answers(address):
+            return
+        try:
+            ray().init(
+                address=address,
+                namespace=self._told["namespace"],
+                log_to_driver=False,
+                configure_logging=False,
+            )
+        except ConnectionError as exc:
+            cure = (
+                "set ray.address to HOST:PORT of the cluster's head, or make this machine one of its nodes"
+                if address == "auto"
+                else f"something answers there: is it a head of Ray {ray().__version__}, and ray.token its token?"
+            )
+            raise ConnectionError(f"{_short(exc)}; {cure}") from exc
         self._say({"op": "connected", "ray": ray().__version__})
         while self._step():
             pass
+
+    def _answers(self, address: str) -> bool:
+        """Wait until somebody answers at the head's address: Ray itself waits for a minute without a word."""
+        if address == "auto":
+            return True
+        host, _, port = address.rpartition(":")
+        while True:
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), KNOCKED_WITHIN).close()
+                return True
+            except OSError as exc:
+                why = (
+                    f"nothing answers at {address} ({exc}): start the cluster's head, or correct ray.address"
+                )
+                self._say({"op": "away", "why": why})
+            try:
+                while self._orders.get(timeout=LOOK) is not None:
+                    pass  # all that matters is told again once it is connected
+                return False
+            except queue.Empty:
+                pass
 
     def _listen(self) -> None:
         for line in sys.stdin:
@@ -124,6 +160,11 @@ def _amounts(resources: dict[str, float]) -> dict[str, float]:
     }
 
 
+def _short(exc: Exception) -> str:
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()] or [type(exc).__name__]
+    return " ".join(lines[:8])[:1000]
+
+
 def main() -> None:
     """Run the bridge on the standard streams."""
     # Ray prints where it likes; what ToolScore reads is a descriptor only the bridge knows.
@@ -133,8 +174,7 @@ def main() -> None:
     try:
         Bridge(told, out).run()
     except Exception as exc:
-        lines = [line for line in str(exc).splitlines() if line.strip()] or [type(exc).__name__]
-        out.write(json.dumps({"op": "failed", "why": " ".join(lines[:4])[:1000]}) + "\n")
+        out.write(json.dumps({"op": "failed", "why": _short(exc)}) + "\n")
         out.flush()
         os._exit(1)
     os._exit(0)  # what Ray does in good order takes seconds, and nothing here is left to be done

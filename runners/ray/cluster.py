@@ -130,6 +130,10 @@ class Cluster:
                 self.trouble = ""
                 for key, place in self._places.items():  # Ray took them back with the bridge before this one
                     self._reserve(key, place)
+            case "away":
+                if self.trouble != message["why"]:
+                    logger.warning("the Ray cluster is away: %s", message["why"])
+                self.trouble = message["why"]
             case "nodes":
                 gone = set(message["gone"])
                 if message["all"]:
@@ -230,8 +234,13 @@ class Cluster:
         finally:
             waiting.cancel()
 
-    async def take(self, key: str, wanted: Placement) -> Node:
+    async def take(self, key: str, wanted: Placement, *, waits: bool = True) -> Node:
         """Take a place for a server, where it fits and where the load is least.
+
+        Args:
+            key: The server.
+            wanted: What it needs.
+            waits: Whether it is tried again by itself when there is none.
 
         Raises:
             MachineAwayError: If there is none, with what is missing where.
@@ -259,8 +268,11 @@ class Cluster:
             settled = bool(self.nodes) and all(node.open or node.problem for node in self.nodes.values())
             patience = SETTLED if settled and not self.trouble else self.options.connect_timeout
             if (left := began + patience - loop.time()) <= 0:
-                self._wanting[key] = wanted
-                raise MachineAwayError(explained(list(self.nodes.values()), wanted, self.trouble))
+                if waits:
+                    self._wanting[key] = wanted
+                raise MachineAwayError(
+                    explained(list(self.nodes.values()), wanted, self.trouble, waits=waits)
+                )
             await self._change_within(left)
 
     async def _reserved_for(self, key: str, place: _Place) -> str | None:

@@ -154,6 +154,11 @@ class Control:
                 await asyncio.wait_for(self._heard.wait(), patience)
             except TimeoutError:
                 self._why = f"nothing was heard of the cluster for {patience:g} s; is its head up?"
+                if not lines.connected:
+                    self._why = (
+                        f"the cluster could not be joined within {patience:g} s: is what answers at ray.address a "
+                        "head of this version of Ray, and ray.token its token?"
+                    )
                 process.end()
                 return
 

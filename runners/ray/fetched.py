@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InstallError
 from ..pin import Locked
 from ..spec import Candidate, Installation
-from .installing import HERE, mark, renamed
+from .installing import HERE, entry, mark, renamed
 
 
 def kept_at_home(told: Mapping[str, Any], candidate: Candidate, servers: Path) -> Installation:
@@ -68,4 +68,9 @@ def as_installed(installation: Installation, timeout: float) -> dict[str, Any] |
         place=pin.place,
         locked=Locked(version=installation.version, content=pin.content, locks=locks),
     )
-    return {"mark": mark(installation), "candidate": candidate.model_dump(mode="json"), "timeout": timeout}
+    return {
+        "mark": mark(installation),
+        "candidate": candidate.model_dump(mode="json"),
+        "timeout": timeout,
+        "entry": renamed(entry(installation), installation.directory, HERE),
+    }

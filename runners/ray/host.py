@@ -100,8 +100,8 @@ class Host:
             start_new_session=True,
         )
         loop = asyncio.get_running_loop()
-        listening = socket.create_server((self._address, self.charter.port))
         context, certificate = await asyncio.to_thread(agents_side, self.folder)
+        listening = _listening(self._address, self.charter.port)
         self._server = await loop.create_server(lambda: Visit(self), sock=listening, ssl=context)
         self.spawn(self._keep_time())
         return {
@@ -217,8 +217,23 @@ class Host:
         return await start(self, hosted, request)
 
 
+def _listening(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server((address, port), family=family)
+    except OSError as exc:
+        raise OSError(f"it cannot listen at {address}, port {port} (ray.port): {exc}") from None
+
+
 def _folder(base: Path) -> tuple[Path, IO[bytes]]:
     """Take the first folder that no other agent of this machine has; it is held for as long as this process lives."""
+    try:
+        return _first_free(base)
+    except OSError as exc:
+        raise OSError(f"the folder {base} (ray.folder) cannot be used there: {exc}") from None
+
+
+def _first_free(base: Path) -> tuple[Path, IO[bytes]]:
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     number = 0
     while True:
@@ -227,7 +242,7 @@ def _folder(base: Path) -> tuple[Path, IO[bytes]]:
         held = (folder / "lock").open("wb")
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             held.close()
             number += 1
             continue

@@ -44,32 +44,39 @@ async def build(
         RunnerError: As in `install`.
     """
     candidate = Candidate.model_validate(asked["candidate"])
-    servers = host.folder / "servers"
-    directory = servers / candidate.name
     async with host.turn(candidate.name):
-        place = directory / candidate.place if candidate.place else directory
-        if place.exists():
-            await delete_tree(place)
-        if candidate.place:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-        async def report(done: float, total: float | None, text: str) -> None:
-            say(done, total, text)
-
-        made = await install(
-            candidate, servers=servers, report=report, timeout=float(asked["timeout"]), guard=host.guard
-        )
+        made = await _built(host, candidate, float(asked["timeout"]), say)
         if made.directory is None:
             return {"installation": made.model_dump_json(), "locks": {}}
-        await asyncio.to_thread(_note, place, made)
-        locks = await asyncio.to_thread(_locks, directory, place)
+        directory = host.folder / "servers" / candidate.name
+        locks = await asyncio.to_thread(_locks, directory, directory / candidate.place)
     return {
         "installation": json.dumps(renamed(made.model_dump(mode="json"), str(directory), HERE)),
         "locks": locks,
     }
 
 
-async def there(host: Host, name: str, wanted: Mapping[str, Any]) -> Path:
+async def _built(
+    host: Host, candidate: Candidate, timeout: float, say: Callable[[float, float | None, str], None]
+) -> Installation:
+    servers = host.folder / "servers"
+    directory = servers / candidate.name
+    place = directory / candidate.place
+    if place.exists():
+        await delete_tree(place)
+    if candidate.place:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    async def report(done: float, total: float | None, text: str) -> None:
+        say(done, total, text)
+
+    made = await install(candidate, servers=servers, report=report, timeout=timeout, guard=host.guard)
+    if made.directory is not None:
+        await asyncio.to_thread(_note, place, directory, made)
+    return made
+
+
+async def there(host: Host, name: str, wanted: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
     """Have an installed server on this node, made anew where it is not, or is another.
 
     Args:
@@ -78,24 +85,43 @@ async def there(host: Host, name: str, wanted: Mapping[str, Any]) -> Path:
         wanted: `mark`, which tells installations apart, its `candidate` and `timeout`.
 
     Returns:
-        Its folder here.
+        Its folder here, and its command line as it came out here (`command`, `args`), with `HERE` for the folder.
 
     Raises:
         RunnerError: If it cannot be had.
     """
     directory = host.folder / "servers" / name
     candidate = Candidate.model_validate(wanted["candidate"])
-    place = directory / candidate.place if candidate.place else directory
-    async with host.turn(name):
-        if await asyncio.to_thread(_noted, place) == wanted["mark"]:
-            return directory
-    told = await build(host, wanted, lambda _done, _total, _text: None)
-    if mark(Installation.model_validate_json(told["installation"])) != wanted["mark"]:
-        raise InstallError(
-            f"server '{name}' could not be made the same on this node as where it was installed: what came of its "
-            "locks differs."
-        )
-    return directory
+    place = directory / candidate.place
+    async with host.turn(
+        name
+    ):  # several processes of one server may be started at once, and need it made once
+        noted = await asyncio.to_thread(_noted, place)
+        if noted.get("mark") != wanted["mark"]:
+            made = await _built(host, candidate, float(wanted["timeout"]), _silent)
+            noted = await asyncio.to_thread(_noted, place)
+            if mark(made) != wanted["mark"]:
+                raise InstallError(
+                    f"server '{name}' could not be made the same on this node as where it was installed: what came "
+                    "of its locks differs."
+                )
+    return directory, noted
+
+
+def fitted(request: Mapping[str, Any], noted: Mapping[str, Any]) -> dict[str, Any]:
+    """Take programs of a command line from where they are on this node, such as Node.js.
+
+    Args:
+        request: What is to be started: its `command` and `args`, filled in, and in `installed` the `entry` they came
+            from.
+        noted: The command line as it came out on this node.
+    """
+    theirs, mine = list(request["installed"]["entry"]), [noted.get("command"), *noted.get("args", ())]
+    words = [request["command"], *request["args"]]
+    for at, (one, other) in enumerate(zip(theirs, mine, strict=False)):
+        if one != other:
+            words[at] = other
+    return {**request, "command": words[0], "args": words[1:]}
 
 
 def mark(installation: Installation) -> str:
@@ -112,18 +138,29 @@ async def forget(host: Host, name: str) -> None:
                 await delete_tree(path)
 
 
-def _note(place: Path, made: Installation) -> None:
+def _silent(_done: float, _total: float | None, _text: str) -> None:
+    """Tell nobody."""
+
+
+def entry(installation: Installation) -> list[str]:
+    """Give the beginning of its command line that its installation made, and nobody gave."""
+    words = installation.pin.words if installation.pin else 0
+    return [installation.spec.command or "", *installation.spec.args[:words]]
+
+
+def _note(place: Path, directory: Path, made: Installation) -> None:
+    command, *args = renamed(entry(made), str(directory), HERE)
     fresh = place / f"{NOTE}.new"
-    fresh.write_text(json.dumps({"mark": mark(made)}), "utf-8")
+    fresh.write_text(json.dumps({"mark": mark(made), "command": command, "args": args}), "utf-8")
     fresh.replace(place / NOTE)
 
 
-def _noted(place: Path) -> str | None:
+def _noted(place: Path) -> dict[str, Any]:
     try:
         found = json.loads((place / NOTE).read_text("utf-8"))
     except (OSError, ValueError):
-        return None
-    return str(found["mark"]) if isinstance(found, dict) and "mark" in found else None
+        return {}
+    return found if isinstance(found, dict) and "command" in found else {}
 
 
 def _locks(directory: Path, place: Path) -> dict[str, str]:

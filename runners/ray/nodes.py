@@ -89,32 +89,35 @@ def best(nodes: Iterable[Node], wanted: Placement) -> Node | None:
     )
 
 
-def explained(nodes: list[Node], wanted: Placement, bridge: str) -> str:
+def explained(nodes: list[Node], wanted: Placement, bridge: str, *, waits: bool = True) -> str:
     """Say why there is no node for a server, and what would help.
 
     Args:
         nodes: All there are.
         wanted: What the server needs.
         bridge: What is wrong with the bridge, or nothing.
+        waits: Whether it is tried again by itself.
     """
+    again = "It is tried again all the time." if waits else "Try again then."
     if bridge:
-        return f"the Ray cluster cannot be reached: {bridge}. It is tried again all the time."
+        return f"the Ray cluster cannot be reached: {bridge.rstrip('.?')}. {again}"
     if not nodes:
-        return "the Ray cluster has no nodes yet"
+        return f"the Ray cluster has no nodes yet. {again}"
     told = []
     for node in nodes:
         missing = node.misses(wanted, now=True)
-        if not missing:
-            missing = [node.problem or "its agent is not reached yet"]
-        told.append(
-            f"{node.called} lacks {', '.join(missing)}"
-            if node.misses(wanted, now=True)
-            else f"{node.called}: {missing[0]}"
+        why = (
+            f" lacks {', '.join(missing)}"
+            if missing
+            else f": {node.problem or 'its agent is not reached yet'}"
         )
-    lasting = all(node.misses(wanted, now=False) for node in nodes)
-    cure = (
-        "It starts by itself once such a node joins; change what it needs with `cluster` otherwise."
-        if lasting
-        else "It starts by itself once a node has room."
-    )
-    return f"no node of the Ray cluster fits ({wanted}): {'; '.join(told[:8])}. {cure}"
+        told.append(node.called + why)
+    fitting = [node for node in nodes if not node.misses(wanted, now=False)]
+    if not fitting:
+        cure = "once such a node joins; change what it needs with `cluster` otherwise"
+    elif all(node.problem and not node.misses(wanted, now=True) for node in fitting):
+        cure = "once that is mended"
+    else:
+        cure = "once a node has room"
+    start = "It starts by itself" if waits else "Try again"
+    return f"no node of the Ray cluster fits ({wanted}): {'; '.join(told[:8])}. {start} {cure}."

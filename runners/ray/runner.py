@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,12 +15,15 @@ from ..environment import child_environment
 from ..errors import InstallError, RunnerError, StartError
 from ..guard import Guard
 from ..home_runner import HomeRunner
+from ..launching import is_launcher
 from ..means import Means
+from ..sampler import Usage
 from ..spec import Candidate, Installation, Report, ServerSpec, silent
 from ..template import expand
 from .child import RayChild
 from .cluster import Cluster
 from .identity import next_life
+from .link import Link
 from .options import RayOptions
 
 MISSING = (
@@ -95,7 +98,7 @@ class RayRunner(HomeRunner):
             task.add_done_callback(telling.discard)
 
         try:
-            node = await self.cluster.take(key, candidate.cluster)
+            node = await self.cluster.take(key, candidate.cluster, waits=False)
             if node.link is None:
                 raise InstallError(f"node {node.called} was lost just now; try again.")
             await report(0, None, f"installing on node {node.called}")
@@ -106,7 +109,6 @@ class RayRunner(HomeRunner):
             raise InstallError(f"{exc.message} Nothing was kept.", stderr=exc.stderr) from exc
         finally:
             self.cluster.release(key)
-            self.cluster.forget(key)
 
     async def remove_server(self, installation: Installation) -> None:
         """Delete what was installed, on all nodes that are reached, and the server's logs."""
@@ -197,6 +199,40 @@ class RayRunner(HomeRunner):
         """Give the layers a running server is confined by, as its launcher told them."""
         child = self._children.get(server_id)
         return child.confined if child is not None and child.returncode is None else None
+
+    async def usage(self, server_ids: Collection[str]) -> dict[str, Usage]:
+        """Ask each node what some servers use there."""
+        by_link: dict[Link, dict[int, str]] = {}
+        for server_id in server_ids:
+            child = self._children.get(server_id)
+            if child is not None and child.remote is not None and child.returncode is None:
+                by_link.setdefault(child.remote.link, {})[child.remote.number] = server_id
+
+        async def of(link: Link, names: dict[int, str]) -> dict[str, Usage]:
+            try:
+                async with asyncio.timeout(MEASURED_WITHIN):
+                    told = await link.ask({"what": "usage", "children": list(names)})
+            except (RunnerError, TimeoutError):
+                return {}
+            return {names[int(number)]: Usage(**used) for number, used in told["usage"].items()}
+
+        found = await asyncio.gather(*(of(link, names) for link, names in by_link.items()))
+        return {name: used for one in found for name, used in one.items()}
+
+    async def fetching(self, server_id: str) -> bool | None:
+        """Tell whether its node still makes what is installed, or its launcher there still downloads it."""
+        child, known = self._children.get(server_id), self._known.get(server_id)
+        if child is None or known is None:
+            return None
+        if child.remote is None:
+            return True
+        if child.returncode is not None or not is_launcher(known.spec.command or "", known.spec.args):
+            return False
+        try:
+            told = await child.remote.link.ask({"what": "fetching", "child": child.remote.number})
+        except RunnerError:
+            return False
+        return bool(told["fetching"])
 
     async def health_check(self, server_id: str) -> Health:
         """Ask its node."""

@@ -36,10 +36,10 @@ async def start(host: Host, hosted: Hosted, request: Mapping[str, Any]) -> dict[
     """
     name = hosted.server_id.partition("#")[0]
     if (wanted := request.get("installed")) is not None:
-        from .installing import HERE, renamed, there
+        from .installing import HERE, fitted, renamed, there
 
-        folder = await there(host, name, wanted)
-        request = renamed(dict(request), HERE, str(folder))
+        folder, noted = await there(host, name, wanted)
+        request = renamed(fitted(request, noted), HERE, str(folder))
     else:
         folder = host.place(name)
     command, args = str(request["command"]), [str(one) for one in request["args"]]

@@ -175,6 +175,8 @@ class Visit(asyncio.Protocol):
                 child.end()
                 self._host.spawn(self._until_end(child))
             raise
+        assert child.process is not None
+        self._host.sampler.watch(child, child.process.pid, Limits(), child.end)
         self._host.spawn(self._until_end(child))
         if self._closed:
             child.end()

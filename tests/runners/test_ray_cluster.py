@@ -55,6 +55,9 @@ async def test_a_call_goes_through_the_ordinary_router_to_a_process_of_a_node(
         health = await house.ray.health_check("faulty")
         assert health.alive
         assert health.memory
+        used = (await house.supervisor.usage(["faulty"]))["faulty"]
+        assert used.processes == 1
+        assert used.memory > 1 << 20
         await house.call("stderr", kib=1)
         assert "e" * 1000 in "".join(await house.ray.logs("faulty"))
         unit.stop()
@@ -177,6 +180,9 @@ def test_when_toolscore_is_killed_its_servers_on_nodes_end_and_the_next_one_has_
         )
         pid = _pid(first.process)
         assert not gone(pid)
+        state = ask_owner(first.process, "server_state", name="far")["result"]["structuredContent"]
+        assert state["doing"].startswith("It runs on node ")
+        assert state["memory"] > 1 << 20
         began = time.monotonic()
         first.process.kill()
         asyncio.run(until(lambda: gone(pid), 60))
