@@ -53,7 +53,8 @@ def store_of(settings: Settings, home: Home) -> Where:
         filled = expand(url, "database.url", _variable, lambda _key: None, {}, secret)
         return checked(filled)
     except RunnerError as error:
-        raise StoreError(f"The shared database cannot be named: {error}") from None
+        told = str(error).replace(", and start the server again", ", and start ToolScore again")
+        raise StoreError(f"The shared database cannot be named: {told}") from None
     except LibraryError as error:
         raise StoreError(f"The password of the shared database cannot be read: {error}") from error
     except DatabaseUrlError as error:
