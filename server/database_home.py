@@ -214,7 +214,7 @@ def gateway_of(home: Home) -> str:
 @asynccontextmanager
 async def sending(store: Store, settings: Settings, home: Home) -> AsyncIterator[None]:
     """Send the journal to a shared store meanwhile, and what is left of it at the end if that takes no time."""
-    if not store.shared or not settings.journal.enabled:
+    if not store.shared or not settings.journal.enabled or not settings.journal.shared:
         yield
         return
     from ..tools.journal.sending import Sending
