@@ -72,7 +72,7 @@ class Given:
         row_us: Processor time of a gateway for a record of the journal that it sends to the shared database.
         database_writes_s: Transactions a second of the database that gateways share.
         database_rows_s: Rows a second it takes in batches: the journal.
-        beats_s: Transactions a second of each gateway that is idle: its heartbeat, its looks at the others, its scores.
+        beats_s: Transactions a second of each gateway that is idle: its heartbeat, its looks, its scores.
     """
 
     memory_gib: float = 64
@@ -139,7 +139,8 @@ def needs(figures: Figures, share: Share, size: Size, given: Given, gateways: in
     memory = (
         figures.idle_mib
         + size.children * figures.server_kib / 1024  # every gateway knows all of them
-        + (clients + lines + agents) * figures.client_kib / 1024
+        + clients * max(figures.client_kib, figures.session_kib) / 1024
+        + (lines + agents) * figures.client_kib / 1024
         + rate * given.parked_s * (given.call_bytes + 4096) / MIB
     )
     files = servers * figures.server_files + clients + lines + agents + gateways + 200
@@ -196,13 +197,13 @@ def needs(figures: Figures, share: Share, size: Size, given: Given, gateways: in
             "database writes",
             writes / written,
             f"{writes:,.0f} transactions/s",
-            "fewer changes of state (longer `process.idle_timeout`); a longer `gateway.timeout`, whose quarter is a beat",
+            "fewer changes of state (longer `process.idle_timeout`); a faster disk for the database",
         ),
         Need(
             "journal rows",
             rows / given.database_rows_s,
             f"{rows:,.0f} rows/s",
-            "`journal.shared = false`: each gateway keeps its own in files; a collector (`journal.otlp_endpoint`) has all",
+            "`journal.shared = false`: each gateway keeps its own; a collector (`journal.otlp_endpoint`) has all",
         ),
         Need(
             "notifications",

@@ -28,7 +28,7 @@ ROWS = 3_000
 
 
 def gateways(bench: Bench) -> dict[str, Any]:
-    """Measure what passing calls on, sending the journal and being one of several costs; nothing without PostgreSQL."""
+    """Measure what passing calls on, sending the journal and being one of several costs, if there is PostgreSQL."""
     from postgres import missing, running_postgres
     from several_gateways import running
 

@@ -100,7 +100,7 @@ def _gateways(settings: Settings, home: Home) -> Check:
     except StoreError as error:
         return Check("gateways", "missing", str(error), needed=True)  # which says what to do
     silent = [one.name for one in found if one.age > settings.gateway.timeout]
-    told = ", ".join(f"{one.name} ({one.state}, {one.servers} servers)" for one in found)
+    told = ", ".join(f"{one.name} ({one.state}, runs {one.servers})" for one in found)
     if silent:
         advice = "start them again, or wait: the others take over what they ran (docs/gateways.md)"
         return Check("gateways", "warn", f"{told}; no sign of life of {', '.join(silent)}", advice)

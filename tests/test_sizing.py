@@ -129,7 +129,11 @@ def test_one_gateway_has_no_database_that_it_shares_and_several_have() -> None:
     assert shares(1)["journal rows"] == 0
     assert shares(1)["database writes"] == shares(1, beats_s=100, database_writes_s=1)["database writes"]
     assert shares(50)["journal rows"] == 2
-    assert shares(50, beats_s=20)["database writes"] > shares(50)["database writes"] > shares(25)["database writes"]
+    assert (
+        shares(50, beats_s=20)["database writes"]
+        > shares(50)["database writes"]
+        > shares(25)["database writes"]
+    )
 
 
 def test_what_is_lost_is_spread_over_all_that_are_left() -> None:

@@ -118,7 +118,9 @@ async def test_a_gateway_that_is_to_keep_its_journal_does_not_send_it(
 
     kept = load({"database.url": url, "journal.shared": "false"}, home=str(tmp_path / "keeps"), environ={})
     told = load({"database.url": url}, home=str(tmp_path / "tells"), environ={})
-    async with sent_meanwhile(store, kept.settings, home_of("keeps")):
-        async with sent_meanwhile(store, told.settings, home_of("tells")):
-            assert await until(sent, bool) == ["tells"]
+    async with (
+        sent_meanwhile(store, kept.settings, home_of("keeps")),
+        sent_meanwhile(store, told.settings, home_of("tells")),
+    ):
+        assert await until(sent, bool) == ["tells"]
     await store.close()
