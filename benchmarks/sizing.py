@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sizing_fleet import SIZES, Given, Need, enough, needs, queued, reach
+from sizing_fleet import SIZES, Given, Need, enough, given_of, needs, queued, reach
 from sizing_line import Loop, Share, closed_loop, delay_of, shares_of
 from sizing_measured import Figures, Looped, measure
 
@@ -101,7 +101,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=1, help="of the simulation")
     options = parser.parse_args()
-    given = set_of(options.set)
+    changed = set_of(options.set)
     if options.figures:
         found = json.loads(options.figures.read_text())
         figures, about = Figures.read(found["figures"]), found["about"]
@@ -119,6 +119,7 @@ def main() -> int:
         }
     if options.save:
         options.save.write_text(json.dumps({"about": about, "figures": figures.document()}, indent=2) + "\n")
+    given = dataclasses.replace(given_of(figures), **changed)
     share, checks = checked(figures)
     off = max(abs(check.off) for check in checks if check.counts)
     quiet = max(check.loop.others for check in checks) < QUIET
@@ -170,7 +171,7 @@ def placed(page: str, parts: dict[str, str]) -> str:
     return page
 
 
-def set_of(words: list[str]) -> Given:
+def set_of(words: list[str]) -> dict[str, Any]:
     """Read `NAME=VALUE` of the command line."""
     names = {field.name: type(getattr(Given(), field.name)) for field in dataclasses.fields(Given)}
     changed: dict[str, Any] = {}
@@ -179,7 +180,7 @@ def set_of(words: list[str]) -> Given:
         if name not in names:
             sys.exit(f"{name} cannot be set; there are {', '.join(names)}")
         changed[name] = names[name](float(value))
-    return Given(**changed)
+    return changed
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
@@ -255,7 +256,8 @@ def simulated(figures: Figures, share: Share, given: Given, seed: int) -> dict[s
         over = ", ".join(need.what for need in one[1:] if need.share > 1)
         first.append((scale, *_told(one[0]), over or "-"))
         gateways = enough(figures, share, size, given)
-        then.append((scale, str(gateways), *_told(needs(figures, share, size, given, gateways)[0])))
+        found = needs(figures, share, size, given, gateways)
+        then.append((scale, str(gateways), *_told(found[0]), f"{found[1].what}, {found[1].share:.2f} ×"))
         result = queued(share, size, given, gateways, calls=CALLS, seed=seed)
         queues.append(
             (
@@ -269,7 +271,7 @@ def simulated(figures: Figures, share: Share, given: Given, seed: int) -> dict[s
         )
     return {
         "first": table(("size", "first with one gateway", "of what there is", "do", "after that"), first),
-        "then": table(("size", "gateways", "first then", "of what there is", "do"), then),
+        "then": table(("size", "gateways", "first then", "of what there is", "do", "after that"), then),
         "queues": table(
             ("size", "gateways", "busiest core", "added p50", "added p99", "256 MiB of journal are"), queues
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from sizing_line import Fleet, Share, fleet
 from sizing_measured import MIB, Figures
@@ -13,6 +13,9 @@ USABLE = 0.6
 
 JOURNAL = 256 * MIB
 """Bytes of a journal (`journal.max_size`)."""
+
+SIGNS = 6 / 2.5
+"""Signs of life a second between a gateway and each node's agent: six in the time of a lease (`ray.lease`)."""
 
 MANY = 64
 """Gateways of which a fleet is simulated at the most; of more of them each is like those."""
@@ -62,11 +65,14 @@ class Given:
         code: The share of calls that run Python in a box.
         recover_s: Seconds within which the servers of a lost machine are to be back.
         link_us: Processor time of a gateway for a call that goes to another machine's agent, beyond its own pipe.
-        peer: What passing a call to another gateway costs there, in calls.
+        sign_us: Processor time of a gateway for a sign of life with a node's agent.
+        agent_mib: Memory of a gateway's agent on a node: of each gateway there is one on each node.
+        peer_us: Processor time a call takes that is passed on to another gateway, of both gateways, beyond a call's.
         between_us: Microseconds on the way to another gateway and back.
+        row_us: Processor time of a gateway for a record of the journal that it sends to the shared database.
         database_writes_s: Transactions a second of the database that gateways share.
         database_rows_s: Rows a second it takes in batches: the journal.
-        beats_s: Transactions a second of each gateway that is idle: its heartbeat, its scores.
+        beats_s: Transactions a second of each gateway that is idle: its heartbeat, its looks, its scores.
     """
 
     memory_gib: float = 64
@@ -81,11 +87,20 @@ class Given:
     code: float = 0.002
     recover_s: float = 60
     link_us: float = 30
-    peer: float = 1.0
-    between_us: float = 400
+    sign_us: float = 30
+    agent_mib: float = 60
+    peer_us: float = 180
+    between_us: float = 300
+    row_us: float = 30
     database_writes_s: float = 1_000
     database_rows_s: float = 50_000
-    beats_s: float = 1.5
+    beats_s: float = 4.5
+
+
+def given_of(figures: Figures) -> Given:
+    """Give what is assumed, but for what could be measured."""
+    measured = {field.name: getattr(figures, field.name, None) for field in fields(Given)}
+    return Given(**{name: value for name, value in measured.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -109,30 +124,47 @@ def per_call(figures: Figures, share: Share, size: Size, given: Given, gateways:
     """Give the seconds of processor time a call costs all gateways together."""
     own = share.work + share.wake  # in a crowd that is woken about once a call
     remote = given.link_us / 1e6 if size.nodes > 1 else 0.0
-    return own + remote + (1 - 1 / gateways) * given.peer * share.work
+    sent = given.row_us / 1e6 if gateways > 1 else 0.0
+    return own + remote + sent + (1 - 1 / gateways) * given.peer_us / 1e6
 
 
 def needs(figures: Figures, share: Share, size: Size, given: Given, gateways: int) -> list[Need]:
     """Tell what is needed with so many gateways, the scarcest first."""
     rate, servers = size.calls_s / gateways, size.children / gateways
     clients, on_node = size.clients / gateways, size.children / size.nodes
-    busy = rate * per_call(figures, share, size, given, gateways)
+    agents = size.nodes if size.nodes > 1 else 0  # on one machine there is no cluster
+    # A line for each server of another gateway that is called here, and for each of this one's that is called there.
+    lines = (size.children - servers) + servers * (gateways - 1)
+    busy = rate * per_call(figures, share, size, given, gateways) + agents * SIGNS * given.sign_us / 1e6
     memory = (
         figures.idle_mib
         + size.children * figures.server_kib / 1024  # every gateway knows all of them
-        + clients * figures.client_kib / 1024
+        + clients * max(figures.client_kib, figures.session_kib) / 1024
+        + (lines + agents) * figures.client_kib / 1024
         + rate * given.parked_s * (given.call_bytes + 4096) / MIB
     )
-    files = servers * figures.server_files + clients + gateways + 200
+    files = servers * figures.server_files + clients + lines + agents + gateways + 200
     pids = on_node * given.processes + 200
-    children = on_node * figures.child_mib
+    children = on_node * figures.child_mib + (gateways * given.agent_mib if agents else 0.0)
     changes = size.children * given.changes_s
-    writes = changes + gateways * given.beats_s
-    restart = on_node * (figures.start_ms / 1e3) / given.node_cores
+    # Each change is read by all other gateways, too. One alone has a store of its own.
+    writes = changes * gateways + gateways * given.beats_s if gateways > 1 else changes
+    written = given.database_writes_s if gateways > 1 else figures.store_writes_s
+    rows = size.calls_s if gateways > 1 else 0.0
+    # What a lost node had is spread over the others, and what a lost gateway had over those.
+    restart = 0.0  # one machine is lost together with its gateway
+    if size.nodes > 1:
+        restart = max(
+            on_node * figures.start_ms / 1e3 / given.node_cores / (size.nodes - 1),
+            on_node * figures.start_gateway_ms / 1e3 / gateways,
+        )
+    again = max(
+        servers * figures.start_gateway_ms / 1e3 / max(1, gateways - 1),
+        servers * figures.start_ms / 1e3 / given.node_cores / size.nodes,
+    )
     told = changes * clients * figures.notify_us / 1e6
     relisted = on_node * clients * figures.notify_us / 1e6
-    again = servers * figures.start_gateway_ms / 1e3
-    bits = rate * given.call_bytes * 8 / 1e9
+    bits = rate * (2 - 1 / gateways) * given.call_bytes * 8 / 1e9  # each way; most calls pass two gateways
     code = size.calls_s * given.code
     boxes = figures.executions_s / figures.cores * given.node_cores * size.nodes
     found = [
@@ -158,20 +190,20 @@ def needs(figures: Figures, share: Share, size: Size, given: Given, gateways: in
         Need(
             "memory of a node",
             children / 1024 / given.memory_gib / 0.8,
-            f"{children / 1024:.1f} GiB of servers",
+            f"{children / 1024:.1f} GiB of servers and agents",
             "more nodes; servers that stop when idle (`process.idle_timeout`); shared ones instead of one a client",
         ),
         Need(
             "database writes",
-            writes / given.database_writes_s,
+            writes / written,
             f"{writes:,.0f} transactions/s",
-            "fewer changes of state: longer idle times, scores and heartbeats in one transaction",
+            "fewer changes of state (longer `process.idle_timeout`); a faster disk for the database",
         ),
         Need(
             "journal rows",
-            size.calls_s / given.database_rows_s,
-            f"{size.calls_s:,.0f} rows/s",
-            "keep the journal in each gateway's files, or send it to a collector (journal.otlp_endpoint)",
+            rows / given.database_rows_s,
+            f"{rows:,.0f} rows/s",
+            "`journal.shared = false`: each gateway keeps its own; a collector (`journal.otlp_endpoint`) has all",
         ),
         Need(
             "notifications",
@@ -188,13 +220,13 @@ def needs(figures: Figures, share: Share, size: Size, given: Given, gateways: in
         Need(
             "servers back after a node is lost",
             restart / given.recover_s,
-            f"{restart:.0f} s on one other node",
-            "smaller nodes, or let the servers of a lost one spread over all others",
+            f"{restart:.1f} s to start them elsewhere",
+            "smaller nodes, more of them",
         ),
         Need(
             "servers back after a gateway is lost",
             again / given.recover_s,
-            f"{again:.0f} s of a gateway's core",
+            f"{again:.1f} s to start them again",
             'more gateways; servers that start at first use (`process.start = "use"`)',
         ),
         Need("network of a gateway", bits / given.gbits / USABLE, f"{bits:.2f} Gbit/s", "more gateways"),
@@ -213,12 +245,16 @@ def reach(figures: Figures, size: Size, given: Given, gateways: int) -> float:
     return JOURNAL / (size.calls_s / gateways * (figures.journal_bytes + given.call_bytes))
 
 
+MORE = ("event loop", "memory of a gateway", "network of a gateway", "servers back after a gateway is lost")
+"""What more gateways help against."""
+
+
 def enough(figures: Figures, share: Share, size: Size, given: Given) -> int:
-    """Give how many gateways there must be for their event loops and memory to do."""
+    """Give how many gateways there must be for what more of them help against."""
     gateways = 1
     while gateways < 100_000:
         shares = {need.what: need.share for need in needs(figures, share, size, given, gateways)}
-        if all(shares[what] <= 1 for what in ("event loop", "memory of a gateway", "network of a gateway")):
+        if all(shares[what] <= 1 for what in MORE):
             return gateways
         gateways = max(gateways + 1, math.ceil(gateways * 1.05))
     return gateways
@@ -228,12 +264,13 @@ def queued(share: Share, size: Size, given: Given, gateways: int, *, calls: int,
     """Simulate what the gateways add to a call of this size."""
     few = min(gateways, MANY)
     remote = given.link_us / 1e6 if size.nodes > 1 else 0.0
+    sent = given.row_us / 1e6 if gateways > 1 else 0.0
     return fleet(
-        Share(share.wake, share.work + remote, share.behind),
+        Share(share.wake, share.work + remote + sent, share.behind + sent),
         few,
         size.calls_s * few / gateways,
         forwarded=1 - 1 / gateways,
-        peer=given.peer * share.work,
+        peer=given.peer_us / 1e6,
         between=given.between_us / 1e6,
         calls=calls,
         seed=seed,

@@ -74,6 +74,10 @@ class Figures:
         executions_s: Executions of Python a second, eight at a time, all cores.
         box_mib: A session of Python code, which is a box that waits.
         cores: Of this machine.
+        peer_us: As in `Given`; this and what follows is `None` where there is no PostgreSQL to share.
+        between_us: As there.
+        row_us: As there.
+        beats_s: As there.
     """
 
     costs: dict[str, Cost]
@@ -94,6 +98,10 @@ class Figures:
     executions_s: float
     box_mib: float
     cores: int
+    peer_us: float | None = None
+    between_us: float | None = None
+    row_us: float | None = None
+    beats_s: float | None = None
 
     def document(self) -> dict[str, Any]:
         """Give them for JSON."""
@@ -362,10 +370,17 @@ def _code(bench: Bench) -> dict[str, Any]:
     }
 
 
+def _gateways(bench: Bench) -> dict[str, Any]:
+    from sizing_shared import gateways  # which wants PostgreSQL
+
+    return gateways(bench)
+
+
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "calls": _calls,
     "servers": _servers,
     "clients": _clients,
     "store": _store,
     "code": _code,
+    "gateways": _gateways,
 }

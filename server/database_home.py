@@ -56,7 +56,8 @@ def store_of(settings: Settings, home: Home) -> Where:
         filled = expand(url, "database.url", _variable, lambda _key: None, {}, secret)
         return checked(filled)
     except RunnerError as error:
-        raise StoreError(f"The shared database cannot be named: {error}") from None
+        told = str(error).replace(", and start the server again", ", and start ToolScore again")
+        raise StoreError(f"The shared database cannot be named: {told}") from None
     except LibraryError as error:
         raise StoreError(f"The password of the shared database cannot be read: {error}") from error
     except DatabaseUrlError as error:
@@ -216,7 +217,7 @@ def gateway_of(home: Home) -> str:
 @asynccontextmanager
 async def sending(store: Store, settings: Settings, home: Home) -> AsyncIterator[None]:
     """Send the journal to a shared store meanwhile, and what is left of it at the end if that takes no time."""
-    if not store.shared or not settings.journal.enabled:
+    if not store.shared or not settings.journal.enabled or not settings.journal.shared:
         yield
         return
     from ..tools.journal.sending import Sending

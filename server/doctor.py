@@ -76,7 +76,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _owner(home)
     if settings.database.url:
         yield _gateways(settings, home)
-    yield from _ray(settings.ray)
+    yield from _ray(settings)
     yield _policy(settings)
     yield _secrets(home)
     for layer in probe():
@@ -95,15 +95,15 @@ def _gateways(settings: Settings, home: Home) -> Check:
     from .database_home import store_of
     from .gateways.looking import seen
 
-    advice = "docs/gateways.md has how several gateways share a database"
     try:
         where = store_of(settings, home)
         found = seen(where) if isinstance(where, str) else []
     except StoreError as error:
-        return Check("gateways", "missing", str(error), advice, needed=True)
+        return Check("gateways", "missing", str(error), needed=True)  # which says what to do
     silent = [one.name for one in found if one.age > settings.gateway.timeout]
-    told = ", ".join(f"{one.name} ({one.state}, {one.servers} servers)" for one in found)
+    told = ", ".join(f"{one.name} ({one.state}, runs {one.servers})" for one in found)
     if silent:
+        advice = "start them again, or wait: the others take over what they ran (docs/gateways.md)"
         return Check("gateways", "warn", f"{told}; no sign of life of {', '.join(silent)}", advice)
     return Check("gateways", "ok", told or "the database is there, and no gateway serves now")
 
@@ -272,11 +272,11 @@ def _owner(home: Home) -> Check:
     return Check("running", "ok", f"ToolScore {owner.version}, process {owner.pid}, mode {owner.mode}")
 
 
-def _ray(ray: RaySettings) -> Iterator[Check]:
+def _ray(settings: Settings) -> Iterator[Check]:
     """Look for what servers on a cluster need; nothing is said where nobody wants any."""
-    wanted = ray != RaySettings()
+    ray = settings.ray
     if importlib.util.find_spec("ray") is None:
-        if wanted:
+        if ray != RaySettings() or settings.sandbox.mode == "cluster":
             yield Check("ray", "missing", "no Ray in this Python", "run `pip install 'toolscore[ray]'`")
         return
     version = importlib.metadata.version("ray")

@@ -49,6 +49,12 @@ class JournalSettings(Group):
         "What becomes of calls while the journal cannot be written, such as when the disk is full: they go on "
         "without being written down, or are refused.",
     )
+    shared: bool = setting(
+        True,
+        "true or false",
+        "Where gateways share a database: whether this one's records are sent there, so that all can be read at each "
+        "gateway. They are in its files in any case.",
+    )
     otlp_endpoint: str = setting(
         "",
         "a text: an address such as http://127.0.0.1:4318",

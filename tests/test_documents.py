@@ -39,7 +39,12 @@ from toolscore.server.metrics import Metrics
 from toolscore.server.own_tools import OWN_TOOLS
 from toolscore.server.settings import load
 from toolscore.server.settings_catalog import CatalogSettings
+from toolscore.server.settings_database import DatabaseSettings
+from toolscore.server.settings_docker import DockerSettings
+from toolscore.server.settings_gateway import GatewaySettings
+from toolscore.server.settings_journal import JournalSettings
 from toolscore.server.settings_model import ToolsSettings
+from toolscore.server.settings_ray import RaySettings
 from toolscore.server.settings_sandbox import KIB, MIB, SandboxSettings
 from toolscore.tools import errors, finder, outcome, preference, results, shorten
 from toolscore.tools.functions import bounds, function, functions, reader, running
@@ -162,6 +167,35 @@ def test_the_settings_of_a_group_are_told_with_their_defaults(
     for key, field in group.model_fields.items():
         default = tomllib.loads(f"value = {told[key][0].strip('`')}")["value"]
         assert default == (list(field.default) if isinstance(field.default, tuple) else field.default), key
+
+
+@pytest.mark.parametrize(
+    ("path", "heading", "groups"),
+    [
+        ("docs/containers.md", "## The engine", {"docker": DockerSettings}),
+        ("docs/cluster.md", "## What is needed", {"ray": RaySettings}),
+        (
+            "docs/gateways.md",
+            "# Several gateways, one state",
+            {"database": DatabaseSettings, "gateway": GatewaySettings},
+        ),
+        ("docs/journal.md", "## Settings", {"journal": JournalSettings}),
+    ],
+)
+def test_settings_are_told_by_their_whole_names_with_their_defaults(
+    path: str, heading: str, groups: dict[str, type[BaseModel]]
+) -> None:
+    told = table(ROOT / path, heading)
+    fields = {
+        f"{group}.{key}": field for group in groups for key, field in groups[group].model_fields.items()
+    }
+    assert set(told) == set(fields)
+    for key, field in fields.items():
+        shown = told[key][0].strip("`")
+        if shown == "none":
+            assert not field.default, key
+        else:
+            assert tomllib.loads(f"value = {shown}")["value"] == field.default, key
 
 
 def test_the_own_tools_that_clients_are_shown_are_those_of_the_readme_and_all_others_are_named_there() -> (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
-from sizing_fleet import SIZES, Given, Size, enough, needs, queued  # noqa: E402
+from sizing_fleet import SIZES, Given, Size, enough, given_of, needs, queued  # noqa: E402
 from sizing_line import CROWD, Cost, Share, closed_loop, delay_of, fleet, shares_of  # noqa: E402
 from sizing_measured import Figures, Looped  # noqa: E402
 
@@ -116,8 +117,49 @@ def test_what_is_scarce_is_found() -> None:
 
     assert first() == "memory of a node"
     assert first(memory_gib=100_000, pids=1_000) == "processes of a node"
-    assert first(memory_gib=100_000, node_cores=1, pids=10**6) == "servers back after a node is lost"
+    assert first(memory_gib=100_000, node_cores=1, pids=10**6) == "servers back after a gateway is lost"
     assert first(memory_gib=100_000, node_cores=10**6, pids=10**6, files=200) == "files of a gateway"
+
+
+def test_one_gateway_has_no_database_that_it_shares_and_several_have() -> None:
+    def shares(gateways: int, **changed: Any) -> dict[str, float]:
+        found = needs(FIGURES, GATEWAY, SIZES[3], Given(**changed), gateways)
+        return {need.what: need.share for need in found}
+
+    assert shares(1)["journal rows"] == 0
+    assert shares(1)["database writes"] == shares(1, beats_s=100, database_writes_s=1)["database writes"]
+    assert shares(50)["journal rows"] == 2
+    assert (
+        shares(50, beats_s=20)["database writes"]
+        > shares(50)["database writes"]
+        > shares(25)["database writes"]
+    )
+
+
+def test_what_is_lost_is_spread_over_all_that_are_left() -> None:
+    def back(what: str, nodes: int, gateways: int) -> float:
+        size = Size("", 2_000, nodes, 100, 10)
+        found = needs(FIGURES, GATEWAY, size, Given(), gateways)
+        return next(need.share for need in found if need.what == f"servers back after a {what} is lost")
+
+    assert back("node", 11, 100) == pytest.approx(back("node", 2, 100) * 2 / 11 / 10)
+    assert back("gateway", 100, 1) == pytest.approx(2_000 * 0.03 / 60)
+    assert back("gateway", 100, 5) == pytest.approx(400 * 0.03 / 4 / 60)
+
+
+def test_a_call_that_is_passed_on_costs_more_and_each_gateway_has_lines_to_the_others() -> None:
+    def shares(**changed: Any) -> dict[str, float]:
+        return {need.what: need.share for need in needs(FIGURES, GATEWAY, SIZES[3], Given(**changed), 50)}
+
+    assert shares(peer_us=500)["event loop"] > shares(peer_us=100)["event loop"]
+    # 200 servers of its own with three each, as many clients as go to one of 50, 9,800 lines each way.
+    files = 200 * 3 + 400 + 2 * 9_800 + 1_000 + 50 + 200
+    assert shares(files=files)["files of a gateway"] == pytest.approx(1)
+
+
+def test_what_was_measured_takes_the_place_of_what_is_assumed() -> None:
+    assert given_of(FIGURES) == Given()
+    assert given_of(dataclasses.replace(FIGURES, peer_us=77.0)) == Given(peer_us=77)
 
 
 def test_the_command_says_the_same_of_figures_that_were_kept(tmp_path: Path) -> None:

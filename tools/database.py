@@ -96,7 +96,7 @@ _CODES = {
     "53100": "cannot be written: its disk is full. Free some space there and try again; nothing was changed.",
     "53200": "has no memory left. Try again later; nothing was changed.",
     "53300": (
-        "takes no more connections. Raise max_connections there (each gateway holds up to ten), or end other "
+        "takes no more connections. Raise max_connections there (each gateway holds up to twelve), or end other "
         "programs that hold some; nothing was changed."
     ),
     "3D000": "does not exist on that server. Make it (`createdb NAME`), or correct the name in database.url.",
@@ -120,11 +120,17 @@ _LOST = (
     "whether your change is there before you try again."
 )
 
+_UNSAFE = "TLS"
+"""Stands for a way that is not as safe as `sslmode` asks, which has no code."""
+
 _SAID = (
     ("password authentication failed", "28P01"),
     ("no password supplied", "28P01"),
     ("no pg_hba.conf entry", "28000"),
     ("authentication failed", "28000"),
+    ('FATAL: role "', "28000"),
+    ("certificate", _UNSAFE),
+    ("SSL", _UNSAFE),
     ("does not exist", "3D000"),
     ("too many clients", "53300"),
     ("remaining connection slots", "53300"),
@@ -137,7 +143,7 @@ _SAID = (
 def explained(where: str, error: BaseException | None) -> StoreError:
     """Say what an error of PostgreSQL or of the way to it means for the store, and what to do next."""
     code = getattr(error, "sqlstate", None) or ""
-    text = masked(" ".join(str(error).split()))[:500]
+    text = masked(" ".join(str(error).split()))[:500].rstrip("?.")
     refused = False
     if not code:
         refused = "connection failed" in text or "connection is bad" in text or "failed to resolve" in text
@@ -146,6 +152,11 @@ def explained(where: str, error: BaseException | None) -> StoreError:
         return StoreError(f"{named(where)} {_CODES[code]}")
     if code.startswith("28"):
         said = f"refuses this user: {text}. Correct user and password in database.url, or the server's pg_hba.conf."
+    elif code == _UNSAFE:
+        said = (
+            f"cannot be reached as safely as asked: {text}. Correct sslmode and sslrootcert in database.url, or the "
+            "server's certificate."
+        )
     elif refused or "timeout" in text.lower():
         said = f"cannot be reached: {text}. Check that the server runs, and host and port in database.url."
     elif not code or code[:2] in ("08", "57"):

@@ -63,11 +63,11 @@ class ServerState(BaseModel):
         uptime: Seconds it has been READY.
         memory: What it holds with all it started.
         cpu: Processors it keeps busy with all it started, on average over the last seconds.
-        files: Files and sockets it has open with all it started.
+        files: Files and sockets it has open with all it started; `None` where that is not known.
         processes: Processes it consists of.
         in_flight: Calls under way.
         queued: Calls that wait for their turn.
-        protocol: The MCP version it spoke last.
+        protocol: The MCP version it spoke last; `None` for a plain service.
         depends_on: The servers it needs.
         dependents: The servers that need it.
         groups: Its groups.
@@ -159,7 +159,7 @@ async def state_of(servers: Servers, name: str) -> ServerState:
         uptime=round(seconds, 3) if life.state is State.READY else None,
         in_flight=sum(one.in_flight for one in units),
         queued=sum(one.queued for one in units),
-        protocol=unit.session.version if unit.session is not None else row.era,
+        protocol=_protocol(row, unit),
         depends_on=needed,
         dependents=[relations[other] for other in dependents(name, needs)],
         groups=list(unit.kept.groups),
@@ -172,6 +172,12 @@ async def state_of(servers: Servers, name: str) -> ServerState:
         confined=confinement_of(servers, name),
         **_use(usage.values()),
     )
+
+
+def _protocol(row: ServerRow, unit: Unit) -> str | None:
+    if row.installation.spec.is_service:
+        return None  # nobody speaks MCP with it
+    return unit.session.version if unit.session is not None else row.era
 
 
 def confinement_of(servers: Servers, name: str) -> dict[str, str] | None:
@@ -218,7 +224,7 @@ def _use(usage: Collection[Usage]) -> dict[str, Any]:
     return {
         "memory": sum(one.memory for one in usage),
         "cpu": round(sum(one.cpu for one in usage), 3),
-        "files": sum(one.files for one in usage) or None,
+        "files": sum(one.files for one in usage) or None,  # every process has some: none are not told of
         "processes": sum(one.processes for one in usage),
     }
 

@@ -16,6 +16,8 @@ from .address import Address, find
 PATIENCE = 3.0
 """Seconds an engine has to answer."""
 
+EXTRA = "pip install 'toolscore[docker]'"
+
 
 @dataclass(frozen=True, slots=True)
 class Probed:
@@ -47,7 +49,7 @@ def look(setting: str, environ: Mapping[str, str]) -> Probed:
         advice = (
             "correct docker.host or DOCKER_HOST"
             if asked
-            else "install and start one to run servers in containers"
+            else "install and start one to run servers in containers" + f", and {EXTRA}" * bool(lacking)
         )
         return Probed("warn" if asked else "missing", error.message.partition(":")[0], advice)
     try:
@@ -58,7 +60,7 @@ def look(setting: str, environ: Mapping[str, str]) -> Probed:
         return Probed("warn", f"{address.text} cannot be used: {said}", advice)
     found = f"{told.get('Version')} (API {told.get('ApiVersion')}) at {address.text}"
     if lacking:
-        return Probed("warn", f"{found}, and the extra is not installed", "pip install 'toolscore[docker]'")
+        return Probed("warn", f"{found}, and the extra is not installed", EXTRA)
     return Probed("ok", found)
 
 

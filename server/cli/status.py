@@ -79,9 +79,7 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
         out.error(trouble)
     for gateway in gateways:
         if not gateway["here"]:
-            out.line(
-                f"other gateway: {gateway['name']}, {gateway['state']}, {len(gateway['servers'])} servers"
-            )
+            out.line("other gateway: {name}, {state}, runs {}".format(len(gateway["servers"]), **gateway))
     for client in clients:
         out.line(f"client: {_described(client)}")
     if servers:

@@ -155,3 +155,5 @@ def test_the_doctor_looks_for_the_cluster_where_one_is_set(
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     missing = {check.name: check for check in examine(settings)}["ray"]
     assert (missing.status, missing.advice) == ("missing", "run `pip install 'toolscore[ray]'`")
+    code = load({"sandbox.mode": "cluster"}, home=str(tmp_path), environ={}).settings
+    assert {check.name: check.status for check in examine(code)}["ray"] == "missing"

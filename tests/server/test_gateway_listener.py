@@ -80,7 +80,7 @@ async def test_the_doctor_and_the_command_line_tell_who_shares_the_store(
     check = await asyncio.to_thread(_looked, loaded.settings)
     assert check is not None
     assert check.status == "ok", check
-    assert "other (serving, 0 servers)" in check.found
+    assert "other (serving, runs 0)" in check.found
     words = [TOOLSCORE, "--home", str(tmp_path / "third"), "gateways", "--json"]
     shell = await asyncio.create_subprocess_exec(
         *words, stdout=asyncio.subprocess.PIPE, env={**os.environ, **BARE, "TOOLSCORE_DATABASE_URL": where}

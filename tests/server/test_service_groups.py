@@ -107,6 +107,7 @@ async def test_the_example_of_the_documents_is_a_group_that_stands_on_its_servic
         state = await call(client, "server_state", name="store")
         assert "probe (http :8080/health) succeeded" in state["doing"]
         assert state["memory"] > 1 << 20
+        assert state["protocol"] is None
         assert {one["name"] for one in state["dependents"]} == {"orders", "report"}
         refused = await client.call_tool("manage_server", {"name": "store", "action": "stop"})
         assert refused.is_error

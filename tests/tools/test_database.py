@@ -16,7 +16,7 @@ from sqlalchemy import String, Text
 
 from postgres import PASSWORD, TEMPLATE, Postgres, running_postgres
 from toolscore.runners.spec import Installation, ServerSpec, SourceKind
-from toolscore.tools.database import DatabaseUrlError, checked, masked
+from toolscore.tools.database import DatabaseUrlError, checked, explained, masked
 from toolscore.tools.engines import sync_engine
 from toolscore.tools.errors import NameTakenError, NewerStoreError, StoreError
 from toolscore.tools.migrate import migrate
@@ -149,6 +149,11 @@ async def test_what_is_wrong_with_the_way_to_it_is_said_without_the_password(pos
     with pytest.raises(StoreError, match=r"cannot be reached.*Check that the server runs") as told:
         await Store.open(away)
     assert PASSWORD not in str(told.value)
+    stranger = nobody.replace("toolscore:", "stranger:")
+    with pytest.raises(StoreError, match=r"refuses this user.*stranger.*Correct user and password"):
+        await Store.open(stranger)
+    with pytest.raises(StoreError, match=r"as safely as asked.*Correct sslmode and sslrootcert"):
+        await Store.open(f"{nobody}?sslmode=require")
     before = postgres.hba_file.read_text()
     postgres.hba_file.write_text("host all all 127.0.0.1/32 scram-sha-256\n")
     postgres.reload()
@@ -168,6 +173,17 @@ async def test_what_is_wrong_with_the_way_to_it_is_said_without_the_password(pos
     finally:
         postgres.hba_file.write_text(before)
         postgres.reload()
+
+
+def test_a_certificate_that_is_not_there_is_not_taken_for_a_database_that_is_not_there() -> None:
+    said = (
+        'connection failed: connection to server at "127.0.0.1", port 5432 failed: root certificate file '
+        '"/root/.postgresql/root.crt" does not exist\nEither provide the file, use the system\'s trusted roots with '
+        "sslrootcert=system, or change sslmode to disable server certificate verification."
+    )
+    told = str(explained("postgresql+psycopg://toolscore@db/toolscore", OSError(said)))
+    assert "sslrootcert in database.url" in told
+    assert "createdb" not in told
 
 
 async def test_a_user_without_the_right_to_write_is_told(postgres: Postgres) -> None:
