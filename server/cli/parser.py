@@ -9,6 +9,7 @@ from ... import __version__
 from .grammar import (
     approvals,
     catalog,
+    clients,
     functions,
     installing,
     journal,
@@ -36,6 +37,7 @@ exit status:
 
 _FAMILIES = (
     serving,
+    clients,
     installing,
     using,
     approvals,
@@ -53,6 +55,7 @@ _FAMILIES = (
 _PROBLEMS = {
     "catalog": catalog.problem,
     "config": upkeep.problem,
+    "connect": clients.problem,
     "functions": functions.problem,
     "journal": journal.problem,
     "policy": policy.problem,
