@@ -54,7 +54,14 @@ def _import(options: Namespace, loaded: Loaded, machine: Machine, out: Output) -
         return 1
     named = NamedSecrets(Secrets(home.secrets_file), home.path)
     known = {name: named.get(name) for name in named.names()}
-    made = plan(search.servers, machine, taken=_taken(loaded, home), secrets=known, wanted=options.only or ())
+    made = plan(
+        search.servers,
+        machine,
+        taken=_taken(loaded, home),
+        there=[one.spec for one in loaded.declared.values()],
+        secrets=known,
+        wanted=options.only or (),
+    )
     if missing := set(options.only or ()) - {one.name for one in search.servers}:
         search.problems.append(f"No client has a server named {', '.join(sorted(missing))}.")
     if not out.json_wanted:

@@ -152,9 +152,12 @@ def _added(
         return f"{text[: at + 1]}{kept}{line}\n{_indent(text, at)}{text[end:]}"
     last = members[-1].end
     surplus = re.compile(r"\s*,").match(text, last)
-    if surplus and bare[surplus.end() - 1] == " ":
-        return f"{text[: surplus.end()]}{line}{text[surplus.end() :]}"
-    return f"{text[:last]},{line}{text[last:]}"
+    comma = "" if surplus and bare[surplus.end() - 1] == " " else ","
+    after = surplus.end() if surplus and not comma else last
+    # What is said behind the last member, on its line, is said of it.
+    newline = bare.find("\n", after, end)
+    point = newline if newline >= 0 and not bare[after:newline].strip() else after
+    return f"{text[:last]}{comma}{text[last:point]}{line}{text[point:]}"
 
 
 def _written(value: Any, step: str, indent: str) -> str:

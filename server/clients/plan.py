@@ -62,6 +62,7 @@ def plan(
     machine: Machine,
     *,
     taken: Collection[str],
+    there: Collection[ServerSpec] = (),
     secrets: Mapping[str, str | None],
     wanted: Collection[str] = (),
 ) -> Plan:
@@ -71,6 +72,7 @@ def plan(
         servers: What was found.
         machine: Where variables of the entries lead.
         taken: Names that servers have already.
+        there: How servers are started that ToolScore's file declares already.
         secrets: Named secrets that are there, with their values.
         wanted: Names of those that are wanted; all when empty.
     """
@@ -100,6 +102,9 @@ def plan(
         wrong = declared.read({name: entry}, found.file)
         if wrong.problems:
             done.left.append((found, wrong.problems[0]))
+            continue
+        if wrong.servers[name].spec in there:
+            done.left.append((found, "there is the same already, by another name"))
             continue
         entries[name] = translated.entry
         kept |= values
