@@ -115,11 +115,23 @@ def test_each_clients_form_is_read_where_the_client_keeps_it(
     assert shell.document("config", "check")["problems"] == []
 
 
-def test_secrets_go_to_the_secrets_and_the_server_gets_them(shell: Shell) -> None:
+def test_secrets_go_to_the_secrets_and_a_running_toolscore_starts_the_server_with_them(shell: Shell) -> None:
     code = "import os, sys; exec(open(sys.argv[1]).read().replace('it went wrong', os.environ['API_TOKEN'][:3] * 2))"
     server = str(shell.cwd / "server.py")
     entry = {"command": sys.executable, "args": ["-c", code, server], "env": {"API_TOKEN": TOKEN}}
     put(shell, ".cursor/mcp.json", {"mcpServers": {"one": entry}})
+    assert shell("start").returncode == 0
+    try:
+        done = shell("import", "--yes")
+        assert "starts them now" in done.stderr, done.stderr
+        assert f"{TOKEN[:3]}{TOKEN[:3]}" in shell("call", "one__fail", "{}").stdout
+    finally:
+        shell("stop")
+    assert TOKEN not in done.stdout + done.stderr + (shell.home / "config.toml").read_text()
+
+
+def test_secrets_get_names_of_their_own_where_two_servers_call_them_alike(shell: Shell) -> None:
+    put(shell, ".cursor/mcp.json", {"mcpServers": {"one": {"command": "a", "env": {"API_TOKEN": TOKEN}}}})
     more = {
         "command": "x",
         "args": ["--api-key", "k3y-of-mine"],
@@ -140,11 +152,7 @@ def test_secrets_go_to_the_secrets_and_the_server_gets_them(shell: Shell) -> Non
     }
     assert config(shell)["one"]["env"] == {"API_TOKEN": "${secret:ONE_API_TOKEN}"}
     assert config(shell)["three"]["headers"] == {"X-Key": "${secret:THREE_HEADER_X_KEY}"}
-    assert shell("start").returncode == 0
-    try:
-        assert f"{TOKEN[:3]}{TOKEN[:3]}" in shell("call", "one__fail", "{}").stdout
-    finally:
-        shell("stop")
+    assert shell.document("secret", "list")
 
 
 def test_inputs_are_named_with_the_command_that_gives_them(shell: Shell) -> None:
@@ -250,23 +258,6 @@ def test_a_file_that_cannot_be_read_does_not_keep_the_others(shell: Shell) -> No
     assert [one["name"] for one in found["left"]] == ["bad"]
     assert len(found["problems"]) == 2
     assert config(shell).keys() == {"one"}
-
-
-def test_a_running_toolscore_takes_them_at_once(shell: Shell) -> None:
-    put(
-        shell,
-        ".cursor/mcp.json",
-        {"mcpServers": {"one": {"command": sys.executable, "args": [str(shell.cwd / "server.py")]}}},
-    )
-    started = shell("start")
-    assert started.returncode == 0, started.stderr
-    try:
-        done = shell("import", "--yes")
-        assert "starts them now" in done.stderr, done.stderr
-        called = shell("call", "one__echo", '{"a": 1}')
-        assert '{"a": 1}' in called.stdout, called.stderr
-    finally:
-        shell("stop")
 
 
 @pytest.mark.parametrize(
