@@ -6,6 +6,7 @@ import argparse
 from typing import NoReturn
 
 from ... import __version__
+from . import completing
 from .grammar import (
     approvals,
     catalog,
@@ -75,6 +76,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     Raises:
         SystemExit: For `--help`, `--version`, and a line that is wrong.
     """
+    if completing.asked():
+        completing.answer(*_parsers())
     # argparse treats `--` differently from one Python to the next, so it never sees it.
     at = argv.index("--") if "--" in argv else len(argv)
     words, rest = argv[:at], argv[at + 1 :]
