@@ -67,6 +67,11 @@ def _run(options: Namespace) -> int:
 
         print(f"toolscore {__version__}")
         return 0
+    if options.command == "completion":
+        from .completing import code
+
+        print(code(options.shell), end="")
+        return 0
     if options.command == "config" and options.what == "template":
         # Without loading any: it is what one asks for when the settings are broken.
         from ..settings import template

@@ -64,6 +64,10 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
                 from . import config
 
                 return config.run(options, loaded, out)
+            case "import" | "connect":
+                from . import clients
+
+                return clients.run(options, loaded, out)
             case "doctor":
                 from . import inspection
 

@@ -93,7 +93,7 @@ def _compared(loaded: Loaded, now: Loaded | None, home: Home) -> m.ReloadResult:
         where = store_of(loaded.settings, home)
     except StoreError:
         where = home.store_file
-    rows, unreadable = _stored(where)
+    rows, unreadable = stored_servers(where)
     secrets = Secrets(home.secrets_file)
     todo = plan(loaded.declared, rows, lambda name: Mark.read(secrets, name), unreadable)
     changes = compare(now.settings, loaded.settings) if now is not None else []
@@ -105,7 +105,7 @@ def _compared(loaded: Loaded, now: Loaded | None, home: Home) -> m.ReloadResult:
     return result
 
 
-def _stored(where: Where) -> tuple[Mapping[str, ServerRow], set[str]]:
+def stored_servers(where: Where) -> tuple[Mapping[str, ServerRow], set[str]]:
     """Read the servers out of a store that somebody else may be using, and the names of those not understood."""
     rows: dict[str, ServerRow] = {}
     unreadable: set[str] = set()

@@ -6,9 +6,11 @@ import argparse
 from typing import NoReturn
 
 from ... import __version__
+from . import completing
 from .grammar import (
     approvals,
     catalog,
+    clients,
     functions,
     installing,
     journal,
@@ -36,6 +38,7 @@ exit status:
 
 _FAMILIES = (
     serving,
+    clients,
     installing,
     using,
     approvals,
@@ -53,6 +56,7 @@ _FAMILIES = (
 _PROBLEMS = {
     "catalog": catalog.problem,
     "config": upkeep.problem,
+    "connect": clients.problem,
     "functions": functions.problem,
     "journal": journal.problem,
     "policy": policy.problem,
@@ -72,6 +76,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     Raises:
         SystemExit: For `--help`, `--version`, and a line that is wrong.
     """
+    if completing.asked():
+        completing.answer(*_parsers())
     # argparse treats `--` differently from one Python to the next, so it never sees it.
     at = argv.index("--") if "--" in argv else len(argv)
     words, rest = argv[:at], argv[at + 1 :]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..completing import SHELLS
 from .values import Command
 
 
@@ -30,6 +31,8 @@ def add_to(command: Command) -> None:
     restore = command("restore", "Make a home of a backup.", json=True)
     restore.add_argument("file", metavar="FILE", help="what `backup` wrote")
     restore.add_argument("--force", action="store_true", help="move a home aside that is there already")
+    completion = command("completion", "Print what makes a shell complete `toolscore`'s commands.")
+    completion.add_argument("shell", metavar="|".join(SHELLS), choices=SHELLS)
     command("version", "Show the version.")
 
 

@@ -1,0 +1,197 @@
+"""What an import would take: each server under its name here, its secrets apart, and what is left and why."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...runners.secret_look import looks_random, looks_secret, variable_for
+from ...runners.spec import ServerSpec
+from ...runners.template import is_template
+from ...tools import declared
+from ...tools.names import OWN_SERVER, valid_server_name
+from ...tools.spec_secrets import extract
+from .client import Machine
+from .found import FoundServer
+from .translated import translate
+
+_REFERENCE = re.compile(r"\$\{secret:([^{}]+)\}")
+_OWN = re.compile(r"(?:^|[/\\])toolscore(?:\.exe)?$")
+
+
+@dataclass(slots=True)
+class Taken:
+    """One server that would be taken over.
+
+    Attributes:
+        name: Its name here.
+        entry: What would stand in the file.
+        secrets: Values by the names under which they would be kept.
+        inputs: Names a person has to give a value, and what each is.
+        remarks: What somebody should know.
+        found: Where it was.
+    """
+
+    name: str
+    entry: dict[str, Any]
+    secrets: dict[str, str]
+    inputs: dict[str, str]
+    remarks: list[str]
+    found: FoundServer
+
+
+@dataclass(slots=True)
+class Plan:
+    """What an import would do.
+
+    Attributes:
+        taken: What would be taken over.
+        left: What would not, with the reason.
+    """
+
+    taken: list[Taken] = field(default_factory=list)
+    left: list[tuple[FoundServer, str]] = field(default_factory=list)
+
+
+def plan(
+    servers: Iterable[FoundServer],
+    machine: Machine,
+    *,
+    taken: Collection[str],
+    there: Collection[ServerSpec] = (),
+    secrets: Mapping[str, str | None],
+    wanted: Collection[str] = (),
+) -> Plan:
+    """Plan an import.
+
+    Args:
+        servers: What was found.
+        machine: Where variables of the entries lead.
+        taken: Names that servers have already.
+        there: How servers are started that ToolScore's file declares already.
+        secrets: Named secrets that are there, with their values.
+        wanted: Names of those that are wanted; all when empty.
+    """
+    done = Plan()
+    entries: dict[str, dict[str, Any]] = {}
+    kept = dict(secrets)
+    for found in servers:
+        if wanted and found.name not in wanted:
+            continue
+        if _is_own(found):
+            done.left.append((found, "it is ToolScore itself"))
+            continue
+        translated = translate(found, machine)
+        if translated.problem is not None:
+            done.left.append((found, translated.problem))
+            continue
+        name = _name(found.name)
+        if translated.entry in entries.values():
+            done.left.append((found, "it is the same as one that is taken over"))
+            continue
+        if name in taken:
+            done.left.append((found, f"there is a server named {name} already"))
+            continue
+        if name in entries:
+            name = _free(name, found.client, entries.keys() | set(taken))
+        entry, values = _without_secrets(name, translated.entry, kept)
+        wrong = declared.read({name: entry}, found.file)
+        if wrong.problems:
+            done.left.append((found, wrong.problems[0]))
+            continue
+        if wrong.servers[name].spec in there:
+            done.left.append((found, "there is the same already, by another name"))
+            continue
+        entries[name] = translated.entry
+        kept |= values
+        remarks = list(translated.remarks)
+        if name != found.name:
+            remarks.insert(0, f"it is called {name} here")
+        inputs = {key: text for key, text in translated.inputs.items() if key not in kept}
+        done.taken.append(Taken(name, entry, values, inputs, remarks, found))
+    return done
+
+
+def _is_own(found: FoundServer) -> bool:
+    words = [found.entry.get("command"), *(found.entry.get("args") or ())]
+    return any(isinstance(word, str) and _OWN.search(word) for word in words)
+
+
+def _name(given: str) -> str:
+    if not valid_server_name(given):
+        return given
+    plain = re.sub(r"_{2,}", "_", re.sub(r"[^A-Za-z0-9_-]+", "-", given)).strip("-_")[:32].rstrip("-_")
+    return plain if plain and plain != OWN_SERVER and not valid_server_name(plain) else "server"
+
+
+def _free(name: str, client: str, used: Collection[str]) -> str:
+    for end in (f"-{client}", *(f"-{number}" for number in range(2, len(used) + 3))):
+        if (free := f"{name[: 32 - len(end)]}{end}") not in used:
+            return free
+    raise AssertionError("one of so many is free")
+
+
+def _without_secrets(
+    name: str, entry: Mapping[str, Any], kept: Mapping[str, str | None]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Take what looks like a secret out of an entry, and give its values by the names that stand for them."""
+    parts = {key: dict(entry.get(key, {})) for key in ("env", "headers")}
+    secret = {
+        key: {one: value for one, value in values.items() if _is_secret(one, value)}
+        for key, values in parts.items()
+    }
+    spec = ServerSpec(
+        command=entry.get("command"),
+        args=tuple(entry.get("args", ())),
+        env=secret["env"],
+        url=entry.get("url"),
+        headers=secret["headers"],
+    )
+    bare, values = extract(name, spec)
+    names: dict[str, str] = {}
+    new: dict[str, str] = {}
+    for key, value in values.items():
+        names[key] = _secret_name(key, value, {**kept, **new})
+        new[names[key]] = value
+
+    def renamed(text: str) -> str:
+        return _REFERENCE.sub(lambda match: f"${{secret:{names.get(match[1], match[1])}}}", text)
+
+    done = dict(entry)
+    for key, found in (("env", bare.env), ("headers", bare.headers)):
+        if parts[key]:
+            done[key] = {one: renamed(str(found.get(one, value))) for one, value in parts[key].items()}
+    if bare.args:
+        done["args"] = [renamed(word) for word in bare.args]
+    if entry.get("url") is not None and bare.url is not None:
+        done["url"] = renamed(bare.url)
+    return done, {one: value for one, value in new.items() if kept.get(one) != value}
+
+
+def _is_secret(name: str, value: str) -> bool:
+    if is_template(value) and not looks_secret(name):
+        return False
+    return looks_secret(name) or looks_random(value)
+
+
+def _secret_name(key: str, value: str, kept: Mapping[str, str | None]) -> str:
+    server, kind, *rest = key.split("/")
+    last = variable_for("_".join(rest)).strip("_").upper() or "SECRET"
+    last = last if kind == "env" else f"{kind.upper()}_{last}"
+    server = variable_for(server).strip("_").upper()
+    wanted = [last] if kind == "env" else []
+    wanted += [f"{server}_{last}", *(f"{server}_{last}_{number}" for number in range(2, len(kept) + 3))]
+    return next(one for one in wanted if kept.get(one, value) == value)
+
+
+def shown(entry: Mapping[str, Any], file: Path) -> str:
+    """Write an entry as it would stand in a file."""
+    if file.suffix.lower() == ".json":
+        return json.dumps(entry, indent=2, ensure_ascii=False)
+    from .written_toml import table
+
+    return table((declared.TABLE, "NAME"), entry)
