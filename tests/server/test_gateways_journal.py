@@ -13,9 +13,6 @@ import pytest
 
 from fleet import gateways, until
 from postgres import Postgres, running_postgres
-from toolscore.server.database_home import sending as sent_meanwhile
-from toolscore.server.home import Home, prepare
-from toolscore.server.settings import load
 from toolscore.tools.journal.sending import Sending
 from toolscore.tools.store import Store
 from toolscore_client import TOOLSCORE, call, execute, register_faulty
@@ -96,31 +93,4 @@ async def test_lines_are_sent_once_whatever_happens_on_the_way_and_go_with_their
     (folder / "00000001.jsonl").unlink()
     await again._prune()
     assert sent() == [701]
-    await store.close()
-
-
-async def test_a_gateway_that_is_to_keep_its_journal_does_not_send_it(
-    tmp_path: Path, postgres: Postgres
-) -> None:
-    url = postgres.database()
-    store = await Store.open(url)
-
-    def home_of(name: str) -> Home:
-        home = Home.at(str(tmp_path / name))
-        prepare(home)
-        home.journal_dir.mkdir()
-        (home.journal_dir / "00000001.jsonl").write_text('{"time": "2026-01-01T00:00:00.000000Z"}\n')
-        home.gateway_file.write_text(name)
-        return home
-
-    async def sent() -> list[str]:
-        return [row[0] for row in postgres.execute("SELECT gateway FROM journal", url)]
-
-    kept = load({"database.url": url, "journal.shared": "false"}, home=str(tmp_path / "keeps"), environ={})
-    told = load({"database.url": url}, home=str(tmp_path / "tells"), environ={})
-    async with (
-        sent_meanwhile(store, kept.settings, home_of("keeps")),
-        sent_meanwhile(store, told.settings, home_of("tells")),
-    ):
-        assert await until(sent, bool) == ["tells"]
     await store.close()
