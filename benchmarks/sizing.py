@@ -257,7 +257,9 @@ def simulated(figures: Figures, share: Share, given: Given, seed: int) -> dict[s
         first.append((scale, *_told(one[0]), over or "-"))
         gateways = enough(figures, share, size, given)
         found = needs(figures, share, size, given, gateways)
-        then.append((scale, str(gateways), *_told(found[0]), f"{found[1].what}, {found[1].share:.2f} ×"))
+        short = [need for need in found if need.share > 1] or found[:1]
+        of = (scale, str(gateways))
+        then += [(*(of if need is short[0] else ("", "")), *_told(need)) for need in short]
         result = queued(share, size, given, gateways, calls=CALLS, seed=seed)
         queues.append(
             (
@@ -271,7 +273,7 @@ def simulated(figures: Figures, share: Share, given: Given, seed: int) -> dict[s
         )
     return {
         "first": table(("size", "first with one gateway", "of what there is", "do", "after that"), first),
-        "then": table(("size", "gateways", "first then", "of what there is", "do", "after that"), then),
+        "then": table(("size", "gateways", "first then, and what else", "of what there is", "do"), then),
         "queues": table(
             ("size", "gateways", "busiest core", "added p50", "added p99", "256 MiB of journal are"), queues
         ),

@@ -14,6 +14,9 @@ USABLE = 0.6
 JOURNAL = 256 * MIB
 """Bytes of a journal (`journal.max_size`)."""
 
+CONNECTIONS = 12
+"""Of a gateway to the database, at the most: ten for its work, one that listens, one for its signs of life."""
+
 SIGNS = 6 / 2.5
 """Signs of life a second between a gateway and each node's agent: six in the time of a lease (`ray.lease`)."""
 
@@ -72,6 +75,7 @@ class Given:
         row_us: Processor time of a gateway for a record of the journal that it sends to the shared database.
         database_writes_s: Transactions a second of the database that gateways share.
         database_rows_s: Rows a second it takes in batches: the journal.
+        database_connections: Connections it takes (`max_connections` as it comes).
         beats_s: Transactions a second of each gateway that is idle: its heartbeat, its looks, its scores.
     """
 
@@ -94,6 +98,7 @@ class Given:
     row_us: float = 30
     database_writes_s: float = 1_000
     database_rows_s: float = 50_000
+    database_connections: float = 100
     beats_s: float = 4.5
 
 
@@ -204,6 +209,12 @@ def needs(figures: Figures, share: Share, size: Size, given: Given, gateways: in
             rows / given.database_rows_s,
             f"{rows:,.0f} rows/s",
             "`journal.shared = false`: each gateway keeps its own; a collector (`journal.otlp_endpoint`) has all",
+        ),
+        Need(
+            "database connections",
+            (gateways * CONNECTIONS if gateways > 1 else 0) / given.database_connections,
+            f"{gateways * CONNECTIONS:,} connections",
+            "raise max_connections there",
         ),
         Need(
             "notifications",

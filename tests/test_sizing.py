@@ -129,6 +129,7 @@ def test_one_gateway_has_no_database_that_it_shares_and_several_have() -> None:
     assert shares(1)["journal rows"] == 0
     assert shares(1)["database writes"] == shares(1, beats_s=100, database_writes_s=1)["database writes"]
     assert shares(50)["journal rows"] == 2
+    assert (shares(1)["database connections"], shares(50)["database connections"]) == (0, 6)
     assert (
         shares(50, beats_s=20)["database writes"]
         > shares(50)["database writes"]

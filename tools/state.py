@@ -224,7 +224,7 @@ def _use(usage: Collection[Usage]) -> dict[str, Any]:
     return {
         "memory": sum(one.memory for one in usage),
         "cpu": round(sum(one.cpu for one in usage), 3),
-        "files": sum(one.files for one in usage) or None,  # every process has some: none are not told of
+        "files": sum(one.files for one in usage) or None,
         "processes": sum(one.processes for one in usage),
     }
 

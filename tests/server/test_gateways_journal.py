@@ -13,9 +13,9 @@ import pytest
 
 from fleet import gateways, until
 from postgres import Postgres, running_postgres
-from toolscore.server.database_home import sending as sent_meanwhile
-from toolscore.server.home import Home, prepare
-from toolscore.server.settings import Settings, load
+from toolscore.server.database_home import sending
+from toolscore.server.home import Home
+from toolscore.server.settings import Settings
 from toolscore.tools.journal.others import AllReader
 from toolscore.tools.journal.sending import Sending
 from toolscore.tools.journal.wanted import Wanted
@@ -145,34 +145,7 @@ async def test_the_last_of_a_journal_is_sent_when_a_gateway_ends(tmp_path: Path,
     home = Home.at(tmp_path)
     home.journal_dir.mkdir()
     store = await Store.open(url)
-    async with sent_meanwhile(store, Settings(home=tmp_path), home):
+    async with sending(store, Settings(home=tmp_path), home):
         (home.journal_dir / "00000001.jsonl").write_bytes(b'{"time": "2026-01-01T00:00:00.000000Z"}\n')
     assert len(postgres.execute("SELECT line FROM journal", url)) == 1
-    await store.close()
-
-
-async def test_a_gateway_that_is_to_keep_its_journal_does_not_send_it(
-    tmp_path: Path, postgres: Postgres
-) -> None:
-    url = postgres.database()
-    store = await Store.open(url)
-
-    def home_of(name: str) -> Home:
-        home = Home.at(str(tmp_path / name))
-        prepare(home)
-        home.journal_dir.mkdir()
-        (home.journal_dir / "00000001.jsonl").write_text('{"time": "2026-01-01T00:00:00.000000Z"}\n')
-        home.gateway_file.write_text(name)
-        return home
-
-    async def sent() -> list[str]:
-        return [row[0] for row in postgres.execute("SELECT gateway FROM journal", url)]
-
-    kept = load({"database.url": url, "journal.shared": "false"}, home=str(tmp_path / "keeps"), environ={})
-    told = load({"database.url": url}, home=str(tmp_path / "tells"), environ={})
-    async with (
-        sent_meanwhile(store, kept.settings, home_of("keeps")),
-        sent_meanwhile(store, told.settings, home_of("tells")),
-    ):
-        assert await until(sent, bool) == ["tells"]
     await store.close()
