@@ -9,28 +9,17 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from .base import Child
 from .errors import SpecError, StartError
 from .remote import RemoteChild, shown
 from .spec import ServerSpec
 
 
-class Started(Protocol):
-    """A server that was started, and is to listen."""
+class Started(Child, Protocol):
+    """A server that was started, a process or a container, and is spoken to over its url."""
 
     server_id: str
     exited: asyncio.Event
-
-    def epitaph(self) -> str:
-        """Say how it ended, in one clause."""
-        ...
-
-    def stderr_tail(self) -> str:
-        """Give the end of what it wrote."""
-        ...
-
-    async def stop(self, grace: float) -> None:
-        """End it."""
-        ...
 
 
 async def connect_when_up(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import psutil
 
@@ -24,7 +24,7 @@ from .guard import Guard
 from .home_runner import HomeRunner
 from .known_secrets import SeenVault
 from .ledger import Ledger
-from .listening import connect_when_up
+from .listening import Started, connect_when_up
 from .log_file import FILES, MAX_BYTES
 from .means import Means
 from .port_owner import local_port, owner, stranger, taken
@@ -334,12 +334,6 @@ class ProcessRunner(HomeRunner):
         """Give an object a server sent without its secrets."""
         mask = self.means.known.answers.get(server_id.partition("#")[0])
         return value if mask is None else mask(value)
-
-
-class Started(Child, Protocol):
-    """What was started and is spoken to over its url: a process, or a container."""
-
-    exited: asyncio.Event
 
 
 class ServedChild(RemoteChild):

@@ -10,30 +10,25 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from ..runners.errors import FaultError
-from ..runners.session import ChildSession
-from ..runners.supervisor import Unit
 from ..tools.caller import CALL, MANAGE, Caller
 from ..tools.errors import echoed
 from ..tools.exposure import Exposure
 from ..tools.leases import LEASE_KEY
 from ..tools.outcome import OUTCOME_KEY, RefusalError
 from ..tools.rows import Origin
-from ..tools.sight import Sight
 from .call import Call
 from .events import Events, is_events
 from .exchange import Exchange
-from .log_resource import TEMPLATE, LogWatch, is_log, own_place
+from .log_resource import TEMPLATE, is_log, own_place
 from .long_results import TEMPLATE as RESULTS
 from .long_results import is_result
+from .opened import Opened
 from .parking import Parking
 from .peer import LEVELS, Peer
-from .subscriptions import Subscriptions
 from .tasks import TaskBook
 from .toolset import ToolSet
-from .views import View, Views
 from .visits import Visits
 
 if TYPE_CHECKING:
@@ -103,8 +98,8 @@ class Front:
         self.network: Network | None = None
         """What its network listeners share; `None` where there are none."""
         self._toolset = toolset
-        self._open: _Open | None = None
-        self._handlers: dict[str, Callable[[_Open, Exchange], Awaitable[dict[str, Any]]]] = {
+        self._open: Opened | None = None
+        self._handlers: dict[str, Callable[[Opened, Exchange], Awaitable[dict[str, Any]]]] = {
             "tools/call": self._call_tool,
             "tools/list": self._list_tools,
             "resources/list": self._list_resources,
@@ -122,12 +117,12 @@ class Front:
             "tasks/list": self._list_tasks,
         }
 
-    async def opened(self) -> _Open:
+    async def opened(self) -> Opened:
         """Wait until the library is open."""
         if self._open is None:
             toolset = await self._toolset()
             if self._open is None:
-                self._open = _Open(self, toolset)
+                self._open = Opened(self, toolset)
         return self._open
 
     async def balanced(self) -> Balance:
@@ -140,7 +135,7 @@ class Front:
         return self.exposure if peer is None or peer.exposure is None else peer.exposure
 
     @property
-    def open_now(self) -> _Open | None:
+    def open_now(self) -> Opened | None:
         """What `opened` gives, where it would not have to wait."""
         return self._open
 
@@ -180,11 +175,11 @@ class Front:
 
     # --- tools
 
-    async def _list_tools(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+    async def _list_tools(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         _first_page(exchange)
         return {"tools": opened.view(exchange.peer).shown.listed()}
 
-    async def _call_tool(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+    async def _call_tool(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         params = exchange.params
         name, arguments = params["name"], params.get("arguments") or {}
         extra = None
@@ -215,19 +210,19 @@ class Front:
 
     # --- resources
 
-    async def _list_resources(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+    async def _list_resources(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         _first_page(exchange)
         view = opened.view(exchange.peer)
         own = [] if view.exposure.server is not None else [self.events.resource]
         return {"resources": [*own, *view.index.resources()]}
 
-    async def _list_templates(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+    async def _list_templates(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         _first_page(exchange)
         view = opened.view(exchange.peer)
         own = [] if view.exposure.server is not None else [self.events.template, TEMPLATE, RESULTS]
         return {"resourceTemplates": [*own, *view.index.templates()]}
 
-    async def _read(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+    async def _read(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         uri = exchange.params["uri"]
         if is_events(uri):
             sight = opened.sight(exchange.peer)
@@ -243,7 +238,7 @@ class Front:
         result = await self._pass(opened, exchange, server, {**exchange.params, "uri": inner})
         return result if inner == uri else _renamed(result, inner, uri)
 
-    def _located(self, opened: _Open, exchange: Exchange, uri: str) -> tuple[str, str]:
+    def _located(self, opened: Opened, exchange: Exchange, uri: str) -> tuple[str, str]:
         found = opened.view(exchange.peer).index.find_resource(uri)
         if found is None:
             raise FaultError(
@@ -254,7 +249,7 @@ class Front:
             )
         return found
 
-    async def _subscribe(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+    async def _subscribe(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         uri = exchange.params["uri"]
         own = own_place(uri, opened.toolset.logs, exchange.peer.caller)
         place = own or self._located(opened, exchange, uri)
@@ -265,7 +260,7 @@ class Front:
             await exchange.peer.remembered.follows(uri, wanted=True)
         return {}
 
-    async def _unsubscribe(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+    async def _unsubscribe(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         await opened.subscriptions.drop(exchange.peer, exchange.params["uri"])
         if exchange.peer.remembered is not None:
             await exchange.peer.remembered.follows(exchange.params["uri"], wanted=False)
@@ -273,16 +268,16 @@ class Front:
 
     # --- prompts
 
-    async def _list_prompts(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+    async def _list_prompts(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         _first_page(exchange)
         return {"prompts": opened.view(exchange.peer).index.prompts()}
 
-    async def _get_prompt(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+    async def _get_prompt(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         name = exchange.params["name"]
         server, original = self._prompt(opened, exchange, name)
         return await self._pass(opened, exchange, server, {**exchange.params, "name": original})
 
-    def _prompt(self, opened: _Open, exchange: Exchange, name: Any) -> tuple[str, str]:
+    def _prompt(self, opened: Opened, exchange: Exchange, name: Any) -> tuple[str, str]:
         index = opened.view(exchange.peer).index
         found = index.find_prompt(name) if isinstance(name, str) else None
         if found is None:
@@ -292,7 +287,7 @@ class Front:
             )
         return found
 
-    async def _complete(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+    async def _complete(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         ref = exchange.params["ref"]
         if ref.get("type") == "ref/prompt":
             server, inner = self._prompt(opened, exchange, ref.get("name"))
@@ -316,7 +311,7 @@ class Front:
 
     # --- logging, tasks
 
-    async def _set_level(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+    async def _set_level(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         level = exchange.params["level"]
         if level not in LEVELS:
             raise FaultError(
@@ -328,11 +323,11 @@ class Front:
             await exchange.peer.remembered.wants(level)
         return {}
 
-    async def _task(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+    async def _task(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         return await self._ask_task(opened, exchange, exchange.params["taskId"])
 
     async def _ask_task(
-        self, opened: _Open, exchange: Exchange, shown: str, method: str | None = None
+        self, opened: Opened, exchange: Exchange, shown: str, method: str | None = None
     ) -> dict[str, Any]:
         place = self.tasks.find(exchange.peer.caller, shown)
         if place is None:
@@ -346,7 +341,7 @@ class Front:
         result = await self._pass(opened, exchange, server, params, method=method, caller=caller)
         return {**result, "taskId": shown} if result.get("taskId") == identity != shown else result
 
-    async def _list_tasks(self, opened: _Open, exchange: Exchange) -> dict[str, Any]:
+    async def _list_tasks(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         tasks = []
         for shown in self.tasks.of(exchange.peer.caller):
             try:
@@ -361,7 +356,7 @@ class Front:
 
     async def _pass(
         self,
-        opened: _Open,
+        opened: Opened,
         exchange: Exchange,
         server: str,
         params: dict[str, Any],
@@ -407,54 +402,6 @@ class Front:
             self._open.spread_level()
             self._open.toolset.supervisor.left(peer.caller.client)
             await self._open.subscriptions.left(peer)
-
-
-class _Open:
-    """What there is once the library is open."""
-
-    def __init__(self, front: Front, toolset: ToolSet) -> None:
-        self._front = front
-        self.toolset = toolset
-        self._views = Views(toolset.library)
-        self.subscriptions = Subscriptions(toolset.supervisor)
-        self.subscriptions.sight = toolset.router.sight
-        self.log_watch = LogWatch(toolset.logs, self.subscriptions)
-        self.asked_roots: WeakKeyDictionary[ChildSession, set[Peer]] = WeakKeyDictionary()
-        """Which clients' roots a server was told."""
-        self._level: str | None = None
-        """The least important log messages that any client wants to hear."""
-        toolset.router.on_result = self._views.saw
-
-    def view(self, peer: Peer | None = None) -> View:
-        """Give what a client is shown; without one, what those are who have not said what they want."""
-        return self._views.of(self._front.exposure_of(peer), self.sight(peer))
-
-    def sight(self, peer: Peer | None) -> Sight | None:
-        """Give what of the library a client may know of; `None` is all there is."""
-        return None if peer is None else self.toolset.router.sight(peer.caller)
-
-    def spread_level(self) -> None:
-        """Let servers log as much as the client that wants to hear most, where that is another level than before."""
-        levels = [LEVELS.index(peer.log_level) for peer in self._front.peers if peer.log_level in LEVELS]
-        level = LEVELS[min(levels)] if levels else None
-        if level == self._level:
-            return
-        self._level = level
-        for unit in self.toolset.supervisor.all_units():
-            self.tell_level(unit)
-
-    def tell_level(self, unit: Unit) -> None:
-        """Tell one server, which may have just come up; see `spread_level`."""
-        session = unit.session
-        if self._level is None or session is None or session.modern or "logging" not in session.capabilities:
-            return
-        session.ask("logging/setLevel", {"level": self._level})
-
-    def roots_changed(self, peer: Peer) -> None:
-        """Tell every server that asked for this client's roots."""
-        for session, told in list(self.asked_roots.items()):
-            if peer in told and not session.modern:
-                session.notify("notifications/roots/list_changed", None)
 
 
 def origin_of(exchange: Exchange) -> Origin | None:

@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pytest
+
 OFFICIAL = "io.modelcontextprotocol.registry/official"
 
 Fault = Callable[["Handler"], None]
@@ -245,3 +247,10 @@ def serving(listed: list[dict[str, Any]] | None = None) -> Iterator[Registry]:
         server.shutdown()
         server.server_close()
         thread.join(5)
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    """One that serves nothing until a test says so."""
+    with serving() as registry:
+        yield registry

@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ...tools.outcome import OUTCOME_KEY, Outcome, RefusalError
 from ..tokens import Identity
 from ..visit import SCOPE_KEY, Visit
+from .body import again
 from .link import Line, LineLostError, Links
 
 if TYPE_CHECKING:
@@ -46,18 +47,6 @@ def authorized(scope: Scope, identity: Identity) -> None:
     """Let a session be found only by whom it belongs to: the SDK compares this."""
     token = AccessToken(token="", client_id=client_of(identity), scopes=[])
     scope["user"] = AuthenticatedUser(token)
-
-
-async def whole(receive: Receive) -> bytes:
-    """Give the body of a request."""
-    parts: list[bytes] = []
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return b"".join(parts)
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(parts)
 
 
 async def carry(
@@ -172,13 +161,8 @@ async def take(
     }
     scope[SCOPE_KEY] = Visit(host, identity)
     authorized(scope, identity)
-    waiting = True
 
-    async def receive() -> Message:
-        nonlocal waiting
-        if waiting:
-            waiting = False
-            return {"type": "http.request", "body": body, "more_body": False}
+    async def left() -> Message:
         await line.wire.wait_closed()
         return {"type": "http.disconnect"}
 
@@ -197,7 +181,7 @@ async def take(
                 if not message.get("more_body", False):
                     await line.send({})
 
-    await host.managed(scope, receive, send)
+    await host.managed(scope, again(body, left), send)
 
 
 def lost_answer(body: bytes, gateway: str) -> dict[str, Any] | None:

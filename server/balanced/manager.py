@@ -12,6 +12,8 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from pydantic_core import to_json
 from starlette.types import Message, Receive, Scope, Send
 
+from .body import again
+
 
 class SessionManager(StreamableHTTPSessionManager):
     """The sessions of one listener."""
@@ -84,17 +86,12 @@ def _request(scope: Scope, identity: str, message: Mapping[str, Any]) -> tuple[S
         (b"accept", b"application/json, text/event-stream"),
         (b"mcp-session-id", identity.encode()),
     ]
-    waiting = True
 
-    async def receive() -> Message:
-        nonlocal waiting
-        if waiting:
-            waiting = False
-            return {"type": "http.request", "body": body, "more_body": False}
+    async def never() -> Message:
         await asyncio.Event().wait()  # nobody leaves
         raise AssertionError
 
     async def send(_message: Message) -> None:
         return
 
-    return {**scope, "method": "POST", "headers": headers}, receive, send
+    return {**scope, "method": "POST", "headers": headers}, again(body, never), send

@@ -16,7 +16,8 @@ from starlette.types import Message, Receive, Scope, Send
 from ...tools.errors import StoreError
 from ...tools.gateways.sessions import LARGEST, KeptSession, KeptSessions
 from ..visit import SCOPE_KEY, Visit
-from .carried import UnknownThereError, carry, client_of, lost_answer, whole
+from .body import again, whole
+from .carried import UnknownThereError, carry, client_of, lost_answer
 from .link import LineLostError, Links, UnreachedError
 from .remembered import Remembered
 
@@ -102,7 +103,7 @@ class HttpSessions:
         holder: Gateway | None = None
         while True:
             if host.has(identity):
-                return await host.here(scope, _again(body, receive), send)
+                return await host.here(scope, again(body, receive), send)
             try:
                 found = await self._kept.find(identity)
                 if found is None or found.client != client_of(visit.identity):
@@ -110,7 +111,7 @@ class HttpSessions:
                 holder = self._registry.get(found.gateway)
                 if found.gateway == self._registry.me.id:
                     # It was here, and is over; or it is another listener's of this gateway.
-                    return await (self.host_of(identity) or host).here(scope, _again(body, receive), send)
+                    return await (self.host_of(identity) or host).here(scope, again(body, receive), send)
                 if holder is None:
                     if await self._take_over(host, found, scope):
                         continue
@@ -210,7 +211,7 @@ class HttpSessions:
 
         body = await whole(receive)
         if identity and identity in host.busy and host.has(identity):
-            return await host.here(scope, _again(body, receive), last)
+            return await host.here(scope, again(body, receive), last)
         if identity:
             await self.let_go(host, identity)
         for _other in self._registry.others:
@@ -225,7 +226,7 @@ class HttpSessions:
                     return await answer(scope, receive, last)
         if host.stopping:
             return await _later(scope, receive, last, "ToolScore is ending.")
-        await host.here(scope, _again(body, receive), last)
+        await host.here(scope, again(body, receive), last)
 
     def hold(self, work: Any) -> None:
         """Have something done meanwhile."""
@@ -274,20 +275,6 @@ class HttpSessions:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Give a body that was read already once more."""
-    waiting = True
-
-    async def again() -> Message:
-        nonlocal waiting
-        if waiting:
-            waiting = False
-            return {"type": "http.request", "body": body, "more_body": False}
-        return await receive()
-
-    return again
 
 
 def _definite(scope: Scope, body: bytes, holder: Gateway) -> Response | None:

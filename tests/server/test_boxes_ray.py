@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from mcp.client.client import Client
-from mcp_types import CallToolResult
 
+from python_calls import python, value
 from ray_cluster import RayCluster, needs_ray, ray_cluster
 from toolscore_client import BARE, call, connected, execute, outcome, register_faulty, text
 
@@ -43,17 +43,6 @@ async def house(folder: Path, cluster: RayCluster, **settings: str) -> AsyncIter
     sets = [word for one in words for word in ("--set", one)]
     async with connected(home, *sets, env=dict.fromkeys(BARE, "")) as client:
         yield client
-
-
-async def python(client: Client, code: str, **arguments: Any) -> CallToolResult:
-    return await execute(client, "python-executor__python_execute", code=code, **arguments)
-
-
-async def value(client: Client, code: str, **arguments: Any) -> Any:
-    result = await python(client, code, **arguments)
-    assert not result.is_error, text(result)
-    assert result.structured_content is not None
-    return result.structured_content["value"]
 
 
 async def used(client: Client, count: int) -> list[dict[str, Any]]:

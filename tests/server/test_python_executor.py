@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from mcp.client.client import Client
-from mcp_types import CallToolResult
 
 from cli_shell import shell_in
+from python_calls import python, value
 from toolscore.tools.migrate import migrate
 from toolscore_client import BARE, FAULTY, call, connected, execute, outcome, register_faulty, text
 
@@ -34,17 +34,6 @@ async def house(folder: Path, *, file: str | None = None, **settings: str) -> As
     words = [word for key, value in settings.items() for word in ("--set", f"sandbox.{key}={value}")]
     async with connected(home, *words, env=FULL) as client:
         yield client
-
-
-async def python(client: Client, code: str, **arguments: Any) -> CallToolResult:
-    return await execute(client, "python-executor__python_execute", code=code, **arguments)
-
-
-async def value(client: Client, code: str, **arguments: Any) -> Any:
-    result = await python(client, code, **arguments)
-    assert not result.is_error, text(result)
-    assert result.structured_content is not None
-    return result.structured_content["value"]
 
 
 async def listed(client: Client) -> dict[str, Any]:

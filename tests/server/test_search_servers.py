@@ -24,12 +24,6 @@ from toolscore.tools.caller import CALL, OWNER, Caller
 from toolscore.tools.rows import ServerRow
 
 
-@pytest.fixture
-def registry() -> Iterator[r.Registry]:
-    with r.serving() as registry:
-        yield registry
-
-
 @asynccontextmanager
 async def opened(folder: Path, *sources: str) -> AsyncIterator[ToolSet]:
     settings = load(

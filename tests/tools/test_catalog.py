@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,6 @@ from toolscore.tools.catalog.registry import Patience
 from toolscore.tools.catalog.sync import Limits, Synced
 
 QUICK = Limits(patience=Patience(page=1.0, idle=0.5, tries=2, pause=0.01, largest=4 << 20))
-
-
-@pytest.fixture
-def registry() -> Iterator[r.Registry]:
-    with r.serving() as registry:
-        yield registry
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,12 +17,6 @@ from toolscore.tools.catalog.registry import Patience
 from toolscore.tools.catalog.sync import Limits
 
 QUICK = Limits(patience=Patience(page=1.0, idle=0.5, tries=1, pause=0.01))
-
-
-@pytest.fixture
-def registry() -> Iterator[r.Registry]:
-    with r.serving() as registry:
-        yield registry
 
 
 async def until(true: Callable[[], bool]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +19,6 @@ from toolscore.tools.catalog.sync import Limits, Synced
 
 QUICK = Limits(patience=Patience(page=1.0, idle=0.5, tries=2, pause=0.01))
 NAME = "io.example/weather"
-
-
-@pytest.fixture
-def registry() -> Iterator[r.Registry]:
-    with r.serving() as registry:
-        yield registry
 
 
 @pytest.fixture

@@ -20,12 +20,6 @@ from toolscore.tools.catalog.sync import Synced
 
 
 @pytest.fixture
-def registry() -> Iterator[r.Registry]:
-    with r.serving() as registry:
-        yield registry
-
-
-@pytest.fixture
 async def catalog(tmp_path: Path, registry: r.Registry) -> AsyncIterator[Catalog]:
     catalog = catalog_at(tmp_path, registry.url)
     yield catalog

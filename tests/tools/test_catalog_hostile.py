@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,6 @@ from toolscore.tools.catalog.state import SourceState
 from toolscore.tools.catalog.sync import Synced
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows deletes no file that is open")
-
-
-@pytest.fixture
-def registry() -> Iterator[r.Registry]:
-    with r.serving() as registry:
-        yield registry
 
 
 @pytest.fixture
