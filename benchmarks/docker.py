@@ -172,7 +172,13 @@ def measure_engine(report: Report, engine: DockerEngine, rounds: int, calls: int
     site, own = sysconfig.get_paths()["purelib"], str(Path(__file__).parent)
     script = f"{own}/sdk_child.py"
     host = {"Binds": [f"{site}:{site}:ro", f"{own}:{own}:ro"], "NetworkMode": "none", "Init": True}
-    body = {"Image": PLAIN, "Cmd": [script], "Env": [f"PYTHONPATH={site}"], "OpenStdin": True, "HostConfig": host}
+    body = {
+        "Image": PLAIN,
+        "Cmd": [script],
+        "Env": [f"PYTHONPATH={site}"],
+        "OpenStdin": True,
+        "HostConfig": host,
+    }
     lines: dict[str, Pipes | Attached] = {"pipes": Pipes([PYTHON, script], {"PYTHONPATH": site})}
     try:
         lines["attached"] = Attached(engine, body)

@@ -243,6 +243,10 @@ class Owned(BaseRunner):
         if installation.server_id not in self._places:
             await self._inner.reach(installation)
 
+    def waits(self, server_id: str) -> str | None:
+        """Say what a server that runs here waits for."""
+        return self._inner.waits(server_id)
+
     def confined(self, server_id: str) -> Mapping[str, str] | None:
         """Give the layers a running server is confined by."""
         return self._inner.confined(server_id)
