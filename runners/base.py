@@ -256,6 +256,10 @@ class BaseRunner(ABC):
         """
         return
 
+    def waits(self, server_id: str) -> str | None:
+        """Say what a server that runs waits for, so that its calls do, as a clause; `None` if for nothing."""
+        return None
+
     def confined(self, server_id: str) -> Mapping[str, str] | None:
         """Give the layers a running server is confined by, in words, by their names; `None` if it is not."""
         return None

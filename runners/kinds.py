@@ -102,6 +102,10 @@ class Runners(BaseRunner):
         """See that what it runs on answers."""
         await self._running(installation.server_id).reach(installation)
 
+    def waits(self, server_id: str) -> str | None:
+        """Say what a server that runs waits for."""
+        return self._running(server_id).waits(server_id)
+
     def confined(self, server_id: str) -> Mapping[str, str] | None:
         """Give the layers a running server is confined by."""
         return self._running(server_id).confined(server_id)

@@ -256,6 +256,10 @@ class Owned(BaseRunner):
         """Tell whether what a server is still has to be fetched; one that runs elsewhere is asked for there."""
         return False if server_id in self._lines else await self._inner.fetching(server_id)
 
+    def waits(self, server_id: str) -> str | None:
+        """Say what a server that runs here waits for."""
+        return self._inner.waits(server_id)
+
     def confined(self, server_id: str) -> Mapping[str, str] | None:
         """Give the layers a running server is confined by."""
         return self._inner.confined(server_id)

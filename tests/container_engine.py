@@ -1,26 +1,19 @@
-"""A container engine of the tests' own: containerd and dockerd in a folder of theirs, spoken to over HTTP.
-
-Not the runner's: what is tested with it is how ToolScore itself is put into a container.
-"""
+"""How ToolScore itself is put into a container of the tests' engine: an image to begin with, a build, containers."""
 
 from __future__ import annotations
 
-import http.client
 import io
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
 import tarfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+
+from docker_engine import DockerEngine
 
 Message = dict[str, Any]
 BASE = "toolscore-test-base"
@@ -50,9 +43,6 @@ OF_WHEELS = {
 }
 """What wheels take for granted (PEP 600)."""
 
-WITH_US = ("setpriv", "--pdeathsig", "KILL")
-"""What an engine is started with, so that it ends with the tests, however those end."""
-
 UNUSED = {
     "__pycache__",
     "site-packages",
@@ -67,40 +57,19 @@ INDEX = {"PIP_INDEX_URL", "PIP_CERT", "PIP_DEFAULT_TIMEOUT", "SSL_CERT_FILE"}
 """How this machine's pip finds the index."""
 
 
-def missing() -> str | None:
-    """Tell why there can be no engine; `None` if there can."""
-    if sys.platform != "linux":
-        return "a container engine needs Linux"
-    if os.geteuid() != 0:
-        return "an engine of the tests' own needs root"
-    lacking = [name for name in ("dockerd", "containerd", "runc", "setpriv") if shutil.which(name) is None]
-    return f"{', '.join(lacking)}: not installed (Debian: docker.io)" if lacking else None
-
-
 class EngineError(Exception):
     """The engine refused something."""
 
 
-class _Line(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("engine", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 class Engine:
-    """A dockerd that runs.
+    """The engine of this process, as whoever puts ToolScore into a container uses it.
 
     Args:
-        path: Its socket.
+        engine: It.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, engine: DockerEngine) -> None:
+        self._engine = engine
 
     def ask(
         self,
@@ -113,18 +82,14 @@ class Engine:
         **query: str,
     ) -> Any:
         """Ask it; give its answer: JSON, or a list of that, or bytes."""
-        line = _Line(str(self.path), timeout)
         content = json.dumps(body).encode() if isinstance(body, dict) else body
-        line.request(method, f"/v1.41{where}?{urlencode(query)}", content, {"Content-Type": kind})
-        answer = line.getresponse()
-        read = answer.read()
-        line.close()
-        if answer.status >= 400:
-            raise EngineError(f"{method} {where}: {answer.status} {read.decode(errors='replace')}")
-        if not (answer.getheader("Content-Type") or "").startswith("application/json"):
-            return read
-        lines = [json.loads(text) for text in read.splitlines() if text.strip()]
-        return lines[0] if len(lines) == 1 else lines
+        try:
+            found = self._engine.ask(method, f"{where}?{urlencode(query)}", content, kind, timeout)
+        except AssertionError as error:
+            raise EngineError(str(error)) from None
+        if not isinstance(found, bytes) or b"}\r\n{" not in found:
+            return found
+        return [json.loads(text) for text in found.splitlines() if text.strip()]
 
     def build(self, context: bytes, tag: str, **arguments: str) -> None:
         """Build an image of a context with its Dockerfile in `deploy/`; its steps have this machine's network."""
@@ -184,56 +149,6 @@ class Engine:
         return int(self.ask("GET", f"/exec/{made}/json")["ExitCode"]), said.decode(errors="replace")
 
 
-@contextmanager
-def running(folder: Path) -> Iterator[Engine]:
-    """Run an engine in a folder; it ends with the block, and all its containers with it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    containerd_socket, sock = folder / "containerd.sock", folder / "docker.sock"
-    (folder / "containerd.toml").write_text(
-        f'version = 2\nroot = "{folder}/containerd"\nstate = "{folder}/containerd-state"\n'
-        'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
-        f'[grpc]\naddress = "{containerd_socket}"\n'
-    )
-    (folder / "daemon.json").write_text(
-        json.dumps(
-            {
-                "data-root": f"{folder}/data",
-                "exec-root": f"{folder}/exec",
-                "pidfile": f"{folder}/docker.pid",
-                "hosts": [f"unix://{sock}"],
-                "containerd": str(containerd_socket),
-                "bridge": "none",
-                "iptables": False,
-                "ip-forward": False,
-                "shutdown-timeout": 5,
-            }
-        )
-    )
-    with (folder / "engine.log").open("wb") as log:
-        commands = (
-            ["containerd", "--config", str(folder / "containerd.toml")],
-            ["dockerd", "--config-file", str(folder / "daemon.json")],
-        )
-        processes: list[subprocess.Popen[bytes]] = []
-        engine = Engine(sock)
-        try:
-            for command, appears in zip(commands, (containerd_socket, sock), strict=True):
-                processes.append(subprocess.Popen([*WITH_US, *command], stdout=log, stderr=log))
-                _until_there(processes[-1], appears, folder / "engine.log")
-            yield engine
-        finally:
-            for identity in _containers(engine):
-                engine.remove(identity)
-            for process in reversed(processes):
-                process.terminate()
-                try:
-                    process.wait(30)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-            _unmount(folder)
-
-
 def context(root: Path, within: str) -> bytes:
     """Pack what `.dockerignore` leaves of a folder; it names what is taken, one line each."""
     content = io.BytesIO()
@@ -290,31 +205,3 @@ def _files(python: Path) -> set[Path]:
     return found | {
         Path(word) for word in told.split() if word.startswith("/") and Path(word).name in OF_WHEELS
     }
-
-
-def _containers(engine: Engine) -> list[str]:
-    try:
-        found = engine.ask("GET", "/containers/json", all="1")
-    except (OSError, EngineError):
-        return []
-    return [one["Id"] for one in (found if isinstance(found, list) else [found])]
-
-
-def _until_there(process: subprocess.Popen[bytes], path: Path, log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-            try:
-                line.connect(str(path))
-            except OSError:
-                assert process.poll() is None, log.read_text()[-4000:]
-                assert time.monotonic() < deadline, log.read_text()[-4000:]
-                time.sleep(0.05)  # nothing signals it
-            else:
-                return
-
-
-def _unmount(folder: Path) -> None:
-    for line in reversed(Path("/proc/mounts").read_text().splitlines()):
-        if (where := line.split()[1]).startswith(f"{folder}/"):
-            subprocess.run(["umount", "-l", where], check=False, capture_output=True)

@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 
+JSON = "application/json"
 IMAGE = "toolscore-test:py"
 """The image: Python, its standard library, and `faulty_server.py` as what it starts."""
 
@@ -207,7 +208,9 @@ class DockerEngine:
         self._watch.stdin.close()
         self._watch.wait()
 
-    def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, kind: str = JSON, timeout: float = 60.0
+    ) -> Any:
         """Ask the engine something, apart from what is tested."""
         import http.client
         import socket
@@ -215,7 +218,7 @@ class DockerEngine:
         class Connection(http.client.HTTPConnection):
             def connect(self) -> None:
                 self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                self.sock.settimeout(60)
+                self.sock.settimeout(timeout)
                 self.sock.connect(where)
 
         where = self.host.removeprefix("unix://")
@@ -367,15 +370,20 @@ def _begun() -> DockerEngine | str:
         return str(error)
 
 
-@pytest.fixture
-def engine() -> Iterator[DockerEngine]:
-    """Give the engine of this process; what a test left in it is removed."""
+def begun() -> DockerEngine:
+    """Give the engine of this process; skip where there can be none."""
     if (why := missing()) is not None:
         pytest.skip(f"no Docker engine: {why}")
     found = _begun()
     if isinstance(found, str):
         pytest.skip(f"no Docker engine: it does not start here. {found}")
-    yield found
+    return found
+
+
+@pytest.fixture
+def engine() -> Iterator[DockerEngine]:
+    """Give the engine of this process; what a test left in it is removed."""
+    yield (found := begun())
     found.thaw() if found._dockerd is not None else found.start()
     for one in found.containers():
         found.ask("DELETE", f"/containers/{one['Id']}?force=1&v=1")

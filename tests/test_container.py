@@ -6,9 +6,7 @@ import ctypes
 import http.client
 import json
 import os
-import shutil
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from container_engine import Engine, base_image, context, missing, running
+from container_engine import Engine, base_image, context
+from docker_engine import begun, missing
 from test_deploy import container, documents
 
 ROOT = Path(__file__).parents[1]
@@ -118,15 +117,11 @@ class Pod:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    """An engine with the image, built of this checkout."""
-    folder = Path(tempfile.mkdtemp(prefix="toolscore-engine-"))
-    try:
-        with running(folder) as one:
-            one.build(context(ROOT, "__pycache__"), IMAGE, BASE=base_image(one))
-            yield one
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def engine() -> Engine:
+    """The engine with the image, built of this checkout."""
+    one = Engine(begun())
+    one.build(context(ROOT, "__pycache__"), IMAGE, BASE=base_image(one))
+    return one
 
 
 @pytest.fixture

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import sys
 import tarfile
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from container_engine import Engine, missing, running
+from container_engine import Engine
+from docker_engine import begun, missing
 from toolscore_client import FAULTY, TOOLSCORE
 
 ROOT = Path(__file__).parents[1]
@@ -103,45 +102,44 @@ def rootfs() -> bytes:
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
-    folder = Path(tempfile.mkdtemp(prefix="toolscore-engine-"))
+    engine = Engine(begun())
     seen = {"/usr", str(ROOT), str(Path(sys.executable).resolve().parents[1]), sys.base_prefix, sys.prefix}
     shown = [one for one in sorted(seen) if one == "/usr" or not one.startswith("/usr/")]
+    engine.ask(
+        "POST",
+        "/images/create",
+        rootfs(),
+        kind="application/x-tar",
+        fromSrc="-",
+        repo=IMAGE.partition(":")[0],
+        tag="1",
+    )
+    identity = engine.create(
+        IMAGE,
+        Cmd=[str(SYSTEMD), "--unit=test.target", "--log-target=console", "--show-status=no"],
+        Env=["container=docker"],
+        HostConfig={
+            "CapAdd": ["SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"],
+            "SecurityOpt": ["seccomp=unconfined", "apparmor=unconfined"],
+            "NetworkMode": "none",
+            "Binds": [*(f"{one}:{one}:ro" for one in shown), "/sys/fs/cgroup:/sys/fs/cgroup:rw"],
+            "Tmpfs": {"/run": "", "/tmp": "mode=1777"},
+        },
+    )
     try:
-        with running(folder) as engine:
-            engine.ask(
-                "POST",
-                "/images/create",
-                rootfs(),
-                kind="application/x-tar",
-                fromSrc="-",
-                repo=IMAGE.partition(":")[0],
-                tag="1",
-            )
-            identity = engine.create(
-                IMAGE,
-                Cmd=[str(SYSTEMD), "--unit=test.target", "--log-target=console", "--show-status=no"],
-                Env=["container=docker"],
-                HostConfig={
-                    "CapAdd": ["SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"],
-                    "SecurityOpt": ["seccomp=unconfined", "apparmor=unconfined"],
-                    "NetworkMode": "none",
-                    "Binds": [*(f"{one}:{one}:ro" for one in shown), "/sys/fs/cgroup:/sys/fs/cgroup:rw"],
-                    "Tmpfs": {"/run": "", "/tmp": "mode=1777"},
-                },
-            )
-            engine.start(identity)
-            one = Machine(engine, identity)
-            deadline = time.monotonic() + 60
-            while engine.run(identity, "systemctl", "show", "toolscore")[0]:
-                if not engine.inspect(identity)["State"]["Running"]:
-                    pytest.skip(
-                        f"systemd cannot be the first process of a container here: {engine.logs(identity)}"
-                    )
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            yield one
+        engine.start(identity)
+        one = Machine(engine, identity)
+        deadline = time.monotonic() + 60
+        while engine.run(identity, "systemctl", "show", "toolscore")[0]:
+            if not engine.inspect(identity)["State"]["Running"]:
+                pytest.skip(
+                    f"systemd cannot be the first process of a container here: {engine.logs(identity)}"
+                )
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield one
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        engine.remove(identity)
 
 
 def test_it_is_active_once_it_serves_and_its_hardening_leaves_the_sandbox_whole(machine: Machine) -> None:

@@ -142,6 +142,8 @@ async def state_of(servers: Servers, name: str) -> ServerState:
     if row.installation.spec.is_service and life.state is State.READY:
         health = await servers.runner.health_check(name)
         doing = f"{health.reason[:1].upper()}{health.reason[1:]}."
+    if life.state is State.READY and (waits := servers.runner.waits(name)) is not None:
+        doing = f"{waits[:1].upper()}{waits[1:]}."
     return ServerState(
         name=name,
         state=str(life.state),

@@ -344,6 +344,15 @@ class DockerRunner(HomeRunner):
         with contextlib.suppress(EngineError):
             await self.engine.ask("GET", "/_ping", patience=PING)
 
+    def waits(self, server_id: str) -> str | None:
+        """Say that the line to its container is cut, which it is while the engine is away."""
+        container = _container(self._children.get(server_id))
+        if container is None or container.exited.is_set() or not container.line.cut.is_set():
+            return None
+        return (
+            "the Docker engine cannot be reached; its container may well run, and calls wait for the engine"
+        )
+
     def confined(self, server_id: str) -> Mapping[str, str] | None:
         """Give what closes its container, in words."""
         child = self._children.get(server_id)

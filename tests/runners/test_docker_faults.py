@@ -44,6 +44,7 @@ async def test_an_engine_that_is_killed_and_comes_back_has_the_same_container_wi
         pid, session, first = await call(unit, "pid"), unit.session, container(runners).id
         await asyncio.to_thread(engine.kill)
         await asyncio.wait_for(container(runners).line.cut.wait(), 30)
+        assert "engine cannot be reached" in (runners.waits("one") or "")
         waiting = asyncio.create_task(call(unit, "echo", text="asked while it was away"))
         await asyncio.to_thread(engine.start)
         assert "asked while it was away" in await waiting
@@ -51,6 +52,7 @@ async def test_an_engine_that_is_killed_and_comes_back_has_the_same_container_wi
         assert container(runners).id == first
         assert await call(unit, "pid") == pid
         assert unit.life.restarts == 0
+        assert runners.waits("one") is None
         assert any("is there again" in line for line in await runners.logs("one"))
 
 
