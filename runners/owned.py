@@ -88,6 +88,8 @@ class Owned(BaseRunner):
         self._lines: dict[str, ElsewhereChild] = {}
         self._last: dict[str, ElsewhereChild] = {}
         self._places: dict[str, str] = {}
+        self._at: dict[str, str] = {}
+        """The ids of the gateways the lines lead to."""
         self._dialed: set[str] = set()
         self._unmade: dict[str, str] = {}
         self.why_not: Callable[[str], str | None] = lambda _server: None
@@ -195,7 +197,14 @@ class Owned(BaseRunner):
         self._places[name] = place.name
         wire = await self._ownership.connect(place, name)
         child = self._lines[name] = self._last[name] = ElsewhereChild(GatewayLine(wire, place.name))
+        self._at[name] = place.id
         return child
+
+    def cut_off(self, gateway: str) -> None:
+        """Close the lines to a gateway that is dead; one that hangs would let them wait for its answers."""
+        for name, child in self._lines.items():
+            if self._at[name] == gateway:
+                child.kill("it is taken for dead")
 
     async def stop_server(self, server_id: str, grace: float | None = None) -> bool:
         """End it, or close the line to where it runs."""
