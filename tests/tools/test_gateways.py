@@ -205,7 +205,7 @@ def full() -> Iterator[str]:
 async def test_a_server_that_is_not_stored_yet_is_waited_for_and_never_another_gateways(join: Join) -> None:
     first, second = Claims(await join("first")), Claims(await join("second"))
     assert await second.claim("s") is None
-    claiming = asyncio.create_task(first.claim("s", alone=True))
+    claiming = asyncio.create_task(first.claim("s", alone="new"))
     owner = await first.claim("s")
     assert owner is not None
     assert owner.name == "second"
