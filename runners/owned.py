@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from .base import BaseRunner, Channel, Child, Diagnosis, Health, Which
 from .errors import SpecError, StartError
@@ -18,6 +19,12 @@ from .spec import Candidate, Installation, Report, SourceKind, silent
 logger = logging.getLogger(__name__)
 
 DIALED = "register:"
+
+Alone = Literal["new", "next"]
+"""Why a server can run at this gateway only: the others do not have it yet, or not this version of it."""
+
+EXPECTED = 30.0
+"""Seconds from a change of its version for which a server is to start here, and not to be reached elsewhere."""
 
 
 class Place(Protocol):
@@ -37,7 +44,7 @@ class Place(Protocol):
 class Ownership(Protocol):
     """Knows which gateway runs what."""
 
-    async def claim(self, server: str, *, take: bool = True, alone: bool = False) -> Place | None:
+    async def claim(self, server: str, *, take: bool = True, alone: Alone | None = None) -> Place | None:
         """Take a server, or learn whose it is; `None` is ours. Alone, it is ours or nobody's.
 
         Raises:
@@ -88,8 +95,11 @@ class Owned(BaseRunner):
         self._lines: dict[str, ElsewhereChild] = {}
         self._last: dict[str, ElsewhereChild] = {}
         self._places: dict[str, str] = {}
+        self._at: dict[str, str] = {}
+        """The ids of the gateways the lines lead to."""
         self._dialed: set[str] = set()
         self._unmade: dict[str, str] = {}
+        self._expected: dict[str, float] = {}
         self.why_not: Callable[[str], str | None] = lambda _server: None
         """Says why a server cannot run here, where its environment is yet to be made."""
         self.is_stored: Callable[[str], bool] = lambda _server: True
@@ -121,6 +131,10 @@ class Owned(BaseRunner):
                 self._unmade[server] = why
         return why
 
+    def expect(self, server: str) -> None:
+        """Have a server start here next, as no other gateway has this version of it yet."""
+        self._expected[server] = time.monotonic() + EXPECTED
+
     def is_here(self, server_id: str) -> bool:
         """Tell whether a server was started here last, and not reached at another gateway."""
         return server_id not in self._places
@@ -147,9 +161,12 @@ class Owned(BaseRunner):
             return await self._inner.start_server(installation)
         dials = installation.spec.command is None and (installation.spec.url or "").startswith(DIALED)
         new = not self.is_stored(name)
+        alone: Alone | None = (
+            "new" if new else "next" if self._expected.get(name, 0) > time.monotonic() else None
+        )
         while True:
             self._places[name] = ""  # what fails now is not this server's fault
-            place = await self._ownership.claim(name, take=not dials or name in self._dialed, alone=new)
+            place = await self._ownership.claim(name, take=not dials or name in self._dialed, alone=alone)
             if place is not None and not self._ownership.is_me(place):
                 if dials and name in self._dialed:
                     self._dialed.discard(name)
@@ -159,6 +176,7 @@ class Owned(BaseRunner):
                 return await self._reach(name, place)
             del self._places[name]
             self._dialed.discard(name)
+            self._expected.pop(name, None)
             still = self._ownership.still(name)
             if why_not is not None:
                 self._ownership.release(name)
@@ -195,7 +213,14 @@ class Owned(BaseRunner):
         self._places[name] = place.name
         wire = await self._ownership.connect(place, name)
         child = self._lines[name] = self._last[name] = ElsewhereChild(GatewayLine(wire, place.name))
+        self._at[name] = place.id
         return child
+
+    def cut_off(self, gateway: str) -> None:
+        """Close the lines to a gateway that is dead; one that hangs would let them wait for its answers."""
+        for name, child in self._lines.items():
+            if self._at[name] == gateway:
+                child.kill("it is taken for dead")
 
     async def stop_server(self, server_id: str, grace: float | None = None) -> bool:
         """End it, or close the line to where it runs."""

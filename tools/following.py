@@ -158,7 +158,9 @@ class Following:
                     making.begin(name)
             return
         if making is not None and missing:
-            making.begin(name)  # until it is made, the version before runs on
+            making.begin(name)
+            if _started_as(before.installation) != _started_as(row.installation):
+                await self._servers.outdated(name)  # until it is made, it runs where it is
         elif _started_as(before.installation) != _started_as(row.installation):
             logger.info("server %s: another version of it was installed by another gateway", name)
             up = unit.running

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from collections.abc import Container as Names
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +63,10 @@ class Entries(Protocol):
         ...
 
 
+async def _kept_running(_server: str) -> None:
+    """Let it run on."""
+
+
 class Servers:
     """The servers of one home.
 
@@ -92,6 +96,8 @@ class Servers:
         """Whether secrets are those of all gateways, so that whoever removes one does so for all."""
         self.making: Making | None = None
         """Makes here what other gateways installed, where the store is shared."""
+        self.outdated: Callable[[str], Awaitable[None]] = _kept_running
+        """Told of a server of which another gateway has the next version, and this one only that before."""
         self.configuring = asyncio.Lock()
         """Held while what is set for a server is read, changed and stored."""
 

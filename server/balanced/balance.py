@@ -68,6 +68,8 @@ class Balance:
         """Take note of a look at the gateways."""
         self._front.parking.is_of(self._cluster, self.registry.me.id)
         self.links.forget({one.id for one in self.registry.gateways})
+        for dead in self.registry.dead:
+            self.links.cut_off(dead.id)
         self.sessions.looked()
 
     async def serve(self, visit: GatewayVisit) -> None:

@@ -132,6 +132,8 @@ class Links:
     def __init__(self, gateways: Gateways) -> None:
         self._gateways = gateways
         self._spare: defaultdict[str, list[tuple[float, Any]]] = defaultdict(list)
+        self._used: dict[Any, str] = {}
+        """The gateways of those that are in use."""
         self._closing: set[asyncio.Task[None]] = set()
 
     async def take(self, gateway: Gateway) -> Line:
@@ -144,15 +146,19 @@ class Links:
         while spare:
             since, wire = spare.pop()
             if wire.close_code is None and time.monotonic() - since < SPARE_TIME:
+                self._used[wire] = gateway.id
                 return Line(wire)
             self._close(wire)
         try:
-            return Line(await self._gateways.dialer.dial(gateway, PATH, {}))
+            wire = await self._gateways.dialer.dial(gateway, PATH, {})
         except StartError as exc:
             raise UnreachedError(exc.message) from exc
+        self._used[wire] = gateway.id
+        return Line(wire)
 
     def give_back(self, gateway: Gateway, line: Line) -> None:
         """Keep a line for later, whose request is over; not one that was cut meanwhile."""
+        self._used.pop(line.wire, None)
         if line.is_cut:
             return
         spare = self._spare[gateway.id]
@@ -168,6 +174,7 @@ class Links:
     def cut(self, line: Line) -> None:
         """End a line, and with it what goes on there for its request."""
         line.is_cut = True
+        self._used.pop(line.wire, None)
         self._close(line.wire)
 
     def _close(self, wire: Any) -> None:
@@ -184,6 +191,11 @@ class Links:
         for identity in [one for one in self._spare if one not in living]:
             for _since, wire in self._spare.pop(identity):
                 self._close(wire)
+
+    def cut_off(self, gateway: str) -> None:
+        """Close the lines to a gateway that is dead; one that hangs would let them wait for its answers."""
+        for wire in [wire for wire, identity in self._used.items() if identity == gateway]:
+            self._close(wire)
 
     async def aclose(self) -> None:
         """Close all that are not in use."""

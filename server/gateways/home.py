@@ -15,7 +15,7 @@ from ...tools.errors import SecretsError
 if TYPE_CHECKING:
     from ...runners.base import BaseRunner
     from ...runners.options import SupervisorOptions
-    from ...runners.owned import Place
+    from ...runners.owned import Alone, Place
     from ...runners.spec import Installation
     from ...runners.supervisor import Unit
     from ...tools.gateways.gateway import Gateway
@@ -82,6 +82,18 @@ class Gateways:
         runner.why_not = why_not
         runner.is_stored = lambda server: server in servers.library.servers
         self.sharing = Sharing(self, servers, runner)
+        known = servers.library.on_stored
+
+        def stored(server: str) -> None:
+            if not self.claims.is_held(server):
+                runner.expect(server)  # the next version, which is here before it is anywhere else
+            known(server)
+
+        async def let_go(server: str) -> None:
+            if self.serving is not None and self.claims.is_held(server):
+                await self.serving.hand_over(server)
+
+        servers.library.on_stored, servers.outdated = stored, let_go
         self.serving = Serving(self, servers, runner, masks)
         if self.patron is not None:
             self.patron.serving = self.serving
@@ -128,7 +140,7 @@ class Gateways:
 
     # --- what a runner asks; see `runners.owned.Ownership`
 
-    async def claim(self, server: str, *, take: bool = True, alone: bool = False) -> Gateway | None:
+    async def claim(self, server: str, *, take: bool = True, alone: Alone | None = None) -> Gateway | None:
         """Take a server, or learn whose it is; see `Claims.claim`."""
         return await self.claims.claim(server, take=take, alone=alone)
 

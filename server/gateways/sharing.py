@@ -126,6 +126,8 @@ class Sharing:
         before, self._before = self._before, dict(look.leases)
         me = look.me.id
         self._gateways.claims.release_again()
+        for dead in self._gateways.registry.dead:
+            self._runner.cut_off(dead.id)
         self._see_what_can_run()
         for name, unit in list(self._supervisor.units.items()):
             lease = look.leases.get(name)

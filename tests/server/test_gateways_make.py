@@ -60,6 +60,12 @@ async def test_a_server_that_one_gateway_installed_is_made_at_the_other_from_its
         newer = await until(lambda: execute(b, "it__say"), lambda done: text(done) != said)
         assert text(await execute(a, "it__say")) == text(newer)
 
+        # Also where one of them upgrades it that does not run it: the other lets go of the version before.
+        wheel(index, "3.0")
+        await call(b, "upgrade_server", name="it")
+        assert text(await execute(b, "it__say")).startswith("3.0")
+        await until(lambda: execute(a, "it__say"), lambda done: text(done).startswith("3.0"))
+
         # What one that did not install it sets, and what it uninstalls, is so where it was installed.
         await call(b, "configure_server", name="it", settings={"groups": ["x"]})
         await until(partial(state, a, "it"), lambda seen: seen["groups"] == ["x"])

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from helpers import gone
 from postgres import Postgres, running_postgres
-from several_gateways import Gate, Gates, Visitor, eventually, running, visiting
+from several_gateways import PATIENCE, Gate, Gates, Visitor, eventually, running, visiting
 from toolscore_client import TOOLSCORE
 
 NAMES = ("one", "two", "three")
@@ -170,8 +170,15 @@ async def test_what_one_of_three_ran_is_run_by_the_others_when_it_is_killed_or_h
         async with visiting(three["three"].url) as third:
             had = [one["name"] for one in found["servers"] if one["gateway"] == "two"]
             old = [int(await third.text(f"{name}__pid")) for name in had]
+            waiting = await third.begin(f"{had[0]}__sleep", seconds=600)
+            await third.text(f"{had[0]}__pid")  # it is on its way
             os.kill(three["two"].process.pid, signal.SIGSTOP)  # as one that hangs
             try:
+                # As soon as that gateway is dead, and not when its line is found to be.
+                async with asyncio.timeout(PATIENCE):
+                    said = (await waiting)["result"]
+                assert said["_meta"]["toolscore/outcome"] == "outcome_unknown"
+                assert "taken for dead" in said["content"][0]["text"], said
                 await eventually(lambda: _sees(third, {"three": len(servers)}))
                 new = [int(await third.text(f"{name}__pid")) for name in had]
             finally:

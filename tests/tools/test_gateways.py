@@ -166,7 +166,7 @@ async def test_one_that_was_taken_for_dead_has_nothing_before_it_knows_of_that(j
 async def test_whose_machine_is_gone_does_not_hold_up_the_signs_of_life_of_others(
     join: Join, postgres: Postgres
 ) -> None:
-    first = await join("first")
+    first = await join("first", 8)
     where = first.store.where
     assert isinstance(where, str)
     with full() as address:
@@ -184,7 +184,7 @@ async def test_whose_machine_is_gone_does_not_hold_up_the_signs_of_life_of_other
         def several() -> bool:
             nonlocal looks
             looks += 1
-            return looks > 5
+            return looks > 2
 
         async with looked(first, several):
             pass
@@ -204,9 +204,9 @@ def full() -> Iterator[str]:
 
 
 async def test_a_server_that_is_not_stored_yet_is_waited_for_and_never_another_gateways(join: Join) -> None:
-    first, second = Claims(await join("first")), Claims(await join("second"))
+    first, second = Claims(await join("first", 600)), Claims(await join("second", 600))
     assert await second.claim("s") is None
-    claiming = asyncio.create_task(first.claim("s", alone=True))
+    claiming = asyncio.create_task(first.claim("s", alone="new"))
     owner = await first.claim("s")
     assert owner is not None
     assert owner.name == "second"
@@ -217,7 +217,7 @@ async def test_a_server_that_is_not_stored_yet_is_waited_for_and_never_another_g
 
 
 async def test_what_could_not_be_let_go_of_is_let_go_of_later(join: Join, postgres: Postgres) -> None:
-    first, second = Claims(await join("first")), Claims(await join("second"))
+    first, second = Claims(await join("first", 600)), Claims(await join("second", 600))
     where = first.registry.store.where
     assert isinstance(where, str)
     assert await first.claim("s") is None

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import func, select, text, update
 
 from ...runners.errors import StartError
+from ...runners.owned import Alone
 from ..errors import StoreError
 from ..tables import GATEWAY, LEASE, SERVER
 from .gateway import Gateway, Lease, preferred
@@ -79,14 +80,15 @@ class Claims:
         epoch = self.held.get(server)
         return lambda: self.registry.holds() and epoch is not None and self.held.get(server) == epoch
 
-    async def claim(self, server: str, *, take: bool = True, alone: bool = False) -> Gateway | None:
+    async def claim(self, server: str, *, take: bool = True, alone: Alone | None = None) -> Gateway | None:
         """Take a server, or learn whose it is.
 
         Args:
             server: Its name.
             take: Whether to take it where nobody has it.
-            alone: Whether no other gateway's will do, as it is not stored yet: what others run under its name is
-                another one, which is being removed, or added there as well. That is waited for.
+            alone: Why no other gateway's will do: it is new, and what others run under its name is another one, which
+                is being removed, or added there as well; or it is the next version, and another gateway ends the one
+                before. That is waited for.
 
         Returns:
             The gateway that has it, or is to have it; `None` where that is this one. Where it is not to be taken,
@@ -108,21 +110,23 @@ class Claims:
                 )
             owner, orphan = await self._owner(server)
             if owner is not None and owner.id != registry.me.id:
-                if alone and (time.monotonic() > deadline or await self._is_stored(server)):
+                if alone is not None and (
+                    time.monotonic() > deadline or (alone == "new" and await self._is_stored(server))
+                ):
                     raise StartError(
-                        f"gateway '{owner.name}' has, adds or still removes another server named '{server}'. Try "
-                        "again in a moment, or give this one another name."
+                        f"gateway '{owner.name}' has, adds or still ends another server named '{server}'. Try again "
+                        "in a moment."
                     )
-                if owner.state != "draining" and not alone:
+                if owner.state != "draining" and alone is None:
                     return owner
                 await asyncio.sleep(TURN)  # it lets go of the server as soon as nobody is served by it
                 continue
             if not take:
                 return registry.me
-            chosen = preferred(server, registry.gateways) if not alone else registry.me
+            chosen = preferred(server, registry.gateways) if alone is None else registry.me
             if registry.draining and (chosen is None or chosen.id == registry.me.id):
                 raise StartError(f"no gateway is there for server '{server}', as this one is going")
-            cannot = registry.why_unable(server) is not None and not alone
+            cannot = registry.why_unable(server) is not None and alone is None
             if chosen is not None and (cannot or registry.draining):
                 return chosen  # where nobody can run it, whoever is asked tries
             if orphan and not waited and chosen is not None and chosen.id != registry.me.id:

@@ -226,7 +226,10 @@ class Pulse(threading.Thread):
     def _tell_states(self, connection: psycopg.Connection[Any]) -> None:
         states = self.states
         for server, state in states.items():
-            if self._told.get(server) != state:
+            lease = self._leases.get(server)
+            # A lease that was taken anew since the last beat says nothing, whatever was told of the one before.
+            fresh = lease is not None and lease.gateway == self._me.id and lease.state != state
+            if fresh or self._told.get(server) != state:
                 connection.execute(
                     "UPDATE lease SET state = %s WHERE server = %s AND gateway = %s",
                     (state, server, self._me.id),

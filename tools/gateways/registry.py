@@ -56,6 +56,8 @@ class Registry:
         """All there are, this one among them, as of the last look."""
         self.leases: dict[str, Lease] = {}
         """Who runs what, as of the last look."""
+        self.dead: tuple[Gateway, ...] = ()
+        """Those that were there at the look before the last, and did not leave by themselves."""
         self.on_look: list[Callable[[Look], None]] = []
         """Called after each look."""
         self.on_fenced: list[Callable[[str], None]] = []
@@ -208,6 +210,9 @@ class Registry:
         if look.me.id != self.me.id:
             self._joined = look.sent
         me = next((one for one in look.gateways if one.id == look.me.id), look.me)
+        there = {one.id for one in look.gateways}
+        before = self.others
+        self.dead = tuple(one for one in before if one.id not in there and one.state != "draining")
         self.me, self.gateways, self.leases = me, look.gateways, look.leases
         self._until = max(self._until, look.sent + SURELY * self.timeout)
         self._fenced = False
