@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from ..runners.base import BaseRunner
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 def start_again(supervisor: Supervisor, key: str) -> None:
@@ -37,7 +40,15 @@ def ray_maker(settings: Settings, process: ProcessRunner, start: Callable[[str],
     def made(means: Means) -> BaseRunner:
         from ..runners.ray.runner import RayRunner
 
-        runner = RayRunner(means, ray_options(settings.ray), process.guard)
+        options = ray_options(settings.ray)
+        # The others count from its last sign of life, which may be a quarter of their time older than its end.
+        if settings.database.url and options.fence > settings.gateway.timeout * 0.75:
+            logger.warning(
+                "when this gateway's machine is lost, its servers on nodes may still run for a moment while another "
+                "gateway starts them: set gateway.timeout to %.1f or more, or ray.lease lower",
+                options.fence / 0.75 + 0.05,
+            )
+        runner = RayRunner(means, options, process.guard)
         runner.on_room = start
         return runner
 

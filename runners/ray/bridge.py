@@ -88,6 +88,7 @@ class Bridge:
                     f"nothing answers at {address} ({exc}): start the cluster's head, or correct ray.address"
                 )
                 self._say({"op": "away", "why": why})
+                ray()  # imported meanwhile, which takes a second
             try:
                 while self._orders.get(timeout=LOOK) is not None:
                     pass  # all that matters is told again once it is connected

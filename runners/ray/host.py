@@ -100,7 +100,10 @@ class Host:
             start_new_session=True,
         )
         loop = asyncio.get_running_loop()
-        context, certificate = await asyncio.to_thread(agents_side, self.folder)
+        try:
+            context, certificate = await asyncio.to_thread(agents_side, self.folder)
+        except OSError as exc:
+            raise OSError(f"the folder {self.folder} (ray.folder) cannot be written there: {exc}") from None
         listening = _listening(self._address, self.charter.port)
         self._server = await loop.create_server(lambda: Visit(self), sock=listening, ssl=context)
         self.spawn(self._keep_time())

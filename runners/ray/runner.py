@@ -106,7 +106,7 @@ class RayRunner(HomeRunner):
             told = await node.link.ask(request | {"timeout": self.means.options.install_timeout}, tell)
             return await asyncio.to_thread(kept_at_home, told, candidate, servers)
         except StartError as exc:
-            raise InstallError(f"{exc.message} Nothing was kept.", stderr=exc.stderr) from exc
+            raise InstallError(f"{exc.message.rstrip('.')}. Nothing was kept.", stderr=exc.stderr) from exc
         finally:
             self.cluster.release(key)
 

@@ -18,6 +18,7 @@ import pytest
 from box_cluster import Agents
 from helpers import FAULTY, runner_at, supervising, until
 from ray_host import speaking
+from ray_house import placed
 from toolscore.runners.installers.tree import delete_tree
 from toolscore.runners.kinds import Runners
 from toolscore.runners.lifecycle import State
@@ -183,3 +184,15 @@ async def test_the_time_a_node_takes_to_make_a_server_is_none_of_its_start(tmp_p
         assert used.processes == 1
         assert used.memory > 1 << 20
         assert used.files >= 3
+
+
+async def test_one_that_never_answers_on_its_node_is_given_up_in_the_time_a_start_has(tmp_path: Path) -> None:
+    async with (
+        nodes(tmp_path, "one") as cluster,
+        supervising(tmp_path, cluster.runners, start_timeout=0.5) as supervisor,
+    ):
+        unit = supervisor.add(placed("hang-handshake"))
+        with pytest.raises(
+            Exception, match=r"did not answer the MCP handshake within 0\.5 s.*ran on node one"
+        ):
+            await unit.ready()

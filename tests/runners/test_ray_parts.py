@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import until
+from helpers import runner_at, until
 from ray_cluster import free_port, needs_ray
 from toolscore.runners.errors import MachineAwayError
 from toolscore.runners.guard import Guard
@@ -20,6 +20,8 @@ from toolscore.runners.ray.cluster import Cluster
 from toolscore.runners.ray.host import Host
 from toolscore.runners.ray.identity import next_life
 from toolscore.runners.ray.options import RayOptions
+from toolscore.server.ray_home import ray_maker
+from toolscore.server.settings import load
 
 pytestmark = [
     needs_ray,
@@ -54,6 +56,23 @@ async def test_an_address_at_which_nothing_answers_is_named_at_once_and_looked_a
     finally:
         await cluster.aclose()
         await guard.close()
+
+
+def test_gateways_that_take_over_before_nodes_have_ended_servers_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared = {"database.url": "postgresql+psycopg://nobody@127.0.0.1/none"}
+    process = runner_at(tmp_path)
+    for given, warned in (
+        ({}, False),
+        (shared, True),
+        ({**shared, "gateway.timeout": "4.7"}, False),
+        ({**shared, "ray.lease": "1"}, False),
+    ):
+        settings = load(given, home=str(tmp_path / "home"), environ={}).settings
+        caplog.clear()
+        ray_maker(settings, process, lambda _key: None)(process.means)
+        assert ("set gateway.timeout to 4.7 or more" in caplog.text) is warned
 
 
 def test_an_agent_that_could_not_begin_says_why_and_begins_when_it_can(tmp_path: Path) -> None:
