@@ -79,7 +79,11 @@ class Runners(BaseRunner):
 
     async def start_server(self, installation: Installation) -> Child:
         """Start a server with the runner of its kind."""
-        runner = self._by_server[installation.server_id] = self.of(installation.spec.engine)
+        runner, name = self.of(installation.spec.engine), installation.server_id
+        if runner is self.process:
+            self._by_server.pop(name, None)  # as nothing is known of most, of which there may be thousands
+        else:
+            self._by_server[name] = runner
         return await runner.start_server(installation)
 
     def dialed_in(self, server_id: str, channel: Channel) -> None:
