@@ -65,9 +65,10 @@ def test_gateways_that_take_over_before_nodes_have_ended_servers_are_warned_of(
     process = runner_at(tmp_path)
     for given, warned in (
         ({}, False),
-        (shared, True),
+        (shared, False),
+        ({**shared, "gateway.timeout": "3"}, True),
         ({**shared, "gateway.timeout": "4.7"}, False),
-        ({**shared, "ray.lease": "1"}, False),
+        ({**shared, "gateway.timeout": "3", "ray.lease": "1"}, False),
     ):
         settings = load(given, home=str(tmp_path / "home"), environ={}).settings
         caplog.clear()
