@@ -75,29 +75,7 @@ async def install(
     )
     try:
         try:
-            try:
-                entry, pin = await _install_and_pin(job, source, candidate, directory)
-            except DamagedError as damaged:
-                # Whoever writes into one environment writes into uv's cache too, and into all others that share the
-                # file; the cache is the user's and stays as it is.
-                await job.say(
-                    f"{', '.join(damaged.paths[:5])} changed in uv's cache since it was fetched (`uv cache clean` "
-                    "empties it); fetching everything anew, past the cache"
-                )
-                await delete_tree(place)
-                place.mkdir(mode=0o700)
-                job = Job(
-                    place,
-                    report,
-                    job.left(),
-                    job.python,
-                    node,
-                    candidate.constraints,
-                    guard,
-                    candidate.locked,
-                    cached=False,
-                )
-                entry, pin = await _install_and_pin(job, source, candidate, directory)
+            entry, pin = await _install_and_pin(job, source, candidate, directory)
             return _installation(candidate, source, entry, directory, pin)
         except OSError as error:
             raise explain_os(error, f"Installing {candidate.name}") from error
@@ -139,7 +117,21 @@ async def _install_and_pin(
             f"{candidate.source} came to version {entry.version}, and {candidate.locked.version} was locked; "
             "nothing was kept."
         )
-    return entry, await pin_installed(job, directory, candidate, entry)
+    try:
+        return entry, await pin_installed(job, directory, candidate, entry)
+    except DamagedError as damaged:
+        if not job.cached:
+            raise
+        # Whoever writes into one environment writes into uv's cache too, and into all others that share the file; the
+        # cache is the user's and stays as it is.
+        await job.say(
+            f"{', '.join(damaged.paths[:5])} changed in uv's cache since it was fetched (`uv cache clean` "
+            "empties it); fetching everything anew, past the cache"
+        )
+    await delete_tree(job.directory)
+    job.directory.mkdir(mode=0o700)
+    job.begin_anew()
+    return await _install_and_pin(job, source, candidate, directory)
 
 
 async def _install(job: Job, source: Source, candidate: Candidate) -> Entry:

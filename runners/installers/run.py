@@ -77,10 +77,10 @@ class Job:
         constraints: Version constraints of the Python environment.
         guard: Starts the programs; without one they outlive a ToolScore that is killed.
         locked: What must come out of it.
-        cached: Whether uv may take packages from its cache.
         locks: Hash of each lock that was kept, by its name.
         unhashed: What they name without a hash.
         content: What the source came to, where it is one thing; see `Pin`.
+        cached: Whether uv may take packages from its cache.
     """
 
     directory: Path
@@ -91,15 +91,22 @@ class Job:
     constraints: tuple[str, ...] = ()
     guard: Guard | None = None
     locked: Locked | None = None
-    cached: bool = True
     locks: dict[str, str] = field(default_factory=dict)
     unhashed: list[str] = field(default_factory=list)
     content: str | None = None
+    cached: bool = field(default=True, init=False)
     _deadline: float = field(init=False)
     _steps: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._deadline = time.monotonic() + self.timeout
+
+    def begin_anew(self) -> None:
+        """Forget what came of it, and take nothing from uv's cache from here on; time and steps go on."""
+        self.cached = False
+        self.locks.clear()
+        self.unhashed.clear()
+        self.content = None
 
     def left(self) -> float:
         """Give the seconds that are left to the whole installation."""
