@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..runners.container import Container, volume
 from ..runners.keeping import Keeping
 from ..runners.placement import Placement, as_placement
 from ..runners.spec import ServerSpec, unconfinable
-from .names import valid_server_name
+from .names import fitting_server_name, valid_server_name
 
 TABLE = "mcpServers"
 """The table's name, with other clients as here."""
@@ -150,9 +149,8 @@ def read(table: Any, file: Path) -> Declarations:
         if not isinstance(entry, dict):
             reading.problem("", "must be a table", 'Write command = "PROGRAM", or url, or source in it.')
         elif reason := valid_server_name(name):
-            plain = re.sub(r"_{2,}", "_", re.sub(r"[^A-Za-z0-9_-]+", "-", name)).strip("-_")[:32]
-            fits = plain and not valid_server_name(plain)
-            offer = f' Call it "{plain}", or the like.' if fits else " Give it another name."
+            fits = fitting_server_name(name)
+            offer = f' Call it "{fits}", or the like.' if fits else " Give it another name."
             reading.problem("", f"is no name for a server. {reason}", offer.strip())
         elif (server := reading.server(entry)) is not None:
             found.servers[name] = server

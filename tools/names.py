@@ -96,6 +96,16 @@ def valid_server_name(name: str) -> str | None:
     return None
 
 
+def fitting_server_name(name: str) -> str | None:
+    """Give the name for a new server that is nearest to a text: itself where it is one; `None` if nothing is left."""
+    if valid_server_name(name) is None:
+        return name
+    plain = (
+        re.sub(r"_{2,}", "_", re.sub(r"[^A-Za-z0-9_-]+", "-", name)).strip("-_")[:LONGEST_SERVER].rstrip("-_")
+    )
+    return plain if plain and not valid_server_name(plain) else None
+
+
 def _hashed(server: str, tool: str, turn: int) -> str:
     true_names = "\0".join((server, tool) if turn == 0 else (server, tool, str(turn)))
     # A lone surrogate, which JSON can carry, has no UTF-8 of its own.

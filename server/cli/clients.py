@@ -54,13 +54,13 @@ def _import(options: Namespace, loaded: Loaded, machine: Machine, out: Output) -
     if (search := _searched(options, machine, out)) is None:
         return 1
     named = NamedSecrets(Secrets(home.secrets_file), home.path)
-    known = {name: named.get(name) for name in named.names()}
     made = plan(
         search.servers,
         machine,
         taken=_taken(loaded, home),
         there=[one.spec for one in loaded.declared.values()],
-        secrets=known,
+        secrets=named.names(),
+        secret=named.get,
         wanted=options.only or (),
     )
     if missing := set(options.only or ()) - {one.name for one in search.servers}:

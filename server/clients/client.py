@@ -162,7 +162,8 @@ CLIENTS = (
 )
 """All of them, in the order in which they are looked for."""
 
-NAMES = tuple(client.name for client in CLIENTS)
+_BY_NAME = {client.name: client for client in CLIENTS}
+NAMES = tuple(_BY_NAME)
 
 
 def client_named(name: str) -> Client:
@@ -171,8 +172,4 @@ def client_named(name: str) -> Client:
     Raises:
         KeyError: If there is none of that name.
     """
-    return next(iter(client for client in CLIENTS if client.name == name), None) or _missing(name)
-
-
-def _missing(name: str) -> Client:
-    raise KeyError(name)
+    return _BY_NAME[name]

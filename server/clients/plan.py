@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ...runners.secret_look import looks_random, looks_secret, variable_for
 from ...runners.spec import ServerSpec
 from ...runners.template import is_template
 from ...tools import declared
-from ...tools.names import OWN_SERVER, valid_server_name
+from ...tools.names import LONGEST_SERVER, fitting_server_name
 from ...tools.spec_secrets import extract
 from .client import Machine
 from .found import FoundServer
@@ -63,7 +64,8 @@ def plan(
     *,
     taken: Collection[str],
     there: Collection[ServerSpec] = (),
-    secrets: Mapping[str, str | None],
+    secrets: Container[str],
+    secret: Callable[[str], str | None],
     wanted: Collection[str] = (),
 ) -> Plan:
     """Plan an import.
@@ -73,12 +75,13 @@ def plan(
         machine: Where variables of the entries lead.
         taken: Names that servers have already.
         there: How servers are started that ToolScore's file declares already.
-        secrets: Named secrets that are there, with their values.
+        secrets: Names of the secrets that are there.
+        secret: Gives the value of one, which may have to be asked for: only where two would be called alike.
         wanted: Names of those that are wanted; all when empty.
     """
     done = Plan()
     entries: dict[str, dict[str, Any]] = {}
-    kept = dict(secrets)
+    kept = _Kept(secrets, secret)
     for found in servers:
         if wanted and found.name not in wanted:
             continue
@@ -89,7 +92,7 @@ def plan(
         if translated.problem is not None:
             done.left.append((found, translated.problem))
             continue
-        name = _name(found.name)
+        name = fitting_server_name(found.name) or "server"
         if translated.entry in entries.values():
             done.left.append((found, "it is the same as one that is taken over"))
             continue
@@ -107,7 +110,7 @@ def plan(
             done.left.append((found, "there is the same already, by another name"))
             continue
         entries[name] = translated.entry
-        kept |= values
+        kept.new |= values
         remarks = list(translated.remarks)
         if name != found.name:
             remarks.insert(0, f"it is called {name} here")
@@ -116,27 +119,50 @@ def plan(
     return done
 
 
+class _Kept:
+    """The named secrets there are and will be.
+
+    Args:
+        names: Names of those that are there.
+        value: Gives the value of one.
+        new: Those that will be.
+    """
+
+    def __init__(
+        self, names: Container[str], value: Callable[[str], str | None], new: Mapping[str, str] | None = None
+    ) -> None:
+        self.names = names
+        self.value = value
+        self.new = dict(new or {})
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.new or name in self.names
+
+    def take(self, wanted: Iterable[str], value: str) -> str:
+        """Take the first name that is free, or that has this very value."""
+        for name in wanted:
+            if name not in self:
+                self.new[name] = value
+                return name
+            if (self.new[name] if name in self.new else self.value(name)) == value:
+                return name
+        raise AssertionError("there is always another name")
+
+
 def _is_own(found: FoundServer) -> bool:
     words = [found.entry.get("command"), *(found.entry.get("args") or ())]
     return any(isinstance(word, str) and _OWN.search(word) for word in words)
 
 
-def _name(given: str) -> str:
-    if not valid_server_name(given):
-        return given
-    plain = re.sub(r"_{2,}", "_", re.sub(r"[^A-Za-z0-9_-]+", "-", given)).strip("-_")[:32].rstrip("-_")
-    return plain if plain and plain != OWN_SERVER and not valid_server_name(plain) else "server"
-
-
 def _free(name: str, client: str, used: Collection[str]) -> str:
     for end in (f"-{client}", *(f"-{number}" for number in range(2, len(used) + 3))):
-        if (free := f"{name[: 32 - len(end)]}{end}") not in used:
+        if (free := f"{name[: LONGEST_SERVER - len(end)]}{end}") not in used:
             return free
     raise AssertionError("one of so many is free")
 
 
 def _without_secrets(
-    name: str, entry: Mapping[str, Any], kept: Mapping[str, str | None]
+    name: str, entry: Mapping[str, Any], kept: _Kept
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Take what looks like a secret out of an entry, and give its values by the names that stand for them."""
     parts = {key: dict(entry.get(key, {})) for key in ("env", "headers")}
@@ -152,11 +178,8 @@ def _without_secrets(
         headers=secret["headers"],
     )
     bare, values = extract(name, spec)
-    names: dict[str, str] = {}
-    new: dict[str, str] = {}
-    for key, value in values.items():
-        names[key] = _secret_name(key, value, {**kept, **new})
-        new[names[key]] = value
+    mine = _Kept(kept.names, kept.value, kept.new)  # as it may not be taken over in the end
+    names = {key: mine.take(_secret_names(key), value) for key, value in values.items()}
 
     def renamed(text: str) -> str:
         return _REFERENCE.sub(lambda match: f"${{secret:{names.get(match[1], match[1])}}}", text)
@@ -169,7 +192,7 @@ def _without_secrets(
         done["args"] = [renamed(word) for word in bare.args]
     if entry.get("url") is not None and bare.url is not None:
         done["url"] = renamed(bare.url)
-    return done, {one: value for one, value in new.items() if kept.get(one) != value}
+    return done, {one: value for one, value in mine.new.items() if one not in kept.new}
 
 
 def _is_secret(name: str, value: str) -> bool:
@@ -178,14 +201,15 @@ def _is_secret(name: str, value: str) -> bool:
     return looks_secret(name) or looks_random(value)
 
 
-def _secret_name(key: str, value: str, kept: Mapping[str, str | None]) -> str:
+def _secret_names(key: str) -> Iterator[str]:
     server, kind, *rest = key.split("/")
     last = variable_for("_".join(rest)).strip("_").upper() or "SECRET"
     last = last if kind == "env" else f"{kind.upper()}_{last}"
     server = variable_for(server).strip("_").upper()
-    wanted = [last] if kind == "env" else []
-    wanted += [f"{server}_{last}", *(f"{server}_{last}_{number}" for number in range(2, len(kept) + 3))]
-    return next(one for one in wanted if kept.get(one, value) == value)
+    if kind == "env":
+        yield last
+    yield f"{server}_{last}"
+    yield from (f"{server}_{last}_{number}" for number in count(2))
 
 
 def shown(entry: Mapping[str, Any], file: Path) -> str:
