@@ -26,18 +26,9 @@ CHILD = str(Path(__file__).with_name("costless_child.py"))
 ROUNDS = 5
 
 
-async def _one(visitor: Visitor, tool: str, calls: int) -> list[float]:
-    took = []
-    for _ in range(calls):
-        began = time.perf_counter()
-        await visitor.call(tool)
-        took.append(time.perf_counter() - began)
-    return took
-
-
 async def _many(visitor: Visitor, tool: str, calls: int) -> float:
     began = time.perf_counter()
-    await asyncio.gather(*(_one(visitor, tool, calls // 16) for _ in range(16)))
+    await asyncio.gather(*(visitor.timed(tool, calls // 16) for _ in range(16)))
     return calls // 16 * 16 / (time.perf_counter() - began)
 
 
@@ -61,10 +52,10 @@ async def _measure(at: str, through: str, calls: int) -> None:
         there: list[float] = []
         rates: tuple[list[float], list[float]] = [], []
         for visitor in (owner, other):
-            await _one(visitor, tool, 50)  # everything is warm then
+            await visitor.timed(tool, 50)  # everything is warm then
         for _ in range(ROUNDS):
-            here += await _one(owner, tool, calls // ROUNDS)
-            there += await _one(other, tool, calls // ROUNDS)
+            here += await owner.timed(tool, calls // ROUNDS)
+            there += await other.timed(tool, calls // ROUNDS)
             rates[0].append(await _many(owner, tool, calls // ROUNDS))
             rates[1].append(await _many(other, tool, calls // ROUNDS))
     print(_shown("at owner", here))

@@ -68,28 +68,20 @@ async def _passed_on(at: str, through: str, processes: list[psutil.Process], cal
             listed = await other.own("list_servers")
             return any(one["name"] == "bench" for one in listed["servers"])
 
-        async def one(visitor: Visitor, count: int) -> list[float]:
-            took = []
-            for _ in range(count):
-                began = time.perf_counter()
-                await visitor.call(tool)
-                took.append(time.perf_counter() - began)
-            return took
-
         async def crowd(visitor: Visitor) -> float:
             before = sum(map(seconds, processes))
-            await asyncio.gather(*(one(visitor, calls // CROWD) for _ in range(CROWD)))
+            await asyncio.gather(*(visitor.timed(tool, calls // CROWD) for _ in range(CROWD)))
             await _settled()
             return (sum(map(seconds, processes)) - before) / (calls // CROWD * CROWD)
 
         await eventually(known)
         for visitor in (owner, other):
-            await one(visitor, 200)  # everything is warm then
+            await visitor.timed(tool, 200)  # everything is warm then
         more, later = [], []
         for _ in range(3):
             here, there = await crowd(owner), await crowd(other)
             more.append(there - here)
-            alone = [statistics.median(await one(visitor, calls // 10)) for visitor in (owner, other)]
+            alone = [statistics.median(await visitor.timed(tool, calls // 10)) for visitor in (owner, other)]
             later.append(alone[1] - alone[0])
     peer = max(0.0, statistics.median(more) * 1e6)
     # What is not work is waiting: for the kernel, and the loopback here.

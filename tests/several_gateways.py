@@ -171,6 +171,15 @@ class Visitor:
                     waiting.set_exception(ConnectionError("closed before the answer"))
                     waiting.exception()  # nobody may wait for it any more
 
+    async def timed(self, tool: str, calls: int) -> list[float]:
+        """Call a tool so often, one at a time; give the seconds of each."""
+        took = []
+        for _ in range(calls):
+            began = time.perf_counter()
+            await self.call(tool)
+            took.append(time.perf_counter() - began)
+        return took
+
     async def ask(self, method: str, **params: Any) -> asyncio.Future[Message]:
         """Send a request; give what its answer will be."""
         self._numbers += 1

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from itertools import count
 
 import pytest
 
@@ -66,6 +67,12 @@ async def looked(registry: Registry, seen: Callable[[], bool]) -> AsyncIterator[
     registry.on_look.remove(look)
 
 
+def more_than(looks: int) -> Callable[[], bool]:
+    """What is seen once it was looked so often, and once more."""
+    numbers = count(1)
+    return lambda: next(numbers) > looks
+
+
 def names(registry: Registry) -> list[str]:
     return [one.name for one in registry.gateways]
 
@@ -102,14 +109,7 @@ async def test_one_whose_connection_broke_lives_as_long_as_it_is_listening(
         "AND pid <> pg_backend_pid()",
         where,
     )
-    looks = 0
-
-    def several() -> bool:
-        nonlocal looks
-        looks += 1
-        return looks > 8
-
-    async with looked(second, several):
+    async with looked(second, more_than(8)):
         pass
     assert {one.id for one in second.gateways} == {life, second.me.id}
     assert first.holds()
@@ -179,14 +179,7 @@ async def test_whose_machine_is_gone_does_not_hold_up_the_signs_of_life_of_other
             )
         fenced = asyncio.Event()
         first.on_fenced.append(lambda _why: fenced.set())
-        looks = 0
-
-        def several() -> bool:
-            nonlocal looks
-            looks += 1
-            return looks > 2
-
-        async with looked(first, several):
+        async with looked(first, more_than(2)):
             pass
         assert len(first.gateways) == 21
         assert not fenced.is_set()
@@ -313,7 +306,7 @@ async def test_what_was_taken_in_an_earlier_life_is_not_held_in_the_next(
     first = await join("first")
     where = first.store.where
     assert isinstance(where, str)
-    life, mine = first.me.id, claims.Claims(first)
+    life, mine = first.me.id, Claims(first)
     with psycopg.connect(where.replace("+psycopg", "")) as other:
         postgres.execute("INSERT INTO lease VALUES ('s', '', 1, '')", where)
         other.execute("SELECT * FROM lease FOR UPDATE")
