@@ -17,10 +17,11 @@ from packed import NPM, npm_registry, server_code, wheel
 from packed import index as index_of
 from pinned_house import pinned_house, refused, whats
 from toolscore.runners.errors import InstallError
+from toolscore.runners.installers.install import install
 from toolscore.runners.installers.node import find_node
 from toolscore.runners.keeping import Keeping
 from toolscore.runners.pin import NPM_LOCK, PYTHON_LOCK
-from toolscore.runners.spec import Installation, ServerSpec, SourceKind
+from toolscore.runners.spec import Candidate, Installation, ServerSpec, SourceKind
 from toolscore.tools.caller import OWNER
 from toolscore.tools.pins.accepting import accept
 from toolscore.tools.pins.exporting import pin_of
@@ -193,6 +194,15 @@ async def test_what_was_changed_in_the_cache_is_fetched_anew(
         await house.install(PACKED)
         assert await house.say() == "1.0"
     assert "somebody was here" in changed.read_text()
+    told: list[tuple[float, str]] = []
+
+    async def report(progress: float, _total: float | None, message: str) -> None:
+        told.append((progress, message))
+
+    await install(Candidate(source=PACKED, name="it"), servers=tmp_path / "three", report=report)
+    # Progress that goes back is none (MCP): the second attempt's steps follow those of the first.
+    assert [progress for progress, _ in told] == sorted({progress for progress, _ in told})
+    assert any("changed in uv's cache" in message for _, message in told)
 
 
 async def test_tools_that_change_after_the_installation_are_told_until_they_are_accepted(
