@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from mcp_types import ElicitResult
 
+from helpers import until
 from several import MODES, RICH, Callbacks, Line, Message, Serving, serving
 from toolscore.server.home import Home
 from toolscore.server.tokens import Tokens
@@ -467,7 +468,7 @@ async def test_a_changed_file_holds_at_once_and_a_wrong_one_changes_nothing(tmp_
             )["events"]
             changes = [event["valid"] for event in events if event["event"] == "policy_changed"]
             assert changes == [True, False]
-            assert "policy: " in one.log.read_text()
+            await until(lambda: "policy: " in one.log.read_text())
             if hasattr(signal, "SIGHUP"):
                 policy.write_text(deny.replace("plain", "zebra"))
                 one.process.send_signal(signal.SIGHUP)
