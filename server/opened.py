@@ -9,6 +9,7 @@ from ..runners.session import ChildSession
 from ..runners.supervisor import Unit
 from ..tools.sight import Sight
 from .log_resource import LogWatch
+from .overview import INSTALLS_URI
 from .peer import LEVELS, Peer
 from .subscriptions import Subscriptions
 from .toolset import ToolSet
@@ -32,6 +33,7 @@ class Opened:
         self._views = Views(toolset.library)
         self.subscriptions = Subscriptions(toolset.supervisor)
         self.subscriptions.sight = toolset.router.sight
+        toolset.overview.on_installs = lambda: self.subscriptions.updated("", INSTALLS_URI)
         self.log_watch = LogWatch(toolset.logs, self.subscriptions)
         self.asked_roots: WeakKeyDictionary[ChildSession, set[Peer]] = WeakKeyDictionary()
         """Which clients' roots a server was told."""

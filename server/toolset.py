@@ -27,6 +27,7 @@ from .consent import consented
 from .lease_tools import LeaseTools
 from .library_tools import LibraryTools
 from .long_results import UNTOUCHED, LongResults
+from .overview import Overview
 from .own_tools import OWN_SERVER, OWN_TOOLS, OwnTool
 from .server_tools import Handler, ServerTools, problems
 from .settings_hot import Setter
@@ -86,6 +87,8 @@ class ToolSet:
         self._servers = servers
         self.router = router
         self.page_size = page_size
+        self.overview = Overview(servers)
+        """Tells at a glance what there is."""
 
         def sight(caller: Caller) -> Sight | None:  # what tells it comes later
             return router.sight(caller)
