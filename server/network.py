@@ -91,6 +91,10 @@ class Network:
             allowed_origins=settings.allowed_origins,
         )
 
+    def pages_of(self, endpoint: Endpoint) -> Pages:
+        """Give the pages of a listener."""
+        return self.pages.at(endpoint, token=self._tokens is not None)
+
     @property
     def tokens(self) -> Tokens | None:
         """The tokens that count; `None` where none is needed."""

@@ -13,6 +13,8 @@ from .metrics import CONTENT_TYPE as METRICS_TYPE
 
 if TYPE_CHECKING:
     from ..tools.journal.standing import Standing
+    from .admission import HeaderLookup
+    from .endpoint import Endpoint
 
 Kind = Literal["store", "listener", "journal", "server"]
 Condition = Literal["ok", "starting", "stopping", "stopped", "disabled", "failed"]
@@ -141,6 +143,19 @@ class Pages:
     def __init__(self, status: Callable[[], Status], metrics: Callable[[], Awaitable[bytes]]) -> None:
         self._status = status
         self._metrics = metrics
+        self._endpoint: Endpoint | None = None
+        self._token = True
+
+    def at(self, endpoint: Endpoint, *, token: bool) -> Pages:
+        """Give the pages of one listener, which has a dashboard for browsers.
+
+        Args:
+            endpoint: What it listens on.
+            token: Whether clients need a token there.
+        """
+        pages = Pages(self._status, self._metrics)
+        pages._endpoint, pages._token = endpoint, token
+        return pages
 
     @staticmethod
     def is_open(path: str) -> bool:
@@ -151,12 +166,15 @@ class Pages:
         """
         return path.partition("?")[0] in OPEN_PATHS
 
-    async def answer(self, path: str, method: str = "GET") -> Page | None:
+    async def answer(
+        self, path: str, method: str = "GET", header: HeaderLookup = lambda _name: None
+    ) -> Page | None:
         """Answer a request that may come in.
 
         Args:
             path: Its path; a query does not matter.
             method: Its method.
+            header: Gives its headers.
 
         Returns:
             The answer, or `None` if there is no such page.
@@ -167,10 +185,20 @@ class Pages:
         if method not in ("GET", "HEAD"):
             page = _json(405, {"error": f"{path} can be read only: use GET or HEAD"}, {"Allow": _METHODS})
         else:
-            page = await self._page(path)
+            page = self._dashboard(path, header) or await self._page(path)
         if method == "HEAD":
             return Page(page.status, page.content_type, b"", page.headers)
         return page
+
+    def _dashboard(self, path: str, header: HeaderLookup) -> Page | None:
+        if path != "/" or self._endpoint is None:
+            return None
+        from .dashboard.root import answered, wants_html
+
+        if not wants_html(header):
+            return None
+        status, content_type, body, headers = answered(self._endpoint, header, token=self._token)
+        return _page(status, content_type, body, headers)
 
     async def _page(self, path: str) -> Page:
         match path:

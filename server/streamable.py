@@ -62,6 +62,7 @@ class HttpListener:
         self._network = network
         self._holder = holder
         self._door = network.door(endpoint)
+        self._pages = network.pages_of(endpoint)
         limit = network.settings.max_message << 20
         self._manager = SessionManager(
             desk.gateway.server,
@@ -175,15 +176,15 @@ class HttpListener:
         response: Response | None = None
         identity: Identity | None = None
         try:
-            if self._network.pages.is_open(path):
+            if self._pages.is_open(path):
                 self._door.check_origin(headers.getlist)
-                response = await self._page(path, method)
+                response = await self._page(path, method, headers)
             elif method == "OPTIONS" and "access-control-request-method" in headers:
                 self._door.check_origin(headers.getlist)
                 response = Response(status_code=204, headers=_preflight(headers))
             else:
                 identity = self._door.admit(_target(scope), headers.getlist)
-                response = await self._page(path, method) or self._refusal(path, headers)
+                response = await self._page(path, method, headers) or self._refusal(path, headers)
         except TurnedAwayError as exc:
             self._network.turned_away()
             response = _text(exc.status, exc.message, exc.headers)
@@ -203,8 +204,8 @@ class HttpListener:
             visit.place.enter_context(self._network.counted(self.endpoint.text))
             await self.managed(scope, receive, send)
 
-    async def _page(self, path: str, method: str) -> Response | None:
-        page = await self._network.pages.answer(path, method)
+    async def _page(self, path: str, method: str, headers: Headers) -> Response | None:
+        page = await self._pages.answer(path, method, headers.getlist)
         if page is None:
             return None
         return Response(page.body, page.status, dict(page.headers), page.content_type)

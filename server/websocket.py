@@ -256,6 +256,7 @@ class WebSocketListener:
         self.endpoint = self._endpoint = endpoint
         self._network = network
         self._door = network.door(endpoint)
+        self._pages = network.pages_of(endpoint)
         self._serve = serve
         self._register = register
         self._server: Server | None = None
@@ -311,14 +312,14 @@ class WebSocketListener:
             return _response(400, "The address is malformed.\n")
         header = partial(_values, request.headers)
         try:
-            if self._network.pages.is_open(path):
+            if self._pages.is_open(path):
                 self._door.check_origin(header)
-                return _as_response(await self._network.pages.answer(path, _method(request)))
+                return _as_response(await self._pages.answer(path, _method(request), header))
             identity = self._door.admit(request.path, header)
         except TurnedAwayError as exc:
             self._network.turned_away()
             return _response(exc.status, exc.message + "\n", headers=exc.headers)
-        page = await self._network.pages.answer(path, _method(request))
+        page = await self._pages.answer(path, _method(request))
         if page is not None:
             return _as_response(page)
         if path not in (self._endpoint.path, REGISTER_PATH):

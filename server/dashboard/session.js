@@ -1,0 +1,252 @@
+// The connection of this page to ToolScore: opened, kept, opened again, and what views do over it.
+
+import { kept } from "./dom.js";
+import { config, knock } from "./place.js";
+import { Fault, LostError, Rpc } from "./rpc.js";
+import { openApp } from "./transport_app.js";
+import { openHttp } from "./transport_http.js";
+import { openWebSocket } from "./transport_ws.js";
+
+const EVENTS = "toolscore://events";
+const PAUSES = [0.5, 1, 2, 4, 8, 15, 30];
+const POLL = 2000;
+const REMEMBERED = 2000;
+const OPEN = { ws: openWebSocket, http: openHttp, app: openApp };
+
+/** A tool was refused, or said that it failed. `outcome` is ToolScore's word for a refusal, where it is one. */
+export class ToolError extends Error {
+  constructor(result) {
+    const texts = (result.content ?? []).filter((part) => part.type === "text").map((part) => part.text);
+    super(texts.join("\n") || "The tool failed, and did not say why.");
+    this.name = "ToolError";
+    this.result = result;
+    this.outcome = result._meta?.["toolscore/outcome"];
+  }
+}
+
+/** The token of this tab, if it has one: from the address, out of which it is taken at once, or from before. */
+export function tokenGiven() {
+  const match = /^#(?:.*&)?token=([^&]*)/.exec(location.hash);
+  if (match) {
+    kept.set("token", decodeURIComponent(match[1]), "sessionStorage");
+    history.replaceState(null, "", location.pathname + location.search);
+  }
+  return kept.get("token", "sessionStorage") ?? "";
+}
+
+export class Session {
+  constructor() {
+    this.token = config.transport === "app" ? "" : tokenGiven();
+    this.state = "connecting";
+    this.why = "";
+    this.retryAt = 0;
+    this.server = {};
+    this.host = null;
+    this.events = [];
+    this.onstate = () => {};
+    this.onevents = () => {};
+    this.onask = () => Promise.reject(new Fault({ code: -32601, message: "not offered" }));
+    this.rpc = null;
+    this.cursor = "";
+    this.reading = null;
+    this.tries = 0;
+    this.timer = 0;
+    this.polling = 0;
+    this.followed = new Map();
+  }
+
+  get online() {
+    return this.state === "online";
+  }
+
+  /** Connects, unless a token is needed and there is none. */
+  start() {
+    clearTimeout(this.timer);
+    if (config.token && !this.token && config.transport !== "app") return this.become("signin");
+    this.connect();
+  }
+
+  /** Takes a token and connects with it. */
+  signIn(token) {
+    this.token = token.trim();
+    kept.set("token", this.token, "sessionStorage");
+    this.tries = 0;
+    this.start();
+  }
+
+  signOut() {
+    clearTimeout(this.timer);
+    this.drop();
+    this.token = "";
+    this.events = [];
+    this.cursor = "";
+    kept.set("token", null, "sessionStorage");
+    this.become("signin");
+  }
+
+  become(state, why = "") {
+    this.state = state;
+    this.why = why;
+    this.onstate(state, why);
+  }
+
+  drop() {
+    clearInterval(this.polling);
+    const rpc = this.rpc;
+    this.rpc = null;
+    rpc?.close();
+  }
+
+  async connect() {
+    this.become("connecting");
+    let rpc = null;
+    try {
+      const transport = await OPEN[config.transport](this.token);
+      rpc = this.rpc = new Rpc(transport, {
+        onrequest: (method, params, signal) => this.asked(method, params, signal),
+        onnotification: (method, params) => this.told(method, params),
+        onclose: (why) => this.rpc === rpc && this.lost(why?.reason),
+      });
+      if (transport.introduce) {
+        ({ server: this.server, host: this.host } = await transport.introduce(rpc));
+        transport.onhost = (host) => this.onhost?.(host);
+      } else {
+        const said = await rpc.request("initialize", {
+          protocolVersion: "2025-11-25",
+          capabilities: { elicitation: { form: {} } },
+          clientInfo: { name: "toolscore-dashboard", title: "ToolScore dashboard", version: config.version || "0" },
+        });
+        this.server = said.serverInfo ?? {};
+        rpc.notify("notifications/initialized");
+      }
+      this.tries = 0;
+      this.become("online");
+      await this.follow();
+    } catch (error) {
+      if (rpc && this.rpc !== rpc) return;
+      await this.lost(error.message);
+    }
+  }
+
+  async lost(reason = "") {
+    this.drop();
+    if (config.transport === "app") return this.become("refused", reason);
+    const { status, text } = await knock(this.token);
+    if (status === 401) {
+      kept.set("token", null, "sessionStorage");
+      return this.become("signin", this.token ? text : "");
+    }
+    if (status >= 400 && status < 500) return this.become("refused", text);
+    const seconds = PAUSES[Math.min(this.tries, PAUSES.length - 1)];
+    this.tries += 1;
+    this.retryAt = Date.now() + seconds * 1000;
+    this.timer = setTimeout(() => this.connect(), seconds * 1000);
+    this.become("waiting", text || reason);
+  }
+
+  // --- what ToolScore says
+
+  async asked(method, params, signal) {
+    if (method === "ping") return {};
+    if (method === "elicitation/create") return this.onask(params, signal);
+    throw new Fault({ code: -32601, message: `this page does not answer ${method}` });
+  }
+
+  told(method, { uri = "" }) {
+    if (method !== "notifications/resources/updated") return;
+    if (uri.startsWith(EVENTS)) this.readEvents();
+    else for (const act of this.followed.get(uri) ?? []) act();
+  }
+
+  async follow() {
+    if (config.transport === "app") {
+      this.polling = setInterval(() => document.hidden || this.tick(), POLL);
+    } else {
+      const wanted = [EVENTS, ...this.followed.keys()];
+      const rpc = this.rpc;
+      await Promise.all(wanted.map((uri) => rpc.request("resources/subscribe", { uri }).catch(() => {})));
+    }
+    this.readEvents();
+  }
+
+  tick() {
+    this.readEvents();
+    for (const acts of this.followed.values()) for (const act of acts) act();
+  }
+
+  /** Reads what happened since the last reading; one reading at a time. */
+  readEvents() {
+    this.unread = true;
+    this.reading ??= this.readAll().finally(() => (this.reading = null));
+  }
+
+  async readAll() {
+    const first = !this.cursor;
+    const fresh = [];
+    let missed = false;
+    try {
+      while (this.unread && this.rpc) {
+        this.unread = false;
+        const page = JSON.parse(await this.read(this.cursor ? `${EVENTS}?after=${this.cursor}` : EVENTS));
+        this.cursor = page.cursor;
+        missed ||= page.missed;
+        for (const event of page.events) fresh.push(event);
+        if (page.more) this.unread = true;
+      }
+    } catch (error) {
+      if (!(error instanceof LostError)) console.warn("toolscore: events could not be read:", error.message);
+    }
+    if (!fresh.length && !missed) return;
+    this.events.push(...fresh);
+    this.events.splice(0, this.events.length - REMEMBERED);
+    this.onevents(fresh, { first, missed });
+  }
+
+  // --- what views do
+
+  /** Sends any request. */
+  request(method, params, options) {
+    if (!this.rpc) return Promise.reject(new LostError("there is no connection"));
+    return this.rpc.request(method, params, options);
+  }
+
+  /** Calls a tool, ToolScore's own by its plain name, and gives its result. Throws a ToolError where it failed. */
+  async call(name, args = {}, options) {
+    const result = await this.callRaw(name, args, options);
+    if (result.isError) throw new ToolError(result);
+    return result;
+  }
+
+  /** Does what `call` does, but gives a result that is an error like any other. */
+  callRaw(name, args = {}, options) {
+    const direct = config.transport !== "app" || name === "execute_tool";
+    const params = direct ? { name, arguments: args } : { name: "execute_tool", arguments: { tool: name, arguments: args } };
+    return this.request("tools/call", params, options);
+  }
+
+  /** Calls an own tool and gives its structured result. */
+  async data(name, args = {}, options) {
+    return (await this.call(name, args, options)).structuredContent;
+  }
+
+  /** Reads a resource and gives its text. */
+  async read(uri) {
+    const { contents = [] } = await this.request("resources/read", { uri });
+    return contents.map((part) => part.text ?? "").join("");
+  }
+
+  /** Calls `act` whenever a resource changes, over reconnects too. What is returned ends that. */
+  watch(uri, act) {
+    const acts = this.followed.get(uri) ?? new Set();
+    this.followed.set(uri, acts);
+    const subscribes = config.transport !== "app";
+    if (!acts.size && this.online && subscribes) this.request("resources/subscribe", { uri }).catch((error) => act(error));
+    acts.add(act);
+    return () => {
+      acts.delete(act);
+      if (acts.size || this.followed.get(uri) !== acts) return;
+      this.followed.delete(uri);
+      if (this.online && subscribes) this.request("resources/unsubscribe", { uri }).catch(() => {});
+    };
+  }
+}
