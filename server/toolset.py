@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .approvals_tools import ApprovalsTools
     from .functions_tools import FunctionTools
     from .gateways.home import Gateways
+    from .journal_follow import JournalFollow
     from .policy_home import PolicyHome
     from .tokens import Tokens
 
@@ -125,6 +126,8 @@ class ToolSet:
         """Who may do what; `None` where nobody asked for it."""
         self.journal: Journal | None = None
         """What is written down of all that is done; `None` where nothing is."""
+        self.journal_follow: JournalFollow | None = None
+        """Gives it to who follows."""
         self.masked: Callable[[str], str] = lambda text: text
         """Takes the secrets of servers out of a text."""
         self.tools = {tool.name: tool for tool in OWN_TOOLS}
