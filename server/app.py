@@ -7,7 +7,7 @@ import importlib
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -236,6 +236,7 @@ async def open_library(
                         toolset.setters["policy"](settings)
 
                 async with (
+                    aclosing(toolset.overview),
                     calling_tools(settings, home, toolset),
                     policed(settings, toolset, watched=start and origin != "cli") as policy,
                 ):

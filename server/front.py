@@ -21,10 +21,15 @@ from ..tools.rows import Origin
 from .call import Call
 from .events import Events, is_events
 from .exchange import Exchange
+from .journal_follow import TEMPLATE as JOURNAL
+from .journal_follow import is_journal
 from .log_resource import TEMPLATE, is_log, own_place
 from .long_results import TEMPLATE as RESULTS
 from .long_results import is_result
 from .opened import Opened
+from .overview import RESOURCES as OVERVIEW
+from .overview import TEMPLATE as USAGE
+from .overview import is_overview
 from .parking import Parking
 from .peer import LEVELS, Peer
 from .tasks import TaskBook
@@ -213,13 +218,17 @@ class Front:
     async def _list_resources(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         _first_page(exchange)
         view = opened.view(exchange.peer)
-        own = [] if view.exposure.server is not None else [self.events.resource]
+        own = [] if view.exposure.server is not None else [self.events.resource, *OVERVIEW]
         return {"resources": [*own, *view.index.resources()]}
 
     async def _list_templates(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         _first_page(exchange)
         view = opened.view(exchange.peer)
-        own = [] if view.exposure.server is not None else [self.events.template, TEMPLATE, RESULTS]
+        own = (
+            []
+            if view.exposure.server is not None
+            else [self.events.template, TEMPLATE, RESULTS, USAGE, JOURNAL]
+        )
         return {"resourceTemplates": [*own, *view.index.templates()]}
 
     async def _read(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
@@ -232,6 +241,12 @@ class Front:
         if is_result(uri) and opened.toolset.long_results is not None:
             caller, modern = exchange.peer.caller, exchange.modern
             return await opened.toolset.long_results.resource(uri, caller, modern=modern)
+        if is_overview(uri):
+            toolset = opened.toolset
+            return await toolset.overview.read(uri, opened.sight(exchange.peer), toolset.masked)
+        if is_journal(uri) and (following := opened.toolset.journal_follow) is not None:
+            caller, policy = exchange.peer.caller, opened.toolset.policy
+            return await following.read(uri, caller, opened.sight(exchange.peer), policy)
         if is_log(uri):
             return await opened.toolset.logs.resource(uri, exchange.peer.caller)
         server, inner = self._located(opened, exchange, uri)
@@ -294,7 +309,9 @@ class Front:
             ref = {**ref, "name": inner}
         else:
             uri = ref.get("uri")
-            if isinstance(uri, str) and (is_events(uri) or uri == RESULTS["uriTemplate"]):
+            if isinstance(uri, str) and (
+                is_events(uri) or is_overview(uri) or is_journal(uri) or uri == RESULTS["uriTemplate"]
+            ):
                 return {"completion": {"values": []}}
             if isinstance(uri, str) and is_log(uri):
                 begin = str(exchange.params["argument"].get("value") or "")
@@ -409,6 +426,11 @@ def origin_of(exchange: Exchange) -> Origin | None:
     if exchange.peer.caller.listener == "unix" and exchange.meta.get("toolscore/origin") == "cli":
         return "cli"
     return None
+
+
+def _is_looked_at(uri: str) -> bool:
+    """Tell whether a uri is that of a resource of ToolScore's own whose parameters are nothing to complete."""
+    return is_events(uri) or is_overview(uri) or is_journal(uri)
 
 
 def _first_page(exchange: Exchange) -> None:

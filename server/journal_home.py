@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..runners.lifecycle import State
 from ..tools.journal.journal import Journal
 from ..tools.journal.options import MIB, Options
+from .journal_follow import JournalFollow
 from .journal_tools import JournalTools
 from .models import ReloadResult
 from .own_tools import OWN_SERVER
@@ -85,6 +86,7 @@ def take_journal(
         return
     toolset.journal = journal
     tools = JournalTools(journal)
+    toolset.journal_follow = JournalFollow(tools)
     tools.reader = reader
     toolset.extend(tools.handlers)
     router = toolset.router

@@ -18,6 +18,7 @@ from .call import Call
 from .server_tools import Handler
 
 if TYPE_CHECKING:
+    from ..tools.caller import Caller
     from ..tools.journal.journal import Journal
 
 _CONTENTS = ("arguments", "result", "cut")
@@ -33,19 +34,37 @@ class JournalTools:
     """
 
     def __init__(self, journal: Journal | None) -> None:
-        self._journal = journal
+        self.journal = journal
         self.reader: Callable[[], Reader] | None = None
         """Makes what reads over all gateways, for those who may read of other clients than themselves."""
         self.handlers: dict[str, Handler] = {"read_journal": self._read}
 
     async def _read(self, args: m.ReadJournalArguments, call: Call) -> m.ReadJournalResult:
-        journal, caller = self._journal, call.caller
+        journal, caller = self.journal, call.caller
         if journal is None:
             return m.ReadJournalResult(records=[], note="No journal is kept: journal.enabled is false.")
         await journal.flushed()
-        manages, sight = MANAGE in caller.rights, CURRENT.get()
-        own = (journal.run, caller.principal, caller.connection)
-        wanted = Wanted(
+        manages = MANAGE in caller.rights
+        wanted = self.wanted(args, caller)
+        reader = self.reader() if manages and self.reader is not None else Reader(journal.folder)
+        records = await asyncio.to_thread(reader.last, wanted, args.limit)
+        records = self.shown(records, caller, contents=args.contents)
+        notes = (
+            [] if manages else ["Only of your own session: for all of them the right to manage is needed."]
+        )
+        if trouble := journal.standing.trouble:
+            notes.append(f"The journal cannot be written just now: {trouble}.")
+        notes += [f"{name} cannot be read: {why}." for name, why in reader.unreadable.items()]
+        return m.ReadJournalResult(records=records, note=" ".join(notes) or None)
+
+    def wanted(self, args: m.ReadJournalArguments, caller: Caller) -> Wanted:
+        """Give which records a caller gets who asks for some.
+
+        Raises:
+            RefusalError: If a time is none.
+        """
+        sight = CURRENT.get()
+        return Wanted(
             since=_moment(args.since),
             until=_moment(args.until),
             kinds=_one(args.kind),
@@ -57,23 +76,20 @@ class JournalTools:
             trace=args.trace,
             id=args.id,
             # Whoever knows the name of another's session must not read it by that.
-            connection=None if manages else own,
+            connection=None if MANAGE in caller.rights else self._own(caller),
             may=None if sight is None else _told_of(sight),
         )
-        reader = self.reader() if manages and self.reader is not None else Reader(journal.folder)
-        records = await asyncio.to_thread(reader.last, wanted, args.limit)
-        if sight is not None:
-            mine = Wanted(connection=own)
+
+    def shown(self, records: list[Record], caller: Caller, *, contents: bool) -> list[Record]:
+        """Give what of records a caller is shown."""
+        if CURRENT.get() is not None:
+            mine = Wanted(connection=self._own(caller))
             records = [record if mine.fits(record) else _without_names(record) for record in records]
-        if not args.contents:
-            records = [_without_contents(record) for record in records]
-        notes = (
-            [] if manages else ["Only of your own session: for all of them the right to manage is needed."]
-        )
-        if trouble := journal.standing.trouble:
-            notes.append(f"The journal cannot be written just now: {trouble}.")
-        notes += [f"{name} cannot be read: {why}." for name, why in reader.unreadable.items()]
-        return m.ReadJournalResult(records=records, note=" ".join(notes) or None)
+        return records if contents else [_without_contents(record) for record in records]
+
+    def _own(self, caller: Caller) -> tuple[str, str, int]:
+        assert self.journal is not None
+        return self.journal.run, caller.principal, caller.connection
 
 
 def _one(text: str | None) -> tuple[str, ...]:

@@ -228,6 +228,7 @@ class Listeners:
         """Say from now on that it is ready: the library is open."""
         self._toolset = toolset
         toolset.router.observe = self._metrics.call
+        toolset.overview.usage.begin()  # whoever opens the dashboard wants to see what was before
         self._network.name_taken = toolset.name_taken
 
     def leave(self) -> None:

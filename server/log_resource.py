@@ -16,6 +16,8 @@ from ..tools.servers import Servers
 from ..tools.sight import Sight
 from . import models as m
 from .events import EVENTS_URI, is_events
+from .journal_follow import is_journal
+from .overview import is_overview
 from .own_tools import OWN_SERVER
 from .subscriptions import Subscriptions
 
@@ -53,6 +55,8 @@ def own_place(uri: str, logs: LogReader, caller: Caller) -> tuple[str, str] | No
     """
     if is_events(uri):
         return "", EVENTS_URI
+    if is_overview(uri) or is_journal(uri):
+        return "", uri.partition("?")[0]
     if is_log(uri):
         logs.names(_name(uri), caller)
         return "", uri

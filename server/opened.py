@@ -8,7 +8,9 @@ from weakref import WeakKeyDictionary
 from ..runners.session import ChildSession
 from ..runners.supervisor import Unit
 from ..tools.sight import Sight
+from .journal_follow import JOURNAL_URI
 from .log_resource import LogWatch
+from .overview import INSTALLS_URI
 from .peer import LEVELS, Peer
 from .subscriptions import Subscriptions
 from .toolset import ToolSet
@@ -32,6 +34,9 @@ class Opened:
         self._views = Views(toolset.library)
         self.subscriptions = Subscriptions(toolset.supervisor)
         self.subscriptions.sight = toolset.router.sight
+        toolset.overview.on_installs = lambda: self.subscriptions.updated("", INSTALLS_URI)
+        if toolset.journal_follow is not None:
+            toolset.journal_follow.on_records = lambda: self.subscriptions.updated("", JOURNAL_URI)
         self.log_watch = LogWatch(toolset.logs, self.subscriptions)
         self.asked_roots: WeakKeyDictionary[ChildSession, set[Peer]] = WeakKeyDictionary()
         """Which clients' roots a server was told."""

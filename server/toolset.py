@@ -27,6 +27,7 @@ from .consent import consented
 from .lease_tools import LeaseTools
 from .library_tools import LibraryTools
 from .long_results import UNTOUCHED, LongResults
+from .overview import Overview
 from .own_tools import OWN_SERVER, OWN_TOOLS, OwnTool
 from .server_tools import Handler, ServerTools, problems
 from .settings_hot import Setter
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .approvals_tools import ApprovalsTools
     from .functions_tools import FunctionTools
     from .gateways.home import Gateways
+    from .journal_follow import JournalFollow
     from .policy_home import PolicyHome
     from .tokens import Tokens
 
@@ -86,6 +88,8 @@ class ToolSet:
         self._servers = servers
         self.router = router
         self.page_size = page_size
+        self.overview = Overview(servers)
+        """Tells at a glance what there is."""
 
         def sight(caller: Caller) -> Sight | None:  # what tells it comes later
             return router.sight(caller)
@@ -122,6 +126,8 @@ class ToolSet:
         """Who may do what; `None` where nobody asked for it."""
         self.journal: Journal | None = None
         """What is written down of all that is done; `None` where nothing is."""
+        self.journal_follow: JournalFollow | None = None
+        """Gives it to who follows."""
         self.masked: Callable[[str], str] = lambda text: text
         """Takes the secrets of servers out of a text."""
         self.tools = {tool.name: tool for tool in OWN_TOOLS}

@@ -24,6 +24,7 @@ from ..runners.spec import Candidate, Installation, Report, ServerSpec, SourceKi
 from ..runners.supervisor import Unit
 from .completion import completed
 from .errors import LibraryError, NameTakenError
+from .installs import Install
 from .outcome import Outcome, RefusalError
 from .rows import Origin, ServerRow, said_by
 from .spec_secrets import extract
@@ -71,7 +72,9 @@ class Addition:
         self._servers = servers
         self._name = name
         self._origin: Origin = origin
-        self._report = report
+        self._told = report
+        self._noted: Install | None = None
+        self._is_kept = False
         self._undo = AsyncExitStack()
         self._began = time.monotonic()
         self._notes: list[str] = []
@@ -88,7 +91,16 @@ class Addition:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._undo.__aexit__(kind, error, trace)
+        try:
+            await self._undo.__aexit__(kind, error, trace)
+        finally:
+            if self._noted is not None:
+                self._servers.installs.end(self._noted, None if self._is_kept else error)
+
+    async def _report(self, progress: float, total: float | None, message: str) -> None:
+        if self._noted is not None:
+            self._servers.installs.say(self._noted, progress, message)
+        await self._told(progress, total, message)
 
     async def from_source(
         self,
@@ -151,6 +163,7 @@ class Addition:
             sha256=sha256,
             locked=locked,
         )
+        self._noted = self._servers.installs.begin(self._name, label or source, self._origin, STEPS)
         await self._report(0, STEPS, f"fetching {source}")
         installation = await self._fetch(candidate, keeping)
         await self._report(1, STEPS, f"starting {self._name}")
@@ -175,6 +188,7 @@ class Addition:
         kept = self.keep_secrets(spec)
         if kept != spec:
             source = kept.command or "url"
+        self._noted = self._servers.installs.begin(self._name, source, self._origin, STEPS)
         await self._report(1, STEPS, f"connecting to {self._name}")
         return await self.from_installation(
             Installation(
@@ -281,6 +295,7 @@ class Addition:
             raise RefusalError(Outcome.INSTALL_FAILED, f"It was not kept: {exc}") from exc
         # From here on the server is there: a cancellation that comes now finds the work done.
         self._undo.pop_all()
+        self._is_kept = True
         if known != (unit.tools, unit.offers):
             self._servers.changed(unit)  # while it was being stored, and was not in the library yet
         unit.retries = True

@@ -31,6 +31,7 @@ from .catalog.installing import PREFIX as REGISTRY
 from .catalog.installing import Wish, for_manifest, install_entry
 from .errors import echoed
 from .groups import problem, unknown
+from .installs import Installs
 from .library import Library
 from .names import valid_server_name
 from .outcome import Outcome, RefusalError
@@ -88,6 +89,8 @@ class Servers:
         self.named: Callable[[str], str | None] = secrets.get
         """Gives the value of a named secret."""
         self.folder = folder
+        self.installs = Installs()
+        """Installations under way."""
         self.builtins: dict[str, Builtin] = {}
         """Servers that are part of ToolScore and are to be here, by name."""
         self.catalog: Entries | None = None

@@ -107,6 +107,9 @@ SURFACES: dict[str, tuple[str, Message]] = {
     "resources/templates/list": ("resources/templates/list", {}),
     "prompts/list": ("prompts/list", {}),
     "events": ("resources/read", {"uri": "toolscore://events"}),
+    "usage": ("resources/read", {"uri": "toolscore://usage"}),
+    "groups": ("resources/read", {"uri": "toolscore://groups"}),
+    "installs": ("resources/read", {"uri": "toolscore://installs"}),
     "logs of all": ("resources/read", {"uri": "toolscore://logs/*"}),
     "completion": (
         "completion/complete",

@@ -18,6 +18,7 @@ from ..written import written
 from .content import Mask, as_text, members, without
 from .line import Entry, Lines, entry
 from .options import Options
+from .recent import Recent
 from .segments import Segments
 from .standing import Standing
 from .subject import EXECUTE, READ, kind_of, safe_arguments, server_of
@@ -70,6 +71,8 @@ class Journal:
         """What the ids of the records of this run begin with."""
         self.on_trouble: Callable[[str | None], None] = lambda _why: None
         """Told on the event loop why nothing can be written, and `None` once it can be again."""
+        self.recent = Recent(self.run)
+        """The last lines, for who follows."""
         self.after: Callable[[], None] = lambda: None
         """Called in a thread once the last record is written."""
         self.sent: Callable[[], tuple[int, int]] = lambda: (0, 0)
@@ -105,6 +108,7 @@ class Journal:
             lost=self._lost,
             on_trouble=self._troubled,
         )
+        self.writer.recent = self.recent
 
     def start(self) -> None:
         """Begin to write."""

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from .line import Entry, Lines
+from .recent import Recent
 from .segments import Segments
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ class Writer:
         """Why nothing can be written, where that is so."""
         self.sink: Callable[[Sequence[bytes]], None] | None = None
         """Takes the lines that were written, to send them on."""
+        self.recent: Recent | None = None
+        """Keeps the last of them."""
         self._queue = queue
         self._lines = lines
         self._segments = segments
@@ -156,6 +159,8 @@ class Writer:
             self._on_trouble(None)
         if self.sink is not None:
             self.sink(done)
+        if self.recent is not None:
+            self.recent.take(done)
         return True
 
     def _failed(self, why: str) -> None:
