@@ -37,6 +37,7 @@ words({
   "servers.last": ["How it ended last ({at})", "上次结束的原因（{at}）"],
   "servers.memory": ["Memory", "内存"],
   "servers.cpu": ["Processors", "处理器"],
+  "servers.busy": ["{cpu} % CPU", "{cpu}% CPU"],
   "servers.facts": ["About it", "详情"],
   "servers.since": ["In this state", "当前状态持续"],
   "servers.restarted": ["Restarts", "重启次数"],
@@ -60,8 +61,9 @@ words({
 const TROUBLE = new Set(["FAILED", "BACKOFF"]);
 const LOOK = 3000;
 
-function row(one) {
+function row(one, used) {
   const more = [
+    used && `${bytes(used.memory)}${used.cpu >= 0.005 ? ` · ${t("servers.busy", { cpu: number(used.cpu * 100) })}` : ""}`,
     one.tools === 1 ? t("servers.tool") : t("servers.tools", { count: one.tools }),
     one.restarts > 0 && t("servers.restarts", { count: one.restarts }),
     one.quarantined > 0 && t("servers.quarantined", { count: one.quarantined }),
@@ -83,7 +85,7 @@ function create(app) {
     h("option", { value: "" }, t("servers.all")), h("option", { value: "trouble" }, t("servers.trouble")),
     ["READY", "STOPPED", "DISABLED"].map((value) => h("option", { value }, t(`state.${value}`))));
   const count = h("span", { class: "count", "aria-live": "polite" });
-  const list = new List({ label: t("servers"), render: row, key: (one) => one.name, onopen: (one) => app.go("servers", one.name), empty: t("loading") });
+  const list = new List({ label: t("servers"), render: (one) => row(one, usage.now(one.name)), key: (one) => one.name, onopen: (one) => app.go("servers", one.name), empty: t("loading") });
   const detail = h("section", { class: "detail", tabindex: "-1", "aria-live": "off" }, h("p", { class: "empty" }, t("servers.choose")));
   const element = h("div", { class: "split" }, h("div", { class: "side" }, h("div", { class: "bar" }, find, state, count), list.element), detail);
 
@@ -205,6 +207,11 @@ function create(app) {
     }
   }
 
+  async function pulse() {
+    await Promise.all([usage.refresh(), look()]);
+    list.draw(true);
+  }
+
   async function show([name = null]) {
     if (name !== opened) {
       opened = name;
@@ -214,8 +221,9 @@ function create(app) {
     list.open(name);
     element.classList.toggle("opened", name !== null);
     clearInterval(timer);
-    timer = setInterval(look, LOOK);
-    await Promise.all([load(), look(), usage.load(name)]);
+    timer = setInterval(pulse, LOOK);
+    await Promise.all([load(), look(), name && usage.load(name)]);
+    await pulse();
   }
 
   const soon = debounced(150, () => (load(), look()));

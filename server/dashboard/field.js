@@ -1,0 +1,358 @@
+// The fields of a form. A field is `{ element, read(), set(value), focus() }`.
+//
+// `read()` gives the value, or undefined where it is left out, and throws Invalid where it is wrong, having said so at
+// the field.
+
+import { h, replace } from "./dom.js";
+import { choicesOf, hintOf, merged, typesOf, valuesOf, wrong } from "./schema.js";
+import { t, words } from "./words.js";
+
+words({
+  "form.required": ["needed", "必填"],
+  "form.missing": ["This is needed.", "此项必填。"],
+  "form.short": ["At least {limit} characters.", "至少 {limit} 个字符。"],
+  "form.long": ["At most {limit} characters.", "最多 {limit} 个字符。"],
+  "form.pattern": ["This does not fit the pattern {pattern}.", "不符合模式 {pattern}。"],
+  "form.least": ["Not less than {limit}.", "不能小于 {limit}。"],
+  "form.most": ["Not more than {limit}.", "不能大于 {limit}。"],
+  "form.above": ["More than {limit}.", "必须大于 {limit}。"],
+  "form.below": ["Less than {limit}.", "必须小于 {limit}。"],
+  "form.multiple": ["A multiple of {limit}.", "必须是 {limit} 的倍数。"],
+  "form.few": ["At least {limit}.", "至少 {limit} 项。"],
+  "form.many": ["At most {limit}.", "最多 {limit} 项。"],
+  "form.number": ["This is not a number.", "这不是数字。"],
+  "form.integer": ["A whole number.", "必须是整数。"],
+  "form.precise": ["A browser cannot write this number exactly: send it from elsewhere.", "浏览器无法精确表示这个数字。"],
+  "form.json": ["This is not valid JSON: {why}", "不是有效的 JSON：{why}"],
+  "form.default": ["{value} if left out", "留空则为 {value}"],
+  "form.leave": ["(left out)", "（不填）"],
+  "form.choose": ["(choose)", "（请选择）"],
+  "form.add": ["Add", "添加"],
+  "form.remove": ["Remove", "移除"],
+  "form.item": ["{name} {number}", "{name} {number}"],
+  "form.kind": ["Kind", "类型"],
+});
+
+/** A value is wrong; the field shows why. */
+export class Invalid extends Error {}
+
+const LONG = /(^|_)(body|code|content|html|markdown|message|prompt|query|script|source|sql|text)$/i;
+let ids = 0;
+
+/** Makes the field of a schema. `within` has the root schema, a name, and whether the value must be there. */
+export function field(given, within) {
+  const schema = merged(given, within.root);
+  const values = valuesOf(schema);
+  if (values) return plain(schema, within, oneOf(schema, values, within));
+  const choices = choicesOf(schema, within.root);
+  if (choices && choices.options.length === 1) return field({ ...schema, oneOf: undefined, anyOf: undefined, type: undefined, ...choices.options[0] }, within);
+  if (choices && choices.options.length) return variants(schema, choices.options, within);
+  switch (typesOf(schema).types[0]) {
+    case "boolean": return plain(schema, within, yesNo(schema, within));
+    case "integer": case "number": return plain(schema, within, numeric(schema));
+    case "string": return plain(schema, within, written(schema, within));
+    case "array": return several(schema, within);
+    case "object": return schema.properties && Object.keys(schema.properties).length ? nested(schema, within) : plain(schema, within, json(schema));
+    default: return plain(schema, within, json(schema));
+  }
+}
+
+/** Gives the title of a schema, the name it goes by, and marks what must be there. */
+function named(schema, within) {
+  const title = within.label ?? within.name;
+  return [title, within.required && h("span", { class: "needed" }, t("form.required"))];
+}
+
+// --- one value in one control
+
+function plain(schema, within, control) {
+  const id = `field-${++ids}`;
+  const error = h("p", { class: "error", id: `${id}-error`, hidden: true });
+  const hint = [hintOf(schema), schema.default !== undefined && schema.default !== null && schema.default !== "" && t("form.default", { value: JSON.stringify(schema.default) })].filter(Boolean).join(" · ");
+  const told = h("p", { class: "faint small", id: `${id}-hint` }, schema.description, schema.description && hint && h("br"), hint);
+  control.element.id = id;
+  control.element.setAttribute("aria-describedby", `${id}-hint ${id}-error`);
+  if (within.required) control.element.setAttribute("aria-required", "true");
+  const label = h("label", { for: id }, named(schema, within));
+  const element = h("div", { class: control.beside ? "field beside" : "field" }, control.beside ? [control.element, label] : [label, control.element], told, error);
+
+  function say(problem) {
+    error.hidden = !problem;
+    error.textContent = problem ?? "";
+    if (problem) control.element.setAttribute("aria-invalid", "true");
+    else control.element.removeAttribute("aria-invalid");
+  }
+
+  control.element.addEventListener("input", () => say(null));
+  return {
+    element,
+    set: control.set,
+    focus: () => control.element.focus(),
+    read() {
+      say(null);
+      let problem = null;
+      let value;
+      try {
+        value = control.read();
+      } catch (failed) {
+        problem = failed.message;
+      }
+      if (problem === null && value === undefined && within.required) problem = t("form.missing");
+      const why = problem === null && value !== undefined ? wrong(schema, value) : null;
+      if (why) problem = t(...why);
+      if (problem !== null) {
+        say(problem);
+        throw new Invalid(problem);
+      }
+      return value;
+    },
+  };
+}
+
+function oneOf(schema, values, within) {
+  const known = values.findIndex(({ value }) => same(value, schema.default));
+  const only = within.required && values.length === 1 ? 0 : known;
+  const element = h("select", {}, h("option", { value: "" }, t(within.required ? "form.choose" : "form.leave")),
+    values.map(({ label }, index) => h("option", { value: index, selected: index === only }, label)));
+  return {
+    element,
+    read: () => (element.value === "" ? undefined : values[Number(element.value)].value),
+    set(value) {
+      const index = values.findIndex((one) => same(one.value, value));
+      element.value = index < 0 ? "" : String(index);
+    },
+  };
+}
+
+function same(one, other) {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
+function yesNo(schema, within) {
+  const element = h("input", { type: "checkbox", checked: schema.default === true });
+  let touched = false;
+  element.addEventListener("change", () => (touched = true));
+  return {
+    element,
+    beside: true,
+    read: () => (within.required || touched || element.checked ? element.checked : undefined),
+    set(value) {
+      element.checked = value === true;
+      touched = value !== undefined;
+    },
+  };
+}
+
+function numeric(schema) {
+  const whole = typesOf(schema).types[0] === "integer";
+  const element = h("input", { type: "text", inputmode: whole ? "numeric" : "decimal", autocomplete: "off", value: schema.default ?? "" });
+  return {
+    element,
+    read() {
+      const text = element.value.trim();
+      if (!text) return undefined;
+      const value = Number(text);
+      if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) || !Number.isFinite(value)) throw new Invalid(t("form.number"));
+      if (whole && !Number.isInteger(value)) throw new Invalid(t("form.integer"));
+      if (Number.isInteger(value) && !Number.isSafeInteger(value)) throw new Invalid(t("form.precise"));
+      return value;
+    },
+    set: (value) => (element.value = value ?? ""),
+  };
+}
+
+const KINDS = { date: "date", email: "email", password: "password" };
+
+function written(schema, within) {
+  const long = LONG.test(within.name ?? "") || schema.maxLength > 300 || String(schema.default ?? "").includes("\n");
+  const kind = schema.writeOnly ? "password" : KINDS[schema.format] ?? "text";
+  const common = { value: schema.default ?? "", spellcheck: "false", autocomplete: "off", placeholder: schema.examples?.[0] };
+  const element = long && kind === "text" ? h("textarea", { rows: 3, ...common }) : h("input", { type: kind, ...common });
+  return {
+    element,
+    read: () => (element.value === "" ? undefined : element.value),
+    set: (value) => (element.value = value ?? ""),
+  };
+}
+
+/** A field for any value, as JSON. */
+export function json(schema) {
+  const shown = (value) => (value === undefined ? "" : JSON.stringify(value, null, 2));
+  const element = h("textarea", { rows: 4, class: "mono", spellcheck: "false", value: shown(schema.default ?? undefined), placeholder: "JSON" });
+  return {
+    element,
+    read() {
+      if (!element.value.trim()) return undefined;
+      try {
+        return JSON.parse(element.value);
+      } catch (error) {
+        throw new Invalid(t("form.json", { why: error.message }));
+      }
+    },
+    set: (value) => (element.value = shown(value)),
+  };
+}
+
+// --- values of several parts
+
+/** Reads all fields, so that each says what is wrong with it, and then throws for the first that is wrong. */
+export function readAll(fields) {
+  let failed = null;
+  const values = fields.map((one) => {
+    try {
+      return one.read();
+    } catch (error) {
+      if (!(error instanceof Invalid)) throw error;
+      error.field ??= one;
+      failed ??= error;
+      return undefined;
+    }
+  });
+  if (failed) throw failed;
+  return values;
+}
+
+/** The fields of an object's properties, those that are needed first. */
+export function properties(schema, root) {
+  const required = new Set(schema.required ?? []);
+  const names = Object.keys(schema.properties ?? {});
+  const ordered = [...names.filter((name) => required.has(name)), ...names.filter((name) => !required.has(name))];
+  const made = ordered.map((name) => [name, field(schema.properties[name], { root, name, label: merged(schema.properties[name], root).title ?? name, required: required.has(name) })]);
+  return {
+    elements: made.map(([, one]) => one.element),
+    focus: () => made[0]?.[1].focus(),
+    read() {
+      const values = readAll(made.map(([, one]) => one));
+      return Object.fromEntries(made.map(([name], index) => [name, values[index]]).filter(([, value]) => value !== undefined));
+    },
+    set(value) {
+      for (const [name, one] of made) one.set(value?.[name]);
+    },
+  };
+}
+
+/** An object within another one: it is there at once if it is needed, and else when it is added. */
+function nested(schema, within) {
+  let parts = null;
+  const add = h("button", { type: "button", onclick: () => (parts ? leave() : fill(), parts?.focus()) });
+  const body = h("div", { class: "fields" });
+  const element = h("fieldset", { class: "field" }, h("legend", {}, named(schema, within)),
+    schema.description && h("p", { class: "faint small" }, schema.description), body, !within.required && add);
+
+  function fill() {
+    parts = properties(schema, within.root);
+    replace(body, parts.elements);
+    add.textContent = t("form.remove");
+  }
+
+  function leave() {
+    parts = null;
+    replace(body);
+    add.textContent = t("form.add");
+  }
+
+  if (within.required) fill();
+  else leave();
+  return {
+    element,
+    focus: () => (parts ? parts.focus() : add.focus()),
+    read: () => parts?.read(),
+    set(value) {
+      if (value === undefined || value === null) return within.required ? parts.set({}) : leave();
+      if (!parts) fill();
+      parts.set(value);
+    },
+  };
+}
+
+/** A list, each of its items a field. */
+function several(schema, within) {
+  const items = [];
+  const body = h("div", { class: "fields items" });
+  const error = h("p", { class: "error", hidden: true, role: "alert" });
+  const add = h("button", { type: "button", onclick: () => append_().focus() }, `+ ${t("form.add")}`);
+  const element = h("fieldset", { class: "field" }, h("legend", {}, named(schema, within)),
+    h("p", { class: "faint small" }, schema.description), body, add, error);
+
+  function append_(value) {
+    const label = t("form.item", { name: within.label ?? within.name ?? "", number: items.length + 1 });
+    const one = field(schema.items ?? {}, { root: within.root, name: within.name, label, required: true });
+    const row = h("div", { class: "item" }, one.element,
+      h("button", { type: "button", class: "quiet", "aria-label": `${t("form.remove")}: ${label}`, onclick: () => {
+        items.splice(items.indexOf(entry), 1);
+        row.remove();
+        add.focus();
+      } }, "×"));
+    const entry = { one, row };
+    items.push(entry);
+    body.append(row);
+    if (value !== undefined) one.set(value);
+    return one;
+  }
+
+  function set(values) {
+    items.length = 0;
+    replace(body);
+    for (const value of Array.isArray(values) ? values : []) append_(value);
+  }
+
+  set(schema.default);
+  return {
+    element,
+    set,
+    focus: () => (items[0] ? items[0].one.focus() : add.focus()),
+    read() {
+      error.hidden = true;
+      if (!items.length && !within.required) return undefined;
+      const values = readAll(items.map(({ one }) => one));
+      const why = wrong(schema, values);
+      if (why) {
+        error.hidden = false;
+        error.textContent = t(...why);
+        throw new Invalid(error.textContent);
+      }
+      return values;
+    },
+  };
+}
+
+/** One of several kinds of values: which is chosen first. */
+function variants(schema, options, within) {
+  let chosen = null;
+  const body = h("div", { class: "fields" });
+  const names = options.map((option, index) => option.title ?? option.description?.slice(0, 40) ?? hintOf(option) ?? `${index + 1}`);
+  const select = h("select", { "aria-label": t("form.kind"), onchange: () => choose(select.value) },
+    h("option", { value: "" }, t(within.required ? "form.choose" : "form.leave")), names.map((name, index) => h("option", { value: index }, name || `${index + 1}`)));
+  const error = h("p", { class: "error", hidden: true });
+  const element = h("fieldset", { class: "field" }, h("legend", {}, named(schema, within)),
+    schema.description && h("p", { class: "faint small" }, schema.description), select, error, body);
+
+  function choose(index, value) {
+    error.hidden = true;
+    select.value = index;
+    chosen = index === "" ? null : field(options[Number(index)], { ...within, required: true, label: names[Number(index)] });
+    if (chosen && value !== undefined) chosen.set(value);
+    replace(body, chosen?.element);
+  }
+
+  function set(value) {
+    if (value === undefined) return choose("");
+    const index = options.findIndex((option) => typesOf(option).types.includes(Array.isArray(value) ? "array" : value === null ? "null" : typeof value)
+      || (typeof value === "number" && typesOf(option).types.includes("integer")));
+    choose(index < 0 ? "" : String(index), value);
+  }
+
+  set(schema.default ?? undefined);
+  return {
+    element,
+    set,
+    focus: () => select.focus(),
+    read() {
+      if (chosen) return chosen.read();
+      if (!within.required) return undefined;
+      error.hidden = false;
+      error.textContent = t("form.missing");
+      throw new Invalid(error.textContent);
+    },
+  };
+}

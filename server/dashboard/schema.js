@@ -1,0 +1,119 @@
+// What a form needs of JSON Schema (2020-12, and what older drafts have in common with it).
+
+/** Follows references within the root schema; one that leads nowhere is any value. */
+export function resolved(schema, root, depth = 0) {
+  if (schema === true || schema === undefined || schema === null) return {};
+  if (typeof schema !== "object") return {};
+  const ref = schema.$ref;
+  if (typeof ref !== "string" || depth > 20) return schema;
+  let found = root;
+  for (const part of ref.replace(/^#\/?/, "").split("/").filter(Boolean)) {
+    found = found?.[decodeURIComponent(part).replaceAll("~1", "/").replaceAll("~0", "~")];
+  }
+  const { $ref: _, ...beside } = schema;
+  return { ...resolved(found, root, depth + 1), ...beside };
+}
+
+/** Puts the parts of an `allOf` of objects together. */
+export function merged(schema, root) {
+  const whole = resolved(schema, root);
+  if (!Array.isArray(whole.allOf)) return whole;
+  const { allOf, ...rest } = whole;
+  return allOf.map((part) => merged(part, root)).concat(rest).reduce((all, part) => ({
+    ...all, ...part,
+    ...(all.properties || part.properties ? { properties: { ...all.properties, ...part.properties } } : {}),
+    ...(all.required || part.required ? { required: [...new Set([...(all.required ?? []), ...(part.required ?? [])])] } : {}),
+  }), {});
+}
+
+/** Gives the types a schema allows, without null, and whether null is one of them. */
+export function typesOf(schema) {
+  let types = schema.type === undefined ? [] : [schema.type].flat();
+  if (!types.length) {
+    if (schema.properties) types = ["object"];
+    else if (schema.items) types = ["array"];
+    else if (Array.isArray(schema.enum)) types = [...new Set(schema.enum.map(typeOf))];
+    else if ("const" in schema) types = [typeOf(schema.const)];
+  }
+  return { types: types.filter((type) => type !== "null"), nullable: types.includes("null") || schema.nullable === true };
+}
+
+function typeOf(value) {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "array";
+  if (typeof value === "number") return Number.isInteger(value) ? "integer" : "number";
+  return typeof value;
+}
+
+/** Gives the choices of a `oneOf` or `anyOf`, null among them left out; `null` where there are none. */
+export function choicesOf(schema, root) {
+  const { types, nullable } = typesOf(schema);
+  const options = schema.oneOf ?? schema.anyOf;
+  if (Array.isArray(options)) {
+    const { oneOf: _one, anyOf: _any, ...common } = schema;
+    const all = options.map((option) => merged(option, root));
+    const real = all.filter((option) => option.type !== "null" && option.const !== null);
+    return { options: real.map((option) => ({ ...without(common, "default", "description", "title"), ...option })), nullable: nullable || real.length < all.length };
+  }
+  if (types.length > 1) return { options: types.map((type) => ({ ...without(schema, "default", "description", "title"), type, title: type })), nullable };
+  return null;
+}
+
+function without(schema, ...names) {
+  return Object.fromEntries(Object.entries(schema).filter(([name]) => !names.includes(name)));
+}
+
+/** Gives the values of a schema that is a list of choices with names (`oneOf` of `const`), or an `enum`. */
+export function valuesOf(schema) {
+  const options = schema.oneOf ?? schema.anyOf;
+  if (Array.isArray(options) && options.length && options.every((option) => option && typeof option === "object" && "const" in option)) {
+    return options.map((option) => ({ value: option.const, label: String(option.title ?? option.const) }));
+  }
+  if (Array.isArray(schema.enum)) {
+    const names = Array.isArray(schema.enumNames) ? schema.enumNames : [];
+    return schema.enum.map((value, index) => ({ value, label: String(names[index] ?? (value === null ? "null" : value)) }));
+  }
+  return "const" in schema ? [{ value: schema.const, label: String(schema.const) }] : null;
+}
+
+/** Says in a few words what a schema wants: its type and its limits. */
+export function hintOf(schema) {
+  const { types } = typesOf(schema);
+  const limits = [];
+  const low = schema.minimum ?? schema.exclusiveMinimum;
+  const high = schema.maximum ?? schema.exclusiveMaximum;
+  if (low !== undefined) limits.push(`${schema.minimum === undefined ? ">" : "≥"} ${low}`);
+  if (high !== undefined) limits.push(`${schema.maximum === undefined ? "<" : "≤"} ${high}`);
+  if (schema.format) limits.push(schema.format);
+  if (schema.pattern) limits.push(`/${schema.pattern}/`);
+  return [types.join(" | "), ...limits].filter(Boolean).join(" · ");
+}
+
+/** Gives what is wrong with one plain value, as `[key, values]` of a text; `null` if nothing is. */
+export function wrong(schema, value) {
+  if (typeof value === "string") {
+    if (schema.minLength !== undefined && [...value].length < schema.minLength) return ["form.short", { limit: schema.minLength }];
+    if (schema.maxLength !== undefined && [...value].length > schema.maxLength) return ["form.long", { limit: schema.maxLength }];
+    if (schema.pattern !== undefined && !fits(schema.pattern, value)) return ["form.pattern", { pattern: schema.pattern }];
+  }
+  if (typeof value === "number") {
+    if (schema.minimum !== undefined && value < schema.minimum) return ["form.least", { limit: schema.minimum }];
+    if (schema.maximum !== undefined && value > schema.maximum) return ["form.most", { limit: schema.maximum }];
+    if (schema.exclusiveMinimum !== undefined && value <= schema.exclusiveMinimum) return ["form.above", { limit: schema.exclusiveMinimum }];
+    if (schema.exclusiveMaximum !== undefined && value >= schema.exclusiveMaximum) return ["form.below", { limit: schema.exclusiveMaximum }];
+    if (schema.multipleOf && Math.abs(value / schema.multipleOf - Math.round(value / schema.multipleOf)) > 1e-9) return ["form.multiple", { limit: schema.multipleOf }];
+  }
+  if (Array.isArray(value)) {
+    if (schema.minItems !== undefined && value.length < schema.minItems) return ["form.few", { limit: schema.minItems }];
+    if (schema.maxItems !== undefined && value.length > schema.maxItems) return ["form.many", { limit: schema.maxItems }];
+  }
+  return null;
+}
+
+function fits(pattern, value) {
+  try {
+    return new RegExp(pattern, "u").test(value);
+  } catch {
+    return true; // not a pattern that JavaScript knows: the server judges it
+  }
+}
