@@ -152,7 +152,11 @@ class Browser:
             page.goto(self.one.page("/") + (f"#token={shown}" if shown else f"#{place}"))
             if shown and place:
                 page.evaluate("place => { location.hash = place; }", place)
-            yield page
+            try:
+                yield page
+            except Exception as exc:
+                exc.add_note(f"in the browser: {seen.wrong or 'nothing went wrong'}")
+                raise
             assert not seen.wrong, seen.wrong
             assert seen.hosts <= {_host(self.one.url)}, seen.hosts
         finally:

@@ -2,9 +2,13 @@
 
 import { Session } from "./session.js";
 import { Shell } from "./shell.js";
+import { view as approvals } from "./view_approvals.js";
+import { view as groups } from "./view_groups.js";
+import { view as installs } from "./view_installs.js";
+import { view as journal } from "./view_journal.js";
 import { view as servers } from "./view_servers.js";
 
-const VIEWS = [servers];
+const VIEWS = [servers, journal, installs, approvals, groups];
 
 const session = new Session();
 new Shell(document.getElementById("app"), session, VIEWS).draw();
