@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format docs reference clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -30,8 +30,15 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The site in .site; readable from the disk. `reference` writes what of it is made from the code.
+docs: $(READY)
+	@TMPDIR=$(CURDIR)/$(VENV) NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS=ignore $(BIN)/mkdocs build --quiet
+
+reference: $(READY)
+	$(BIN)/python docs/making/reference.py
+
 clean:
-	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .demo .site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # Made anew when the dependencies change; a half-made one is not taken for a whole one.
 $(READY): pyproject.toml .ci/prepare
