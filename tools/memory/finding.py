@@ -15,7 +15,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from .shelf import Shelf, User, messages_of
+from .room import User
+from .shelf import Shelf, messages_of
 from .tables import MESSAGE, SESSION, WORD
 from .terms import alone, asked
 

@@ -26,7 +26,8 @@ from .errors import MemoryToolError
 from .finding import Wanted, by_words
 from .message import PINNED, Message, line_of, message_of, seconds_of, summary_line, written
 from .quoting import line, quotation, snippet, tokens
-from .shelf import Batch, Shelf, User, message_from, messages_of
+from .room import User
+from .shelf import Batch, Shelf, message_from, messages_of
 from .tables import MESSAGE
 from .terms import asked
 
