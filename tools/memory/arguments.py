@@ -86,7 +86,7 @@ class GetContext(Arguments):
         "sessions.",
     )
     session: Session = None
-    max_tokens: int = Field(2000, ge=50, le=200_000, description="Tokens the whole may have, by estimate.")
+    max_tokens: int = Field(2000, ge=100, le=200_000, description="Tokens the whole may have, by estimate.")
     other_sessions: bool = Field(
         True, description="Whether messages that fit the query come from other sessions too."
     )

@@ -104,8 +104,8 @@ def by_words(
         bulk = _K * (1 - _B + _B * lengths[number] / usual)
         score = 0.0
         for word, found in rows.items():
-            if (count := found.get(number)) is not None:
-                score += worth[word] * count * (_K + 1) / (count + bulk)
+            if times := found.get(number):
+                score += worth[word] * times * (_K + 1) / (times + bulk)
         scored.append((number, min(1.0, score / best)))
     scored.sort(key=lambda one: (-one[1], -one[0]))
     return scored[:limit]
@@ -123,7 +123,7 @@ def _rows(shelf: Shelf, connection: Connection, user: User, wanted: Wanted, word
         )
     found: dict[int, int] = {}
     newest = query.order_by(WORD.c.number.desc()).limit(COMMON)
-    for number, count in connection.execute(newest).tuples():
+    for number, count in connection.execute(newest):
         found[number] = found.get(number, 0) + count
     return found
 
