@@ -59,6 +59,7 @@ from .gateways.home import joined, shared_by
 from .home import Home, prepare
 from .journal_home import journal_of, note_change, note_state, take_journal
 from .long_results import LongResults
+from .memory_home import MEMORY, memory_of, with_database
 from .own_log import mask_own_log
 from .owner import HomeLock
 from .pins_tools import PinsTools
@@ -173,7 +174,7 @@ async def open_library(
                 on_state(unit)
 
             supervisor.on_change = changed
-            servers.builtins = builtins_of(settings, home)
+            servers.builtins = builtins_of(settings, home) | {MEMORY: memory_of(settings, home)}
             servers.catalog = catalog = catalog_of(settings, home, _readable(secrets.get))
             library.on_listed = catalog.listed
             functions = Functions(servers, store, __version__)
@@ -340,7 +341,7 @@ def _process_options(settings: Settings, home: Home) -> ProcessOptions:
         install_timeout=install.timeout,
         python=install.python or None,
         node=install.node or None,
-        secret=_readable(secrets.get),
+        secret=with_database(_readable(secrets.get), settings, home),
         named=_readable(NamedSecrets(secrets, home.path).get),
         vault=SecretsVault(secrets),
         log_bytes=settings.log.max_size << 20,

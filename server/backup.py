@@ -38,8 +38,9 @@ STORE = "toolscore.db"
 SECRETS = "secrets.json"
 CONFIG = "config.toml"
 POLICY = "policy.toml"
+MEMORY = "memory.db"
 TOKENS = ("token", "tokens.json")
-TOP = frozenset({STORE, SECRETS, CONFIG, POLICY, *TOKENS})
+TOP = frozenset({STORE, SECRETS, CONFIG, POLICY, MEMORY, *TOKENS})
 """The files that lie in the home itself; all others lie in servers' folders."""
 
 _COMPRESSION = 4
@@ -139,6 +140,11 @@ class _Writing:
             self._made.servers = sorted(kept)
             with copy.open("rb") as file:
                 self._add(STORE, file, 0o600)
+            if self._home.memory_file.is_file():
+                memory = Path(scratch) / MEMORY
+                _copied(self._home.memory_file, memory)
+                with memory.open("rb") as file:
+                    self._add(MEMORY, file, 0o600)
         self._private_files()
         if _has_entries(self._home.catalog_file):
             self._made.remarks.append(
@@ -149,9 +155,7 @@ class _Writing:
 
     def _copied(self, copy: Path) -> dict[str, tuple[str | None, str]]:
         """Copy the store, and give its servers: the folder and the time of each row."""
-        with closing(_opened(self._home.store_file)) as source, closing(sqlite3.connect(copy)) as target:
-            source.backup(target)
-            target.execute("PRAGMA journal_mode = DELETE")  # so that it is one file
+        _copied(self._home.store_file, copy)
         return _rows(copy)
 
     def _folder(self, directory: str | None) -> bool:
@@ -319,6 +323,13 @@ def _below(folder: Path) -> Iterator[Path]:
 def _unless_gone(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
+
+
+def _copied(path: Path, copy: Path) -> None:
+    """Copy a SQLite file as one transaction sees it."""
+    with closing(_opened(path)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+        target.execute("PRAGMA journal_mode = DELETE")  # so that it is one file
 
 
 def _opened(path: Path) -> sqlite3.Connection:

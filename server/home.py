@@ -62,6 +62,11 @@ class Home:
         return self.path / "catalog.db"
 
     @property
+    def memory_file(self) -> Path:
+        """What the bundled server memory keeps, where there is no shared database."""
+        return self.path / "memory.db"
+
+    @property
     def secrets_file(self) -> Path:
         """Literal secret values, readable by their owner only."""
         return self.path / "secrets.json"

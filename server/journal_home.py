@@ -91,6 +91,13 @@ def take_journal(
     toolset.extend(tools.handlers)
     router = toolset.router
     router.guards, router.watch = (journal, *router.guards), journal.watch
+    builtins, rows = toolset.servers.builtins, toolset.library.servers
+
+    def private(server: str) -> bool:
+        row, builtin = rows.get(server), builtins.get(server)
+        return builtin is not None and builtin.private and row is not None and row.origin == "builtin"
+
+    journal.private = private
     toolset.setters["journal"] = lambda settings: journal.configure(options_of(settings))
     given = settings.journal
     if given.otlp_endpoint:

@@ -20,6 +20,7 @@ from .settings_database import DatabaseSettings
 from .settings_docker import DockerSettings
 from .settings_gateway import GatewaySettings
 from .settings_journal import JournalSettings
+from .settings_memory import MemorySettings
 from .settings_policy import PolicySettings
 from .settings_process import ProcessSettings
 from .settings_ray import RaySettings
@@ -219,6 +220,7 @@ class Settings(Group):
     policy: PolicySettings = PolicySettings()
     trust: TrustSettings = TrustSettings()
     journal: JournalSettings = JournalSettings()
+    memory: MemorySettings = MemorySettings()
     database: DatabaseSettings = DatabaseSettings()
     gateway: GatewaySettings = GatewaySettings()
 

@@ -1,5 +1,7 @@
 """Servers that are part of ToolScore: in every home, unless switched off, uninstalled, or replaced by another one.
 
+One that is optional is in those homes only where somebody installed it.
+
 One that was uninstalled is remembered as dismissed, so that it does not come back with the next start.
 """
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 PREFIX = "builtin:"
-"""Beginning of the source that brings one back which was uninstalled; its name follows."""
+"""Beginning of the source of one that is optional, or was uninstalled; its name follows."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,15 @@ class Builtin:
             the default of one that is new; a home keeps its own.
         definitions: Gives its tools, so that they are known before it ever ran. Called only where they may be others.
         changing: Whether those are always the newest, newer than what it listed a moment ago.
+        optional: Whether it is there only once somebody installed it.
+        private: Whether the journal keeps nothing of the contents of its calls.
     """
 
     installation: Installation
     definitions: Callable[[], list[dict[str, Any]]]
     changing: bool = False
+    optional: bool = False
+    private: bool = False
 
     @property
     def name(self) -> str:
@@ -56,15 +62,23 @@ async def settle(servers: Servers) -> None:
         await _stored(servers, builtin)
 
 
-async def restore(servers: Servers, name: str) -> None:
-    """Let a builtin server have its name back, which another one had and gave up; not one that was dismissed."""
+async def restore(servers: Servers, name: str, *, wanted_elsewhere: bool = False) -> None:
+    """Let a builtin server have its name back, which another one had and gave up; not one that was dismissed.
+
+    Args:
+        servers: All servers.
+        name: Which.
+        wanted_elsewhere: Whether another gateway of the store has it, so that one that is optional is had here too.
+    """
     builtin = servers.builtins.get(name)
-    if builtin is not None and name not in servers.library.servers and await _stored(servers, builtin):
+    if builtin is None or name in servers.library.servers:
+        return
+    if await _stored(servers, builtin, wanted_elsewhere=wanted_elsewhere):
         servers.supervise(servers.library.servers[name], start=True)
 
 
 async def brought_back(servers: Servers, name: str, other: str | None, *, changed: bool) -> Added:
-    """Have one again that was uninstalled.
+    """Have one that is optional, or again one that was uninstalled.
 
     Args:
         servers: All servers.
@@ -91,6 +105,15 @@ async def brought_back(servers: Servers, name: str, other: str | None, *, change
             "configuration file have its settings.",
         )
     began = time.monotonic()
+    if (
+        (row := servers.library.servers.get(name)) is not None
+        and row.origin == "builtin"
+        and builtin.optional
+    ):
+        raise RefusalError(
+            Outcome.NAME_TAKEN,
+            f"'{name}' is there already, and can be used: list_tools(server='{name}') has its tools.",
+        )
     with servers.reserve(name):
         row = ServerRow(name, "builtin", enabled=True, installation=builtin.installation)
         tools = await completed(servers.library.add(row, builtin.definitions()))
@@ -111,11 +134,13 @@ async def withdraw(servers: Servers, name: str) -> None:
     await completed(taken_apart())
 
 
-async def _stored(servers: Servers, builtin: Builtin) -> bool:
+async def _stored(servers: Servers, builtin: Builtin, *, wanted_elsewhere: bool = False) -> bool:
     """Have its row as it is to be; tell whether it is new."""
     library, name = servers.library, builtin.name
     row = library.servers.get(name)
     if row is None:
+        if builtin.optional and not wanted_elsewhere:
+            return False
         # A row that cannot be understood keeps its name.
         if name in library.dismissed or name in await library.unreadable_names():
             return False

@@ -67,15 +67,23 @@ def async_engine(where: Where) -> AsyncEngine:
     return _file(where) if isinstance(where, Path) else _shared(where)
 
 
-def sync_engine(where: Where) -> Engine:
-    """Make an engine for one connection that blocks: for migrations, and for what the command line looks up.
+def sync_engine(where: Where, **pool: Any) -> Engine:
+    """Make an engine for connections that block: for migrations, and for what the command line looks up.
+
+    Args:
+        where: Which store.
+        **pool: How connections to a shared database are kept, as SQLAlchemy's `create_engine` has it; by default each
+            is used once.
 
     Raises:
         StoreError: If what it takes is not installed.
     """
     if not isinstance(where, Path):
         engine = create_engine(
-            url_of(where), poolclass=NullPool, json_serializer=_dumps, json_deserializer=from_json
+            url_of(where),
+            json_serializer=_dumps,
+            json_deserializer=from_json,
+            **(pool or {"poolclass": NullPool}),
         )
         _limit(engine)
         return engine

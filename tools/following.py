@@ -128,7 +128,7 @@ class Following:
         if here is None:
             from .builtin import restore
 
-            await restore(self._servers, row.name)
+            await restore(self._servers, row.name, wanted_elsewhere=True)
             return
         installation = here.installation.model_copy(update={"keeping": row.installation.keeping})
         fresh = ServerRow(

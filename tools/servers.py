@@ -195,7 +195,7 @@ class Servers:
 
         Args:
             source: See `Candidate`; or `registry:NAME[@VERSION][#KIND]`, for an entry of the catalog; or
-                `builtin:NAME`, for a part of ToolScore that was uninstalled.
+                `builtin:NAME`, for a part of ToolScore that is optional or was uninstalled.
             caller: In whose name.
             name: The server's name; made from the source when `None`.
             args: Arguments after its entry point.

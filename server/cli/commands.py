@@ -112,6 +112,10 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
                 from . import functions
 
                 return asyncio.run(functions.run(options, loaded.settings, out))
+            case "memory":
+                from . import memory
+
+                return memory.run(options, loaded.settings, out)
             case "catalog":
                 from . import catalog
 

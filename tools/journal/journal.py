@@ -77,6 +77,8 @@ class Journal:
         """Called in a thread once the last record is written."""
         self.sent: Callable[[], tuple[int, int]] = lambda: (0, 0)
         """Gives how many spans a collector took and did not."""
+        self.private: Callable[[str], bool] = lambda _server: False
+        """Tells of a server whether nothing of what its tools are told and say is kept."""
         self._options = options
         self._version = version
         self._mask = mask
@@ -208,7 +210,7 @@ class Journal:
             head += f',"parent":"{span[50:]}"'
         if caller.depth:
             head += f',"depth":{caller.depth}'
-        contents = self._options.contents
+        contents = "off" if self.private(server) else self._options.contents
         if contents != "on" or passage.subject == READ:
             answered = None
         return entry(head.encode(), passage.said, asked if contents != "off" else None, answered, None)

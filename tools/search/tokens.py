@@ -210,6 +210,16 @@ def words(text: str) -> list[str]:
     return found
 
 
+def endings(text: str) -> set[str]:
+    """Give the last character of each run without spaces: no pair begins with it, and it may be asked for alone."""
+    return {run[-1] for run in _runs(text) if _CJK.match(run)}
+
+
+def alone(word: str) -> bool:
+    """Tell whether a word is one character of a text without spaces, and so the beginning of pairs too."""
+    return len(word) == 1 and _CJK.match(word) is not None
+
+
 def joined(text: str) -> dict[str, tuple[str, ...]]:
     """Give the words that a text writes with a hyphen and others as one (`e-mail`), with the words of their parts."""
     if text.isascii() and "-" not in text:

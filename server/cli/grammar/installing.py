@@ -19,8 +19,8 @@ def add_to(command: Command) -> None:
         metavar="SOURCE",
         help="pypi:NAME[@VERSION], npm:NAME[@VERSION], git+URL[@REF], a folder, an .mcpb file or its "
         "https://...#sha256=CHECKSUM, docker:IMAGE[:TAG][@sha256:DIGEST] or docker:./FOLDER, "
-        "registry:NAME[@VERSION][#KIND] of the catalog, 'command: ...', or builtin:NAME for a part of ToolScore that "
-        "was uninstalled",
+        "registry:NAME[@VERSION][#KIND] of the catalog, 'command: ...', or builtin:NAME for a part of ToolScore: "
+        "memory, or one that was uninstalled",
     )
     install.add_argument("--name", help="the server's name; otherwise made from the source")
     _env(install)
