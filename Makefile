@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format release clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -30,8 +30,11 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+release: $(READY)
+	@$(BIN)/python deploy/release.py
+
 clean:
-	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .demo dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # Made anew when the dependencies change; a half-made one is not taken for a whole one.
 $(READY): pyproject.toml .ci/prepare
