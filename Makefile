@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format docs reference clean
+.PHONY: demo test check format docs reference release clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -37,8 +37,11 @@ docs: $(READY)
 reference: $(READY)
 	$(BIN)/python docs/making/reference.py
 
+release: $(READY)
+	@$(BIN)/python deploy/release.py
+
 clean:
-	rm -rf $(VENV) .demo .site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .demo .site dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # Made anew when the dependencies change; a half-made one is not taken for a whole one.
 $(READY): pyproject.toml .ci/prepare

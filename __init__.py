@@ -1,3 +1,3 @@
 """ToolScore: one MCP server in front of all the others."""
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"

@@ -184,7 +184,11 @@ async def open_library(
             for name in await servers.tidy():
                 logger.warning("deleted what an interrupted installation of %s had left", name)
             # What the file says otherwise by now must not be started as it was.
-            but = set() if declared is None else (await Reconciler(servers).plan(declared)).touched
+            but = set[str]()
+            if declared is not None:
+                planned = await Reconciler(servers).plan(declared)
+                but = planned.touched
+                library.coming.expect(entry.name for entry in planned.added)
             if gateways is not None:
                 gateways.attach(servers, means.known.answers)
             servers.bring_back(start=start, but=but)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..runners.keeping import Keeping
 from ..runners.listing import Offers
 from ..runners.spec import Installation
+from .coming import Coming
 from .errors import NameTakenError, UnknownServerError
 from .library_change import Change
 from .names import assign
@@ -67,6 +68,7 @@ class Library:
         """Called whenever a server has told its tools, whether they are others than before or not."""
         self.held: dict[str, float] = {}
         """Names of servers that are being installed or removed, and since when (seconds since 1970)."""
+        self.coming = Coming()
         self._arriving: dict[asyncio.Task[None], str] = {}
         """What stores what a server lists, and which server that is."""
         self.dismissed: set[str] = set()

@@ -16,6 +16,12 @@ from .outcome import Outcome, RefusalError
 from .sight import CURRENT
 from .tool import Tool
 
+COMING = 10.0
+"""Seconds a call waits for a server that is being installed, or is declared in the file and not there yet."""
+
+RETRY = 5.0
+"""Seconds after which a caller may ask again who waited for that in vain."""
+
 
 class Lookup:
     """Finds tools.
@@ -45,6 +51,13 @@ class Lookup:
             raise RefusalError(
                 Outcome.INSTALLING,
                 f"Server '{server}' is being installed or removed right now; try again shortly.",
+                retryAfter=RETRY,
+            )
+        if server in self._library.coming:
+            raise RefusalError(
+                Outcome.INSTALLING,
+                f"Server '{server}' is declared in the configuration file, and about to be added; try again shortly.",
+                retryAfter=RETRY,
             )
         if server in self._library.missing and server not in self._library.servers:
             raise RefusalError(
@@ -83,6 +96,9 @@ class Lookup:
         server, sight = name.partition("__")[0], CURRENT.get()
         if sight is not None and not sight.server(server):
             return self.find(name)  # which refuses: nothing is started for it
+        if server not in self._library.servers:
+            with anyio.move_on_after(COMING if patience is None else min(patience, COMING)):
+                await self._library.coming.over(server, self._library.held)
         unit, row = self._supervisor.units.get(server), self._library.servers.get(server)
         if name not in self._library.tools and unit is not None and row is not None and row.enabled:
             began = time.perf_counter()

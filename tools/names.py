@@ -92,7 +92,7 @@ def valid_server_name(name: str) -> str | None:
             "A server's name has no `__` and no `_` at its end, because `__` comes between server and tool."
         )
     if name.lower() == OWN_SERVER:
-        return f"The name {OWN_SERVER} is that of ToolScore's own tools."
+        return f"The name {OWN_SERVER} is that of ToolScore's own tools; give the server another."
     return None
 
 

@@ -87,6 +87,8 @@ class Reconciler:
         """
         refused = list(todo.refused)
         removed, changed, added = [], [], []
+        coming = self._servers.library.coming
+        coming.expect(entry.name for entry in todo.added)
         for name in todo.removed:
             if await self._tried(name, self._remove(name), refused):
                 removed.append(name)
@@ -96,6 +98,8 @@ class Reconciler:
         for entry in todo.added:
             if await self._tried(entry.name, self._add(entry), refused):
                 added.append(entry)
+            if entry.name not in self._tasks:
+                coming.done(entry.name)
         return Plan(tuple(added), tuple(changed), tuple(removed), tuple(refused))
 
     async def _tried(
@@ -131,6 +135,7 @@ class Reconciler:
         await withdraw(self._servers, entry.name)
         if entry.source is not None:
             task = asyncio.get_running_loop().create_task(self._install(entry))
+            task.add_done_callback(lambda _done: self._servers.library.coming.done(entry.name))
             self._tasks[entry.name] = entry, task
             return
         with self._servers.hold(entry.name):
@@ -216,6 +221,7 @@ class Reconciler:
                 logger.exception("bug while installing server %s", entry.name)
                 self.failures[entry.name] = "an internal error; the log has more"
                 return
+            self._servers.library.coming.done(entry.name)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_RETRY)
 

@@ -394,6 +394,7 @@ class Servers:
             yield
         finally:
             del self.library.held[name]
+            self.library.coming.moved()
 
     def may_manage(self, caller: Caller) -> None:
         """Refuse who may not change anything about servers."""
