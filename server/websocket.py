@@ -42,6 +42,10 @@ CLOSE_TIMEOUT = 2.0
 """Seconds the other side has for its part of the closing."""
 
 TRY_AGAIN_LATER = CloseCode.TRY_AGAIN_LATER
+ENDING = "ToolScore is ending this connection"
+UNHEARD = "unheard: ToolScore is ending this connection; what has no answer was not heard"
+"""The reason of a line that is closed in order. Clients go by how it begins."""
+
 LONGEST_REASON = 120
 """Bytes of a close reason; a control frame holds 125, of which two are the code."""
 
@@ -107,6 +111,8 @@ class WebSocketConnection(Connection):
         """What came so far of a message in several frames."""
         self._reading = True
         self._held = False
+        self._unheard = False
+        """Whether what has no answer when the line is closed was not heard."""
         self.heard = True
         """Whether anything came since it was last looked."""
         self._active = True
@@ -171,6 +177,7 @@ class WebSocketConnection(Connection):
 
     def leave(self) -> None:
         """Close in order. What was left unread is read away: closing over it would take back the last answers."""
+        self._unheard = True
         self.close()
         self._held = False
         self._resume_reading()
@@ -191,7 +198,7 @@ class WebSocketConnection(Connection):
             return
         if wire.protocol.state is State.OPEN:
             code = CloseCode.POLICY_VIOLATION if reason else CloseCode.GOING_AWAY
-            wire.protocol.fail(code, _fitting(reason or "ToolScore is ending this connection"))
+            wire.protocol.fail(code, _fitting(reason or (UNHEARD if self._unheard else ENDING)))
             wire.send_data()
 
     def writable_now(self) -> bool:

@@ -604,8 +604,8 @@ async def test_leaving_closes_with_a_closing_frame() -> None:
 
 def test_the_module_needs_no_floor_of_toolscore() -> None:
     program = (
-        "import sys, toolscore.client; "
-        "print([name for name in sys.modules if name.startswith('toolscore.') and name != 'toolscore.client'])"
+        "import sys, toolscore.client; from toolscore.client import websocket, ToolScore; "
+        "print([n for n in sys.modules if n.startswith('toolscore.') and not n.startswith('toolscore.client')])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

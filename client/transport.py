@@ -5,47 +5,21 @@ Framing as ToolScore and the clients of version 1 use it: subprotocol `mcp`, one
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from ssl import SSLContext
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import anyio
 import mcp_types as types
 from mcp.client._transport import TransportStreams
 from mcp.shared.message import SessionMessage
 from websockets import exceptions as ws
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.typing import Subprotocol
+from websockets.asyncio.client import ClientConnection
 
-_FLUSHED_WITHIN, _CLOSED_WITHIN = 0.5, 2.0
-_MCP = Subprotocol("mcp")
-_RUNS = "Check that `toolscore serve --listen` runs there, and the host and port."
-_CHECK = {
-    401: "Check the token: `toolscore token show` prints it; pass it as `token=`.",
-    403: "Check the rights of the token, and the Origin header if you set one.",
-    404: "Check the path: it is that of the address given to `--listen`, such as /mcp.",
-    421: "Use the host name of the address given to `--listen`.",
-}
-# At level DEBUG websockets writes the request's headers down, the token included.
-_log = logging.getLogger("toolscore.client.websockets")
-_log.setLevel(logging.INFO)
+from .address import Where, opened, shut
 
-
-class WebSocketError(ConnectionError):
-    """No connection, or none any more. The text says what to check, and holds no token.
-
-    Attributes:
-        status: HTTP status of a server that refused, or 0.
-        code: WebSocket close code (RFC 6455, 7.4) of a connection that ended, or 0. 1006: no closing frame.
-        reason: What the other side said about it.
-    """
-
-    def __init__(self, text: str, status: int = 0, code: int = 0, reason: str = "") -> None:
-        super().__init__(text)
-        self.status, self.code, self.reason = status, code, reason
+_FLUSHED_WITHIN = 0.5
 
 
 @asynccontextmanager
@@ -89,14 +63,11 @@ async def websocket(
         ValueError: If an argument cannot be used.
         WebSocketError: If nothing answers in time, or not as a WebSocket with MCP, or it refuses.
     """
-    where = _Where(url, token)
-    fields = {k: v for k, v in (headers or {}).items() if token is None or k.lower() != "authorization"}
-    if token is not None:
-        fields["Authorization"] = f"Bearer {where.token}"
+    where = Where(url, token)
     options: dict[str, Any] = {"ssl": ssl} if ssl else {}
     options |= {"max_size": max_size, "ping_interval": ping_interval, "ping_timeout": ping_timeout}
-    options |= {"additional_headers": fields, "open_timeout": open_timeout}
-    link = _Link(await _opened(where, options), where)
+    options |= {"additional_headers": where.headers(headers), "open_timeout": open_timeout}
+    link = _Link(await opened(where, options), where)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(link.read)
         tasks.start_soon(link.write)
@@ -107,37 +78,10 @@ async def websocket(
             tasks.cancel_scope.cancel()
 
 
-class _Connect(connect):
-    def process_redirect(self, exc: Exception) -> Exception:
-        return exc  # it would take the token to an address that nobody chose
-
-
-async def _opened(where: _Where, options: dict[str, Any]) -> ClientConnection:
-    options |= {"proxy": None if where.is_loopback else True, "close_timeout": _CLOSED_WITHIN, "logger": _log}
-    options |= {"compression": None, "max_queue": 4}  # of whole messages, which may be large
-    try:
-        socket = await _Connect(where.url, subprotocols=[_MCP], **options)
-    except (OSError, ws.WebSocketException) as exc:
-        problem = where.refused(exc)
-    else:
-        if socket.subprotocol == _MCP:
-            return socket
-        await _shut(socket)
-        problem = WebSocketError(f"{where} is no WebSocket for MCP: it did not accept the subprotocol `mcp`.")
-    raise problem  # not in `except`: the text of the error it would be chained to may hold the whole address
-
-
-async def _shut(socket: ClientConnection) -> None:
-    with anyio.move_on_after(_CLOSED_WITHIN + 0.5, shield=True) as waiting:
-        await socket.close()
-    if waiting.cancelled_caught:
-        socket.transport.abort()  # it takes no more bytes, not even a closing frame
-
-
 class _Link:
     """An open connection between its WebSocket and the SDK's two streams."""
 
-    def __init__(self, socket: ClientConnection, where: _Where) -> None:
+    def __init__(self, socket: ClientConnection, where: Where) -> None:
         self._socket, self._where = socket, where
         self._inbox, self.incoming = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         self.outgoing, self._outbox = anyio.create_memory_object_stream[SessionMessage](0)
@@ -198,52 +142,9 @@ class _Link:
         self.outgoing.close()
         with anyio.move_on_after(_FLUSHED_WITHIN, shield=True):
             await self._flushed.wait()
-        await _shut(self._socket)
+        await shut(self._socket)
 
 
 def _error(request_id: types.RequestId, code: int, text: str) -> SessionMessage:
     error = types.ErrorData(code=code, message=text)
     return SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=request_id, error=error))
-
-
-class _Where:
-    """The server's address: what errors may show of it, and what they say."""
-
-    def __init__(self, url: str, token: str | None) -> None:
-        self.url, self.token, parts = url, (token or "").strip(), urlsplit(url)
-        if parts.scheme not in ("ws", "wss") or not parts.hostname:
-            raise ValueError("an address begins with ws:// or wss:// and a host")
-        if (token is not None and not self.token) or not (self.token.isascii() and self.token.isprintable()):
-            raise ValueError("the token is empty or holds characters that a header cannot carry")
-        self.is_loopback = parts.hostname in ("localhost", "::1") or parts.hostname.startswith("127.")
-        self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        secrets = (self.token, unquote(parts.password or ""), dict(parse_qsl(parts.query)).get("token", ""))
-        self._secrets = [form for secret in secrets if secret for form in (secret, quote(secret, safe=""))]
-
-    def __str__(self) -> str:
-        return self._shown
-
-    def clean(self, text: str) -> str:
-        """Make somebody else's text fit for an error: without secrets, on one line, not long."""
-        for secret in self._secrets:
-            text = text.replace(secret, "…")
-        return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:500]
-
-    def refused(self, exc: Exception) -> WebSocketError:
-        match exc:
-            case ws.InvalidStatus(response=object(status_code=status, body=body, reason_phrase=phrase)):
-                said = self.clean(bytes(body or b"").decode(errors="replace"))
-                text = f"{self} refused with HTTP status {status}: {said or phrase}".rstrip(".")
-                hint = _CHECK.get(status, "Check the address; the log of what runs there says more.")
-                return WebSocketError(f"{text}. {hint}", status, reason=said)
-            case ws.InvalidURI() | ws.InvalidProxy():  # they quote the whole address
-                return WebSocketError(f"cannot connect to {self}: the address or the proxy's is not valid.")
-            case OSError():
-                return WebSocketError(f"cannot connect to {self}: {self.clean(str(exc))}. {_RUNS}")
-        text = self.clean(str(exc.__cause__ or exc))
-        return WebSocketError(f"{self} is no WebSocket: {text}. Check the port, and ws:// against wss://.")
-
-    def closed(self, exc: ws.ConnectionClosed) -> WebSocketError:
-        frame = exc.rcvd or exc.sent
-        code, reason = (frame.code, self.clean(frame.reason)) if frame else (1006, "")
-        return WebSocketError(f"the connection to {self} is closed: {self.clean(str(exc))}", 0, code, reason)

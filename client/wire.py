@@ -1,0 +1,80 @@
+"""A WebSocket whose messages are taken as they arrive, and written together where many are made at once.
+
+The handshake, the framing, the pings and the closing are those of the websockets library. Its queue, its task and its
+lock for each message are not used: they would cost a call more than all the rest of the client does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+
+_DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
+
+
+class Wire(ClientConnection):
+    """One connection.
+
+    Until it is begun it is a plain connection of the library, which does the opening handshake.
+    """
+
+    _take: Callable[[bytes], None] | None = None
+    _lost: Callable[[], None]
+
+    def begin(self, take: Callable[[bytes], None], lost: Callable[[], None]) -> None:
+        """Say who takes the messages.
+
+        Args:
+            take: Called with each.
+            lost: Called once the connection is gone, in whichever way.
+        """
+        self._begun: bytearray | None = None
+        self._waiting: list[bytes] = []
+        self._take, self._lost = take, lost
+        for frame in list(self.recv_messages.frames.queue):
+            self.process_event(frame)
+        if self.connection_lost_waiter.done():
+            lost()
+
+    def write(self, message: bytes) -> None:
+        """Write a message, together with others that are made in this turn of the event loop."""
+        if not self._waiting:
+            self.loop.call_soon(self._flush)
+        self._waiting.append(message)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        protocol = self.protocol
+        if protocol.state is not State.OPEN:
+            return  # whoever waits for an answer is told that the line is lost
+        for message in waiting:
+            protocol.send_text(message)
+        if len(waiting) == 1:
+            self.send_data()
+            return
+        self.transport.write(b"".join(protocol.data_to_send()))
+
+    def process_event(self, event: Any) -> None:
+        """Take a frame."""
+        take = self._take
+        if take is None or not isinstance(event, Frame) or event.opcode not in _DATA:
+            super().process_event(event)
+        elif event.fin and self._begun is None:
+            take(bytes(event.data))
+        else:
+            if self._begun is None:
+                self._begun = bytearray()
+            self._begun += event.data
+            if event.fin:
+                whole, self._begun = bytes(self._begun), None
+                take(whole)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that it is gone."""
+        super().connection_lost(exc)
+        if self._take is not None:
+            self._lost()
