@@ -76,6 +76,19 @@ class Events:
         """The cursor after the last event."""
         return f"{self._run}-{self._count}"
 
+    def since(self, cursor: str | None, first: int) -> list[dict[str, Any]]:
+        """Give the events after a cursor that are remembered; the last ones where it is none of this run.
+
+        Args:
+            cursor: The cursor, if there is one.
+            first: How many there are at the most without one.
+        """
+        run, _, number = (cursor or "").rpartition("-")
+        if run != self._run or not number.isdecimal():
+            return list(self._events)[-first:]
+        new = self._count - int(number)
+        return list(self._events)[-new:][-PAGE:] if new > 0 else []
+
     def read(self, uri: str, sight: Sight | None = None) -> dict[str, Any]:
         """Give the result of reading the resource (MCP `ReadResourceResult`).
 

@@ -36,6 +36,8 @@ ENVIRONMENT = "toolscore/environment"
 DRAIN = "toolscore/drain"
 CLIENTS = "toolscore/clients"
 """Asked by `toolscore status`, on a connection without a hello."""
+OVERVIEW = "toolscore/overview"
+"""Asked by `toolscore top`, likewise: all that `Glance.look` tells, since the `cursor` in its parameters."""
 
 EXPOSE, ROOTS = "tools.expose", "process.roots"
 PER_CLIENT = {EXPOSE: "TOOLSCORE_TOOLS_EXPOSE", ROOTS: "TOOLSCORE_PROCESS_ROOTS"}

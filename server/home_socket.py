@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..runners.codec import FrameError, decode
 from .connection import Connection
-from .hello import CLIENTS, DRAIN, DRAINING, GOODBYE, HELD, WELCOME, Hello
+from .hello import CLIENTS, DRAIN, DRAINING, GOODBYE, HELD, OVERVIEW, WELCOME, Hello
 from .unix import UnixPeer, listen_for
 
 logger = logging.getLogger(__name__)
 
 METHOD_NOT_FOUND = -32601
+INTERNAL_ERROR = -32603
 REFUSED = -32010
 
 _TURN = 0.01
@@ -32,6 +34,10 @@ class Host(Protocol):
 
     def clients(self, but: Connection) -> list[dict[str, Any]]:
         """Tell who is there, whoever asks left out."""
+        ...
+
+    async def overview(self, after: str | None) -> dict[str, Any]:
+        """Tell all that is going on; see `Glance.look`."""
         ...
 
     def make_room(self, version: str) -> bool:
@@ -53,6 +59,7 @@ class HomeSocket:
         self._path: Path | None = None
         self._inode = 0
         self._clients: set[_HomePeer] = set()
+        self._looks: set[asyncio.Task[None]] = set()
 
     async def open(self, path: Path, max_frame: int | None) -> None:
         """Begin to listen."""
@@ -78,6 +85,12 @@ class HomeSocket:
         if self._server is not None:
             self._server.close()
             self._server = None
+
+    def look(self, answering: Coroutine[Any, Any, None]) -> None:
+        """Answer somebody who looks in, beside all else."""
+        task = asyncio.get_running_loop().create_task(answering)
+        self._looks.add(task)
+        task.add_done_callback(self._looks.discard)
 
     async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
         """Have relays hold back what is new, and wait until what is under way is answered.
@@ -132,7 +145,7 @@ class _HomePeer(UnixPeer):
 
     def take(self, frame: bytes | str) -> None:
         if self._begun and self.hello is None:
-            if CLIENTS.encode() not in _start(frame) or not self._take_clients(frame):
+            if b"toolscore/" not in _start(frame) or not self._take_look(frame):
                 super().take(frame)
         elif not self._begun:
             self._begin(frame)
@@ -177,13 +190,32 @@ class _HomePeer(UnixPeer):
             return True
         return False
 
-    def _take_clients(self, frame: bytes | str) -> bool:
+    def _take_look(self, frame: bytes | str) -> bool:
+        """Answer whoever looks in from the command line; tell whether it was that."""
         message = _message(frame)
-        if message is None or message.get("method") != CLIENTS or "id" not in message:
+        if message is None or "id" not in message:
             return False
-        clients = self._home.host.clients(self)
-        self.send({"jsonrpc": "2.0", "id": message["id"], "result": {"clients": clients}})
+        match message.get("method"):
+            case method if method == CLIENTS:
+                self._answer(message["id"], {"clients": self._home.host.clients(self)})
+            case method if method == OVERVIEW:
+                params = message.get("params")
+                after = params.get("cursor") if isinstance(params, dict) else None
+                self._home.look(self._overview(message["id"], after if isinstance(after, str) else None))
+            case _:
+                return False
         return True
+
+    async def _overview(self, identity: Any, after: str | None) -> None:
+        try:
+            self._answer(identity, await self._home.host.overview(after))
+        except Exception:
+            logger.exception("bug while telling how it is")
+            fault = {"code": INTERNAL_ERROR, "message": "it failed; ToolScore's own log says why"}
+            self.send({"jsonrpc": "2.0", "id": identity, "error": fault})
+
+    def _answer(self, identity: Any, result: dict[str, Any]) -> None:
+        self.send({"jsonrpc": "2.0", "id": identity, "result": result})
 
 
 def _start(frame: bytes | str) -> bytes:

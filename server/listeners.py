@@ -227,7 +227,7 @@ class Listeners:
     def ready(self, toolset: ToolSet) -> None:
         """Say from now on that it is ready: the library is open."""
         self._toolset = toolset
-        toolset.router.observe = self._metrics.call
+        toolset.router.observed_by(self._metrics.call)
         toolset.overview.usage.begin()  # whoever opens the dashboard wants to see what was before
         self._network.name_taken = toolset.name_taken
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..tools.caller import Caller
     from .connection import Connection
     from .desk import Desk
+    from .glance import Glance
     from .home_socket import HomeSocket
     from .listeners import Listeners
     from .models import ReloadResult
@@ -100,6 +101,7 @@ class Run:
         self._opened: asyncio.Future[ToolSet] | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._numbers = 0
+        self._overview: Glance | None = None
 
     async def run(self) -> int:
         """Serve to the end.
@@ -160,6 +162,8 @@ class Run:
             library = closing.push_async_exit(_Library(self._settings, self._home, desk, self.loaded))
             try:
                 toolset = await library.open()
+                self._overview = self._overviewing(toolset, desk)
+                closing.callback(self._overview.close)
                 self._opened.set_result(toolset)
                 await desk.attach()
             except Exception as exc:
@@ -238,6 +242,11 @@ class Run:
         reloader.begin()
         return reloader
 
+    def _overviewing(self, toolset: ToolSet, desk: Desk) -> Glance:
+        from .glance import Glance
+
+        return Glance(toolset, desk.front.events, lambda: len(desk.front.peers))
+
     async def _toolset(self) -> ToolSet:
         assert self._opened is not None
         return await asyncio.shield(self._opened)
@@ -249,6 +258,12 @@ class Run:
     def clients(self, but: Connection) -> list[dict[str, Any]]:
         """Tell who is there; see `home_socket.Host`."""
         return [peer.described() for peer in self._desk.front.peers if not peer.is_on(but)]
+
+    async def overview(self, after: str | None) -> dict[str, Any]:
+        """Tell all that is going on; see `home_socket.Host`."""
+        await self._toolset()
+        assert self._overview is not None
+        return await self._overview.look(after)
 
     def make_room(self, version: str) -> bool:
         """End for a newer version; see `home_socket.Host`."""

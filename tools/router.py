@@ -57,6 +57,16 @@ class Router:
         self.on_result: Callable[[str, dict[str, Any]], None] = lambda _server, _result: None
         """Told of every result a server gave."""
 
+    def observed_by(self, observe: Callable[[str, str, float], None]) -> None:
+        """Tell one more of each call that is over: its server, what came of it, and how long it took."""
+        before = self.observe
+
+        def both(server: str, outcome: str, seconds: float) -> None:
+            before(server, outcome, seconds)
+            observe(server, outcome, seconds)
+
+        self.observe = both
+
     async def call(
         self,
         name: str,

@@ -124,6 +124,10 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
                 from . import gateways
 
                 return asyncio.run(gateways.run(loaded.settings, out))
+            case "top":
+                from .top import top
+
+                return asyncio.run(top.run(options, loaded.settings, out))
             case "status":
                 from . import status
 

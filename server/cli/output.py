@@ -17,6 +17,11 @@ from ...runners.spec import Report, silent
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
+def safe(text: str) -> str:
+    """Take out of a text what a terminal would obey."""
+    return _CONTROL.sub("�", text)
+
+
 class Output:
     """Standard output for results, standard error for everything else.
 
@@ -55,9 +60,9 @@ class Output:
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print rows: a table on a terminal, otherwise aligned columns without a header."""
         if not self.terminal:
-            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            widths = [max(map(_cells, column)) for column in zip(*rows, strict=True)]
             for row in rows:
-                cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+                cells = (cell + " " * (width - _cells(cell)) for cell, width in zip(row, widths, strict=True))
                 print("  ".join(cells).rstrip())
             return
         from rich.console import Console
@@ -108,6 +113,15 @@ class Output:
 
     def _safe(self, text: str) -> str:
         return _CONTROL.sub("�", text) if self.terminal else text
+
+
+def _cells(text: str) -> int:
+    """Give how wide a text is; Chinese characters have two cells."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 _STYLES = {

@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 
 from ... import __version__
 from ...runners.spec import Report
-from ..hello import CLIENTS
+from ..hello import CLIENTS, OVERVIEW
 from .backend import BackendError
 
 PROTOCOL_VERSION = "2025-11-25"
@@ -27,6 +27,23 @@ _LINE_LIMIT = 1 << 28
 
 _HELLO_PATIENCE = 30.0
 """Seconds for the handshake. A call has no deadline here: the ToolScore that runs it keeps one."""
+
+
+METHOD_NOT_FOUND = -32601
+"""JSON-RPC 2.0, section 5.1."""
+
+
+class RefusedError(BackendError):
+    """What was asked was answered with an error of the protocol.
+
+    Args:
+        message: What was said.
+        code: The error's code.
+    """
+
+    def __init__(self, message: object, code: object) -> None:
+        super().__init__(f"the running ToolScore refused: {message} ({code}).")
+        self.code = code
 
 
 class SocketBackend:
@@ -74,6 +91,25 @@ class SocketBackend:
         except BackendError:  # one of an older version
             return []
         return found if isinstance(found, list) else []
+
+    async def overview(self, cursor: str | None) -> dict[str, Any]:
+        """Ask how everything is; see `Glance.look`.
+
+        Args:
+            cursor: That of the last answer, for the events since then.
+
+        Raises:
+            BackendError: If there is no answer.
+        """
+        try:
+            return await self._ask(OVERVIEW, {"cursor": cursor})
+        except RefusedError as error:
+            if error.code != METHOD_NOT_FOUND:
+                raise
+            raise BackendError(
+                "the running ToolScore is of an older version, and cannot be looked at like this. "
+                "`toolscore restart` starts this version in its place."
+            ) from error
 
     async def _shake_hands(self) -> None:
         hello = {
@@ -177,7 +213,7 @@ def _gone() -> BackendError:
 def _result(message: dict[str, Any]) -> dict[str, Any]:
     fault = message.get("error")
     if isinstance(fault, dict):
-        raise BackendError(f"the running ToolScore refused: {fault.get('message')} ({fault.get('code')}).")
+        raise RefusedError(fault.get("message"), fault.get("code"))
     result = message.get("result")
     if not isinstance(result, dict):
         raise BackendError("the running ToolScore answered without a result.")

@@ -283,6 +283,23 @@ class Scores:
             await turns.over()
         return found, len(ranked)
 
+    async def by_server(self) -> dict[str, float]:
+        """Give for each server the share of calls that succeed at the least, all its tools together; 0 to 1.
+
+        Servers of which nothing is known are left out.
+        """
+        self._ask()
+        weights: dict[str, tuple[float, float]] = {}
+        turns = Turns()
+        for tool in list(self._library.tools.values()):
+            if versions := self._by_tool.get((tool.server, tool.original)):
+                good, bad = self._evidence(tool.server, versions)
+                before = weights.get(tool.server, (0.0, 0.0))
+                weights[tool.server] = before[0] + good, before[1] + bad
+            await turns.over()
+        bounds = {server: bound_of(*both) for server, both in weights.items()}
+        return {server: bound for server, bound in bounds.items() if bound is not None}
+
     async def figures(self) -> AsyncIterator[Figures]:
         """Give the tools' figures for the metrics; none before what the store has is here, so that sums only grow.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..top.figures import SORTS
 from .values import Command, count, seconds
 
 
@@ -21,6 +22,15 @@ def add_to(command: Command) -> None:
     call.add_argument("--timeout", metavar="SECONDS", type=seconds, help="give up after this long")
     status = command("status", "Show what runs, or all that is known of one server.", json=True)
     status.add_argument("name", metavar="NAME", nargs="?", help="only this server, in full")
+    top = command("top", "Show live what is going on: servers, calls, events (docs/top.md).", json=True)
+    top.add_argument(
+        "--once", action="store_true", help="one look, then end; so it is where there is no terminal"
+    )
+    top.add_argument(
+        "--interval", metavar="SECONDS", type=seconds, default=1.0, help="between two looks (default: 1)"
+    )
+    top.add_argument("--sort", choices=SORTS, default="state", help="what servers are sorted by at first")
+    top.add_argument("--filter", metavar="TEXT", help="only servers with this in name or state, or of @GROUP")
     command("gateways", "Show which ToolScores share the store, and what each runs.", json=True)
     logs = command("logs", "Show what servers wrote on standard error, and ToolScore's own log.", json=True)
     logs.add_argument(

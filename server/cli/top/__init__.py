@@ -1,0 +1,1 @@
+"""`toolscore top`: what is going on, live."""
