@@ -25,7 +25,9 @@ LISTING = str(Path(__file__).with_name("listing_server.py"))
 PATIENCE = 60_000
 """Milliseconds to wait for what takes few, on a machine that has other things to do."""
 
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)")
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)"
+)
 
 T = TypeVar("T")
 

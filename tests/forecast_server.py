@@ -18,7 +18,13 @@ FORECAST = {
     "type": "object",
     "properties": {
         "city": {"type": "string", "minLength": 2, "description": "Where."},
-        "days": {"type": "integer", "minimum": 1, "maximum": 7, "default": 3, "description": "How many days."},
+        "days": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 7,
+            "default": 3,
+            "description": "How many days.",
+        },
         "units": {"enum": ["metric", "imperial"], "default": "metric"},
         "alerts": {"type": "boolean", "description": "With warnings of storms."},
         "layers": {"type": "array", "items": {"enum": ["rain", "wind", "sun"]}},
