@@ -1,11 +1,21 @@
 // The beginning. To add a view: write view_NAME.js beside this file and put its `view` into the list below.
 
+import { askPerson } from "./ask.js";
 import { Session } from "./session.js";
 import { Shell } from "./shell.js";
+import { view as live } from "./view_live.js";
+import { view as logs } from "./view_logs.js";
 import { view as servers } from "./view_servers.js";
+import { view as tools } from "./view_tools.js";
 
-const VIEWS = [servers];
+const VIEWS = [
+  servers,
+  tools,
+  live,
+  logs,
+];
 
 const session = new Session();
+session.onask = askPerson;
 new Shell(document.getElementById("app"), session, VIEWS).draw();
 session.start();
