@@ -33,6 +33,8 @@ from .overview import is_overview
 from .parking import Parking
 from .peer import LEVELS, Peer
 from .tasks import TaskBook
+from .tools_resource import TEMPLATE as TOOLS
+from .tools_resource import is_tools, read_tools
 from .toolset import ToolSet
 from .visits import Visits
 
@@ -227,7 +229,7 @@ class Front:
         own = (
             []
             if view.exposure.server is not None
-            else [self.events.template, TEMPLATE, RESULTS, USAGE, JOURNAL]
+            else [self.events.template, TEMPLATE, RESULTS, USAGE, JOURNAL, TOOLS]
         )
         return {"resourceTemplates": [*own, *view.index.templates()]}
 
@@ -247,6 +249,8 @@ class Front:
         if is_journal(uri) and (following := opened.toolset.journal_follow) is not None:
             caller, policy = exchange.peer.caller, opened.toolset.policy
             return await following.read(uri, caller, opened.sight(exchange.peer), policy)
+        if is_tools(uri):
+            return await read_tools(uri, opened.toolset, exchange.peer.caller)
         if is_log(uri):
             return await opened.toolset.logs.resource(uri, exchange.peer.caller)
         server, inner = self._located(opened, exchange, uri)
@@ -310,7 +314,7 @@ class Front:
         else:
             uri = ref.get("uri")
             if isinstance(uri, str) and (
-                is_events(uri) or is_overview(uri) or is_journal(uri) or uri == RESULTS["uriTemplate"]
+                _is_looked_at(uri) or uri == RESULTS["uriTemplate"]
             ):
                 return {"completion": {"values": []}}
             if isinstance(uri, str) and is_log(uri):
@@ -430,7 +434,7 @@ def origin_of(exchange: Exchange) -> Origin | None:
 
 def _is_looked_at(uri: str) -> bool:
     """Tell whether a uri is that of a resource of ToolScore's own whose parameters are nothing to complete."""
-    return is_events(uri) or is_overview(uri) or is_journal(uri)
+    return is_events(uri) or is_overview(uri) or is_journal(uri) or is_tools(uri)
 
 
 def _first_page(exchange: Exchange) -> None:

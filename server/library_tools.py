@@ -72,7 +72,7 @@ class LibraryTools:
             tools=[
                 m.ListedTool(
                     name=tool.name,
-                    description=_summary(tool.description),
+                    description=summary(tool.description),
                     server=tool.server,
                     quarantined=tool.held or None,
                 )
@@ -137,7 +137,8 @@ def _found_in(approvals: Approvals | None, tool: Tool) -> list[str] | None:
     return [brief(one) for one in record.findings]
 
 
-def _summary(text: str) -> str:
+def summary(text: str) -> str:
+    """Give the beginning of a description, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= SUMMARY else line[: SUMMARY - 1] + "…"
 

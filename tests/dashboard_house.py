@@ -22,7 +22,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FORECAST = str(Path(__file__).with_name("forecast_server.py"))
 LISTING = str(Path(__file__).with_name("listing_server.py"))
-PATIENCE = 60_000
+PATIENCE = 8_000
 """Milliseconds to wait for what takes few, on a machine that has other things to do."""
 
 needs_chromium = pytest.mark.skipif(
@@ -107,6 +107,10 @@ class Browser:
         self.one = one
         self._chromium = chromium
         self.other = Other(one, one.token)
+
+    def at(self, one: Serving) -> Browser:
+        """Give the same browser for another ToolScore."""
+        return Browser(one, self._chromium)
 
     def token(self, name: str, *rights: str) -> str:
         """Make a named token."""

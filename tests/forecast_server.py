@@ -1,9 +1,10 @@
 """A real MCP server to look at in the dashboard: a form worth filling in, progress, logs. Standard library only.
 
-    python forecast_server.py [NAME]
+    python forecast_server.py [NAME] [FILE]
 
-`forecast` answers with its arguments; `walk` reports progress and ends when it is cancelled or told to by `stop`;
-`say` writes a line to standard error; `die` ends the process; `ask` has the client's user fill in a form.
+With FILE it begins once that is there. `forecast` answers with its arguments; `walk` reports progress and ends when
+it is cancelled or told to by `stop`; `say` writes a line to standard error; `die` ends the process; `ask` has the
+client's user fill in a form.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import json
 import os
 import sys
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 FORECAST = {
@@ -80,6 +83,8 @@ def main() -> None:
                 break
         said(identity, "walked")
 
+    while len(sys.argv) > 2 and not Path(sys.argv[2]).exists():
+        time.sleep(0.02)
     print(f"INFO {name} is here", file=sys.stderr, flush=True)
     for line in sys.stdin:
         message = json.loads(line)

@@ -320,7 +320,7 @@ function several(schema, within) {
 function variants(schema, options, within) {
   let chosen = null;
   const body = h("div", { class: "fields" });
-  const names = options.map((option, index) => option.title ?? option.description?.slice(0, 40) ?? hintOf(option) ?? `${index + 1}`);
+  const names = options.map((option, index) => option.title ?? option.description?.slice(0, 40) ?? typesOf(option).types.join(" | "));
   const select = h("select", { "aria-label": t("form.kind"), onchange: () => choose(select.value) },
     h("option", { value: "" }, t(within.required ? "form.choose" : "form.leave")), names.map((name, index) => h("option", { value: index }, name || `${index + 1}`)));
   const error = h("p", { class: "error", hidden: true });

@@ -86,7 +86,9 @@ export function hintOf(schema) {
   if (high !== undefined) limits.push(`${schema.maximum === undefined ? "<" : "≤"} ${high}`);
   if (schema.format) limits.push(schema.format);
   if (schema.pattern) limits.push(`/${schema.pattern}/`);
-  return [types.join(" | "), ...limits].filter(Boolean).join(" · ");
+  // What a box for words or a box to tick is for, is plain to see.
+  const plain = types.length === 1 && ["string", "boolean"].includes(types[0]);
+  return [!plain && types.join(" | "), ...limits].filter(Boolean).join(" · ");
 }
 
 /** Gives what is wrong with one plain value, as `[key, values]` of a text; `null` if nothing is. */

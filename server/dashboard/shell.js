@@ -61,7 +61,7 @@ export class Shell {
       h("header", { class: "top" },
         h("div", { class: "brand" }, mark(), h("h1", {}, t("title"))),
         h("nav", { role: "tablist", "aria-label": t("views"), onkeydown: (event) => this.tabKey(event) }, this.tabs),
-        h("div", { class: "tools" }, this.status, theme,
+        h("div", { class: "controls" }, this.status, theme,
           h("button", { type: "button", class: "quiet", lang: language() === "zh" ? "en" : "zh-CN", onclick: () => this.switchLanguage() }, t("language")),
           h("button", { type: "button", class: "quiet icon", "aria-label": t("help"), title: `${t("help")} (?)`, onclick: () => this.help() }, "?"))),
       this.main, noteArea());
@@ -137,7 +137,7 @@ export class Shell {
       this.current = view.id;
       if (!this.made.has(view.id)) {
         const made = view.create(this);
-        made.panel = h("section", { role: "tabpanel", id: `view-${view.id}`, class: `view ${view.id}`, "aria-labelledby": `tab-${view.id}` }, made.element);
+        made.panel = h("section", { role: "tabpanel", id: `view-${view.id}`, class: `view view-${view.id}`, "aria-labelledby": `tab-${view.id}` }, made.element);
         this.made.set(view.id, made);
       }
       replace(this.main, this.shown().panel);

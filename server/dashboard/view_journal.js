@@ -17,7 +17,7 @@ words({
   "journal.outcome": ["All outcomes", "所有结果"],
   "journal.outcome.ok": ["What succeeded", "成功"],
   "journal.outcome.bad": ["What did not", "未成功"],
-  "journal.since": ["From the beginning", "全部时间"],
+  "journal.since": ["Any time", "全部时间"],
   "journal.since.ago": ["Last {span}", "最近 {span}"],
   "journal.looks": ["With looks of dashboards", "包含面板自身的查询"],
   "journal.follow": ["Follow", "跟随"],
@@ -105,6 +105,7 @@ function create(app) {
   };
   const follow = h("input", { type: "checkbox", checked: true, onchange: () => (follow.checked ? again() : stop()) });
   const looks = h("input", { type: "checkbox", onchange: () => again() });
+  const remark = h("p", { class: "faint small", role: "status" });
   const chips = h("span", { class: "chips" });
   const count = h("span", { class: "count", role: "status" });
   const older = h("button", { type: "button", class: "older", onclick: () => back() }, t("journal.older"));
@@ -113,7 +114,7 @@ function create(app) {
   const element = h("div", { class: "split" },
     h("div", { class: "side three" },
       h("div", { class: "bar" }, Object.values(filters), h("label", { class: "tick" }, follow, t("journal.follow")),
-        h("label", { class: "tick" }, looks, t("journal.looks")), chips, count),
+        h("label", { class: "tick" }, looks, t("journal.looks")), chips, count, remark),
       list.element, older),
     detail);
 
@@ -141,7 +142,7 @@ function create(app) {
     for (let page = 0; page < 8 && shown < PAGE / 4; page += 1) {
       const { records: found, note: said } = await session.data("read_journal", { ...wanted(), limit: PAGE, ...(until ? { until } : {}) });
       if (mine !== turn) return;
-      element.dataset.note = said ?? "";
+      remark.textContent = said ?? "";
       oldest = found.length < PAGE;
       shown += take(found, { older: true });
       if (oldest) return;

@@ -1,0 +1,33 @@
+// Questions of servers to whoever sits here (MCP elicitation): as a form of the same kind as that of a tool.
+
+import { dialog } from "./dialog.js";
+import { h } from "./dom.js";
+import { schemaForm } from "./form.js";
+import { Fault } from "./rpc.js";
+import { t, words } from "./words.js";
+
+words({
+  "ask.title": ["A question", "询问"],
+  "ask.who": ["Asked in the course of what you started here. Give no secrets you would not give to this server.", "由您在此处发起的操作引起。请勿提供不愿交给该服务器的机密。"],
+  "ask.accept": ["Answer", "回答"],
+  "ask.decline": ["Decline", "拒绝"],
+});
+
+/** Shows a question until it is answered or withdrawn. Gives the answer (MCP ElicitResult). */
+export async function askPerson(params, signal) {
+  if (params.mode && params.mode !== "form") throw new Fault({ code: -32602, message: "this page answers questions by forms only" });
+  const form = schemaForm(params.requestedSchema ?? {}, { plainOnly: true });
+  const answer = await dialog(t("ask.title"), (close) => h("form", {
+    class: "fields", novalidate: true,
+    onsubmit: (event) => {
+      event.preventDefault();
+      const content = form.read();
+      if (content) close({ action: "accept", content });
+    },
+  },
+  h("p", { class: "callout" }, String(params.message ?? "")), form.element, h("p", { class: "faint small" }, t("ask.who")),
+  h("div", { class: "actions" },
+    h("button", { type: "button", onclick: () => close({ action: "decline" }) }, t("ask.decline")),
+    h("button", { type: "submit", class: "primary" }, t("ask.accept")))), { signal });
+  return answer ?? { action: "cancel" };
+}
