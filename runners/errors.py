@@ -50,6 +50,10 @@ class SpecError(RunnerError):
     """A spec cannot be used as it is. Trying again changes nothing, so that server is not tried again."""
 
 
+class UnmadeError(SpecError):
+    """What a server is started from is still being made here. It is started anew once it is there."""
+
+
 class MissingVariableError(SpecError):
     """A `${NAME}` in a spec has no value. It disables that server only.
 

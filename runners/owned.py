@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, Protocol
 
 from .base import BaseRunner, Channel, Child, Diagnosis, Health, Which
-from .errors import SpecError, StartError
+from .errors import SpecError, StartError, UnmadeError
 from .fenced import FencedChild
 from .gateway_line import ENDED, ElsewhereChild, GatewayLine
 from .log_read import LogFolder
@@ -102,6 +102,8 @@ class Owned(BaseRunner):
         self._expected: dict[str, float] = {}
         self.why_not: Callable[[str], str | None] = lambda _server: None
         """Says why a server cannot run here, where its environment is yet to be made."""
+        self.in_the_making: Callable[[str], bool] = lambda _server: False
+        """Tells whether that is being done now, and did not fail yet."""
         self.is_stored: Callable[[str], bool] = lambda _server: True
         """Tells whether a server is one that the gateways have in common, and not only about to be."""
 
@@ -157,7 +159,8 @@ class Owned(BaseRunner):
         why_not = await self.note_ability(installation.name)
         if not self.concerns(installation):
             if why_not is not None:
-                raise SpecError(f"Server '{name}' cannot run at this gateway: {why_not}.")
+                error = UnmadeError if self.in_the_making(installation.name) else SpecError
+                raise error(f"Server '{name}' cannot run at this gateway: {why_not}.")
             return await self._inner.start_server(installation)
         dials = installation.spec.command is None and (installation.spec.url or "").startswith(DIALED)
         new = not self.is_stored(name)
@@ -180,7 +183,8 @@ class Owned(BaseRunner):
             still = self._ownership.still(name)
             if why_not is not None:
                 self._ownership.release(name)
-                raise SpecError(f"Server '{name}' cannot run at this gateway, nor at another: {why_not}.")
+                error = UnmadeError if self.in_the_making(installation.name) else SpecError
+                raise error(f"Server '{name}' cannot run at this gateway, nor at another: {why_not}.")
             try:
                 child = await self._inner.start_server(installation)
             except SpecError as exc:

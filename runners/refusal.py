@@ -15,14 +15,22 @@ START_RETRY = 1.0
 """The same of a server that is still starting."""
 
 
-def refusal(installation: Installation, life: Lifecycle) -> NotReadyError:
+def refusal(installation: Installation, life: Lifecycle, *, unmade: bool = False) -> NotReadyError:
     """Say why a call cannot be served now.
 
     Args:
         installation: The server.
         life: Its life so far.
+        unmade: Whether what is to be started is still being made.
     """
     name = installation.name
+    if unmade and life.state is State.FAILED:
+        return NotReadyError(
+            f"server '{name}' was installed by another gateway and is being installed at this one, for "
+            f"{time.monotonic() - life.since:.0f} s by now. Call again in a moment.",
+            state=State.INSTALLING,
+            retry_after=DOWNLOAD_RETRY,
+        )
     retry_after = max(0.0, life.retry_at - time.monotonic()) if life.retry_at is not None else None
     reason = life.reason or "it is not running"
     if (installation.spec.url or "").startswith("register:") and life.state is State.FAILED:

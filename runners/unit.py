@@ -14,7 +14,14 @@ import anyio
 
 from .attempt import Attempt
 from .breaker import Breaker, Circuit
-from .errors import AuthorizationNeededError, MachineAwayError, RunnerError, SpecError, StartError
+from .errors import (
+    AuthorizationNeededError,
+    MachineAwayError,
+    RunnerError,
+    SpecError,
+    StartError,
+    UnmadeError,
+)
 from .health import Health
 from .idle import rest
 from .lifecycle import UP_TO_LIMIT, Event, Lifecycle, State
@@ -78,6 +85,8 @@ class Unit:
         """A version constraint that is likely to cure the last failed start."""
         self.unauthorized = False
         """Whether the last start failed because a person must authorize the server first."""
+        self.unmade = False
+        """Whether the last start failed because what is to be started is still being made."""
         self.retries = True
         """Whether a failed start is tried again; not while the server is being installed."""
         self.enabled = True
@@ -210,7 +219,12 @@ class Unit:
 
     def refusal(self) -> NotReadyError:
         """Say why a call cannot be served now."""
-        return refusal(self.installation, self.life)
+        return refusal(self.installation, self.life, unmade=self.unmade)
+
+    @property
+    def shown(self) -> State:
+        """The state as people are told it: what is still being made did not fail."""
+        return State.INSTALLING if self.unmade and self.life.state is State.FAILED else self.life.state
 
     async def settled(self) -> State:
         """Wait until it is READY, STOPPED or FAILED, or waits for its next try."""
@@ -319,6 +333,7 @@ class Unit:
             logger.error("bug while starting %s", self.key, exc_info=failure)
             failure = StartError(f"an internal error kept it from starting: {failure!r}")
         self.unauthorized = isinstance(failure, AuthorizationNeededError)
+        self.unmade = isinstance(failure, UnmadeError)
         if isinstance(failure, MachineAwayError):
             # That is no fault of the server's: it is tried, and soon, for as long as it takes.
             self.life.failures = min(self.life.failures, AWAY_FAILURES, self.life.policy.limit - 1)
@@ -329,7 +344,7 @@ class Unit:
 
     async def _bring_up(self) -> None:
         self.constraint = None
-        self.unauthorized = self._relisting.stale = False
+        self.unauthorized = self.unmade = self._relisting.stale = False
         await self.prerequisites()
         shared = self._shared
         attempt = Attempt(

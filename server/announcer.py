@@ -133,7 +133,7 @@ class Announcer:
     def state(self, unit: Unit) -> None:
         """Take note of a server's new state."""
         life = unit.life
-        details: dict[str, Any] = {"state": str(life.state)}
+        details: dict[str, Any] = {"state": str(unit.shown)}
         if life.reason:
             details["reason"] = life.reason
         instance = unit.key.partition("#")[2]

@@ -298,7 +298,7 @@ class Listeners:
                     parts.append(
                         server_component(
                             name,
-                            unit.life.state,
+                            unit.shown,
                             enabled=row.enabled,
                             since=now - (time.monotonic() - unit.life.since),
                             restarts=unit.life.restarts,
@@ -319,7 +319,7 @@ class Listeners:
     def _servers(self) -> dict[str, int]:
         if self._toolset is None:
             return {}
-        return dict(Counter(str(unit.life.state) for unit in self._toolset.supervisor.units.values()))
+        return dict(Counter(str(unit.shown) for unit in self._toolset.supervisor.units.values()))
 
     async def _tools(self) -> AsyncIterator[Figures]:
         scores = self._toolset.scores if self._toolset is not None else None

@@ -157,7 +157,7 @@ class ServerTools:
             listed.append(
                 m.ListedServer(
                     name=name,
-                    state=str(unit.life.state) if unit else "STOPPED",
+                    state=str(unit.shown) if unit else "STOPPED",
                     enabled=row.enabled,
                     origin=row.origin,
                     kind="service" if row.installation.spec.is_service else str(row.installation.kind),

@@ -64,6 +64,10 @@ class Making:
         self.why: dict[str, str] = {}
         """Servers that cannot run here, and why; those that are not in it can."""
 
+    def under_way(self, name: str) -> bool:
+        """Tell whether a server is about to be made or being made, and that did not fail yet."""
+        return name in self.why and name not in self._failed
+
     def here(self, row: ServerRow) -> ServerRow:
         """Give a row of the store as its server is started here."""
         name, installation = row.name, row.installation
@@ -160,7 +164,15 @@ class Making:
             try:
                 async with self._places:
                     await self._make(name)
+                self._failed.pop(name, None)
                 return
+            except _NotToldError as error:
+                said = str(error)
+                if pause == FIRST_RETRY:  # it tells as soon as it has stored the server, which is about now
+                    self.why[name] = said
+                    await asyncio.sleep(pause)
+                    pause *= 2
+                    continue
             except (LibraryError, RunnerError, LockError, OSError, ValidationError) as error:
                 said = str(error).rstrip(".")
             except Exception:
@@ -180,7 +192,7 @@ class Making:
         row = servers.library.servers[name]
         found = await self._common.get(KIND, name)
         if found is None or not _fits(found.body, row):
-            raise LockError("the gateway that installed it has not told how yet")
+            raise _NotToldError("the gateway that installed it has not told how yet")
         lock = LockedServer.model_validate_json(found.body)
         folder = servers.folder / name
         self.why[name] = "it is being made here"
@@ -217,6 +229,10 @@ class Making:
             servers.supervisor.boot(unit)
         if installation.directory is not None and place_in(installation):
             await clear(Path(installation.directory), {place_in(installation)})
+
+
+class _NotToldError(LockError):
+    """There is no lock of the server as it is now."""
 
 
 def _fits(body: str, row: ServerRow) -> bool:

@@ -146,7 +146,7 @@ async def state_of(servers: Servers, name: str) -> ServerState:
         doing = f"{waits[:1].upper()}{waits[1:]}."
     return ServerState(
         name=name,
-        state=str(life.state),
+        state=str(unit.shown),
         doing=doing,
         since=_iso(time.time() - seconds),
         seconds=round(seconds, 3),
@@ -239,7 +239,7 @@ def _pid(servers: Servers, unit: Unit) -> int | None:
 def _doing(
     row: ServerRow, unit: Unit, needed: list[Related], retry_after: float | None, node: str | None
 ) -> str:
-    state = unit.life.state
+    state = unit.shown
     if not row.enabled and not unit.running:
         return "It is disabled, and does not run."
     match state:
@@ -258,6 +258,8 @@ def _doing(
         case State.INSTALLING:
             if row.installation.spec.cluster is not None:
                 return "What it is to start is made on its node, or downloaded there."
+            if unit.unmade:
+                return "It was installed by another gateway, and is being installed at this one."
             return "Its launcher downloads what it is to start."
         case State.BACKOFF:
             what = f"It ended or failed to start, {unit.life.failures} times in a row"
@@ -275,7 +277,7 @@ def _doing(
 
 
 def _next(row: ServerRow, unit: Unit, needed: list[Related], retry_after: float | None) -> str:
-    name, state = row.name, unit.life.state
+    name, state = row.name, unit.shown
     if not row.enabled:
         return f"manage_server(name='{name}', action='enable') lets it run again."
     lacking = [one for one in needed if one.state in (State.FAILED, State.BACKOFF)]
@@ -316,7 +318,7 @@ def _related(servers: Servers, name: str) -> Related:
     row, unit = servers.library.servers.get(name), servers.supervisor.units.get(name)
     if row is None or unit is None:
         return Related(name=name, state="not there")
-    return Related(name=name, state="disabled" if not row.enabled else str(unit.life.state))
+    return Related(name=name, state="disabled" if not row.enabled else str(unit.shown))
 
 
 def _last_exit(at: float, reason: str) -> LastExit:

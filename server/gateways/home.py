@@ -80,6 +80,8 @@ class Gateways:
                 raise SpecError(str(exc)) from exc
 
         runner.why_not = why_not
+        making = servers.making
+        runner.in_the_making = lambda server: making is not None and making.under_way(server)
         runner.is_stored = lambda server: server in servers.library.servers
         self.sharing = Sharing(self, servers, runner)
         known = servers.library.on_stored

@@ -105,6 +105,41 @@ async def test_one_that_cannot_be_made_here_says_why_and_is_made_once_it_can(
             assert text(await execute(b, "small__echo")) == "{}"
 
 
+BACKEND = """
+import pathlib, shutil, time
+def build_wheel(folder, settings=None, metadata=None):
+    while not pathlib.Path({mark!r}).exists():
+        time.sleep(0.02)
+    return pathlib.Path(shutil.copy({wheel!r}, folder)).name
+"""
+
+
+async def test_a_call_while_it_is_being_made_is_told_to_wait(tmp_path: Path, postgres: Postgres) -> None:
+    project, mark, url = tmp_path / "project", tmp_path / "mark", postgres.database()
+    project.mkdir()
+    built = wheel(tmp_path / "built", "1.0")
+    (project / "backend.py").write_text(BACKEND.format(mark=str(mark), wheel=str(built)))
+    (project / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        '[project]\nname = "toolscored_packed"\nversion = "1.0"\n'
+    )
+    mark.touch()
+    async with gateways(tmp_path, url, "a") as (a,):
+        await call(a, "install_server", source=str(project), name="it")
+        said = text(await execute(a, "it__say"))
+    mark.unlink()
+    async with gateways(tmp_path, url, "b") as (b,):
+        refused = await execute(b, "it__say")
+        assert outcome(refused) == "installing", text(refused)
+        assert "Call again in a moment" in text(refused)
+        assert (refused.meta or {})["toolscore/retryAfter"] > 0
+        assert (await state(b, "it"))["state"] == "INSTALLING"
+        assert "is being installed at this one" in text(await b.call_tool("server_state", {"name": "it"}))
+        mark.touch()
+        done = await until(lambda: execute(b, "it__say"), lambda done: not done.is_error)
+        assert text(done) == said
+
+
 async def test_what_was_made_is_there_after_a_restart_without_being_made_again(
     tmp_path: Path, postgres: Postgres
 ) -> None:

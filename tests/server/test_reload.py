@@ -106,6 +106,38 @@ async def test_a_file_that_claude_desktop_has_simply_works(home: Path, file: Fil
     assert "literal" in (home / "secrets.json").read_text()
 
 
+async def test_a_call_right_after_the_start_waits_for_the_servers_of_the_file(home: Path, file: File) -> None:
+    file.write({f"s{number}": entry() for number in range(6)})
+    async with running(home) as client:  # nothing is in the store yet
+        assert text(await execute(client, "s5__echo", text="there")) == '{"text": "there"}'
+        refused = await execute(client, "s6__echo", text="nowhere")
+        assert outcome(refused) == "unknown_tool"
+
+
+async def test_a_call_to_a_server_of_the_file_that_is_being_installed_is_told_to_wait(
+    home: Path, file: File, tmp_path: Path
+) -> None:
+    project, mark = tmp_path / "project", tmp_path / "mark"
+    project.mkdir()
+    (project / "backend.py").write_text(
+        f"import pathlib, time\ndef build_wheel(*_):\n    while not pathlib.Path({str(mark)!r}).exists():\n"
+        "        time.sleep(0.02)\n    raise SystemExit(3)\n"
+    )
+    (project / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        '[project]\nname = "slow"\nversion = "1.0"\n'
+    )
+    file.write({"slow": {"source": str(project)}})
+    async with running(home) as client:
+        refused = await execute(client, "slow__echo", timeout=0.5)
+        assert outcome(refused) == "installing", text(refused)
+        assert (refused.meta or {})["toolscore/retryAfter"] > 0
+        mark.touch()
+        while outcome(failed := await execute(client, "slow__echo")) == "installing":
+            pass  # each waits for some seconds
+        assert outcome(failed) == "install_failed", text(failed)
+
+
 async def test_only_what_changed_in_the_file_is_touched(home: Path, file: File) -> None:
     file.write({"same": entry(), "other": entry(), "gone": entry()})
     async with running(home) as client:
