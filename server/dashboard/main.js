@@ -3,6 +3,10 @@
 import { askPerson } from "./ask.js";
 import { Session } from "./session.js";
 import { Shell } from "./shell.js";
+import { view as approvals } from "./view_approvals.js";
+import { view as groups } from "./view_groups.js";
+import { view as installs } from "./view_installs.js";
+import { view as journal } from "./view_journal.js";
 import { view as live } from "./view_live.js";
 import { view as logs } from "./view_logs.js";
 import { view as servers } from "./view_servers.js";
@@ -13,6 +17,10 @@ const VIEWS = [
   tools,
   live,
   logs,
+  journal,
+  installs,
+  approvals,
+  groups,
 ];
 
 const session = new Session();

@@ -1,0 +1,210 @@
+"""The dashboard in a real browser: Debian's Chromium, driven by Playwright, in front of a real ToolScore."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from listening import Serving, raw, serving
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (group `dev`)")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FORECAST = str(Path(__file__).with_name("forecast_server.py"))
+LISTING = str(Path(__file__).with_name("listing_server.py"))
+PATIENCE = 8_000
+"""Milliseconds to wait for what takes few, on a machine that has other things to do."""
+
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)"
+)
+
+T = TypeVar("T")
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on, for a ToolScore that is to come back where it was."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def elsewhere(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run something asynchronous in a thread: Playwright has the event loop of this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(work())).result()
+
+
+class Other:
+    """A client that is not the page."""
+
+    def __init__(self, one: Serving, token: str) -> None:
+        self._one = one
+        self._token = token
+
+    def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
+        """Call a tool; give its whole result."""
+
+        async def work() -> dict[str, Any]:
+            headers = {"Authorization": f"Bearer {self._token}"}
+            async with raw(self._one.url, additional_headers=headers) as line:
+                params = {"name": "execute_tool", "arguments": {"tool": tool, "arguments": arguments}}
+                await line.send({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+                while (answer := await line.receive()).get("id") != 1:
+                    pass
+                result: dict[str, Any] = answer["result"]
+                return result
+
+        return elsewhere(work)
+
+    def register(self, name: str, *words: str) -> None:
+        """Register a server that is a Python program."""
+        result = self.call("register_tool", name=name, command=sys.executable, args=["-S", *words])
+        assert not result.get("isError"), result
+
+
+class Seen:
+    """What a page did that it should not, and whom it talked to."""
+
+    def __init__(self, page: Any, allowed: tuple[str, ...] = ()) -> None:
+        self.wrong: list[str] = []
+        self.hosts: set[str] = set()
+        self.allowed = allowed
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.wrong.append(f"exception: {error}"))
+        page.on("request", lambda request: self.hosts.add(_host(request.url)))
+        page.on("websocket", lambda line: self.hosts.add(_host(line.url)))
+        page.on("dialog", self._dialog)
+
+    def _console(self, message: Any) -> None:
+        if message.type in ("error", "warning") and not any(text in message.text for text in self.allowed):
+            self.wrong.append(f"{message.type}: {message.text}")
+
+    def _dialog(self, dialog: Any) -> None:
+        self.wrong.append(f"an alert: {dialog.message}")
+        dialog.dismiss()
+
+
+def _host(url: str) -> str:
+    return url.split("/")[2] if "//" in url else ""
+
+
+class Browser:
+    """A browser, and the ToolScore it looks at."""
+
+    def __init__(self, one: Serving, chromium: Any) -> None:
+        self.one = one
+        self._chromium = chromium
+        self.other = Other(one, one.token)
+
+    def at(self, one: Serving) -> Browser:
+        """Give the same browser for another ToolScore."""
+        return Browser(one, self._chromium)
+
+    def token(self, name: str, *rights: str) -> str:
+        """Make a named token."""
+        from toolscore.server.home import Home
+        from toolscore.server.tokens import Tokens
+
+        tokens = Tokens(Home.at(self.one.home), frozenset({"call"}))
+        return tokens.create(name, frozenset(rights))
+
+    @contextmanager
+    def page(
+        self,
+        place: str = "",
+        *,
+        token: str | None = None,
+        size: tuple[int, int] = (1280, 800),
+        dark: bool = False,
+        allowed: tuple[str, ...] = (),
+        language: str = "en-GB",
+        lines: int = 1,
+    ) -> Iterator[Any]:
+        """Open the page in a tab of its own; at the end nothing may have gone wrong in it.
+
+        Args:
+            place: The view, such as `/servers`.
+            token: The token in its address; the owner's if not given, none if empty.
+            size: Of the window, in CSS pixels.
+            dark: Whether the system is.
+            allowed: What the console may say all the same, such as of a line that a test cuts.
+            language: Of the browser.
+            lines: How sharp pictures are, in pixels per CSS pixel.
+        """
+        context = self._chromium.new_context(
+            viewport={"width": size[0], "height": size[1]},
+            color_scheme="dark" if dark else "light",
+            locale=language,
+            device_scale_factor=lines,
+            reduced_motion="reduce",
+        )
+        context.set_default_timeout(PATIENCE)
+        try:
+            page = context.new_page()
+            seen = Seen(page, allowed)
+            shown = self.one.token if token is None else token
+            page.goto(self.one.page("/") + (f"#token={shown}" if shown else f"#{place}"))
+            if shown and place:
+                page.evaluate("place => { location.hash = place; }", place)
+            try:
+                yield page
+            except Exception as exc:
+                exc.add_note(f"in the browser: {seen.wrong or 'nothing went wrong'}")
+                raise
+            assert not seen.wrong, seen.wrong
+            assert seen.hosts <= {_host(self.one.url)}, seen.hosts
+        finally:
+            context.close()
+
+    def until(self, page: Any, expression: str, argument: Any = None) -> Any:
+        """Wait until an expression is true in a page."""
+        return page.wait_for_function(expression, arg=argument, timeout=PATIENCE)
+
+
+@contextmanager
+def browsing(folder: Path, *listen: str, options: tuple[str, ...] = (), **settings: Any) -> Iterator[Browser]:
+    """Start a ToolScore and a browser."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed (apt-get install chromium)")
+    settings = {"network__rights": "call,manage", "tools__semantic": "off"} | settings
+    with serving(folder / "home", *listen, options=options, **settings) as one, chromium() as found:
+        yield Browser(one, found)
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """Start the browser."""
+    # As root there is no sandbox; shared memory is small in containers.
+    words = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
+    with playwright.sync_playwright() as driver:
+        one = driver.chromium.launch(executable_path=CHROMIUM, args=words, timeout=PATIENCE)
+        try:
+            yield one
+        finally:
+            one.close()
+
+
+def tool(name: str, description: str, **properties: Any) -> dict[str, Any]:
+    """Say a tool as a server lists it."""
+    schema = {"type": "object", "properties": properties}
+    return {"name": name, "description": description, "inputSchema": schema}
+
+
+def listed(file: Path, *tools: dict[str, Any]) -> list[str]:
+    """Write what the listing server lists; give the words that start it."""
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps([*tools, tool("announce", "Says that the list has changed.")]))
+    new.replace(file)
+    return [LISTING, str(file)]
