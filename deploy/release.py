@@ -22,8 +22,8 @@ from pathlib import Path
 import bundling
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ("__init__.py", "__main__.py", "client.py", "py.typed")
-FLOORS = ("server/", "tools/", "runners/", "sandbox/")
+PACKAGE = ("__init__.py", "__main__.py", "py.typed")
+FOLDERS = ("client/", "server/", "tools/", "runners/", "sandbox/")
 """What is in the wheel, and nothing else."""
 HATCHLING_DATE = 1580601600
 """What hatchling dates files where nothing else is said."""
@@ -134,7 +134,7 @@ def build(out: Path, number: str, when: int) -> tuple[Path, Path, Path]:
     made = {
         f"{info}/{name}" for name in ("METADATA", "WHEEL", "entry_points.txt", "RECORD", "licenses/LICENSE")
     }
-    package = {f"toolscore/{name}" for name in files if name in PACKAGE or name.startswith(FLOORS)}
+    package = {f"toolscore/{name}" for name in files if name in PACKAGE or name.startswith(FOLDERS)}
     same(_in_wheel(wheel), made | package, wheel)
     try:
         return wheel, sdist, bundling.make(wheel, number, ROOT / "LICENSE", when)
