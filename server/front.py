@@ -16,9 +16,11 @@ from ..tools.caller import CALL, MANAGE, Caller
 from ..tools.errors import echoed
 from ..tools.exposure import Exposure
 from ..tools.leases import LEASE_KEY
+from ..tools.names import OWN_SERVER
 from ..tools.outcome import OUTCOME_KEY, RefusalError
 from ..tools.rows import Origin
 from .call import Call
+from .dashboard import app
 from .events import Events, is_events
 from .exchange import Exchange
 from .journal_follow import TEMPLATE as JOURNAL
@@ -184,7 +186,14 @@ class Front:
 
     async def _list_tools(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         _first_page(exchange)
-        return {"tools": opened.view(exchange.peer).shown.listed()}
+        tools = opened.view(exchange.peer).shown.listed()
+        return {"tools": app.with_app(tools) if self._shows_app(opened, exchange) else tools}
+
+    def _shows_app(self, opened: Opened, exchange: Exchange) -> bool:
+        """Tell whether a client is told of the dashboard as an MCP App."""
+        sight = opened.sight(exchange.peer)
+        allowed = sight is None or sight.named(app.full_name(), OWN_SERVER)
+        return allowed and app.shows_apps(exchange.capabilities)
 
     async def _call_tool(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         params = exchange.params
@@ -221,6 +230,8 @@ class Front:
         _first_page(exchange)
         view = opened.view(exchange.peer)
         own = [] if view.exposure.server is not None else [self.events.resource, *OVERVIEW]
+        if own and self._shows_app(opened, exchange):
+            own.append(app.RESOURCE)
         return {"resources": [*own, *view.index.resources()]}
 
     async def _list_templates(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
@@ -249,6 +260,8 @@ class Front:
         if is_journal(uri) and (following := opened.toolset.journal_follow) is not None:
             caller, policy = exchange.peer.caller, opened.toolset.policy
             return await following.read(uri, caller, opened.sight(exchange.peer), policy)
+        if uri == app.URI:
+            return app.read_app()
         if is_tools(uri):
             return await read_tools(uri, opened.toolset, exchange.peer.caller)
         if is_log(uri):
@@ -313,9 +326,7 @@ class Front:
             ref = {**ref, "name": inner}
         else:
             uri = ref.get("uri")
-            if isinstance(uri, str) and (
-                _is_looked_at(uri) or uri == RESULTS["uriTemplate"]
-            ):
+            if isinstance(uri, str) and (_is_looked_at(uri) or uri == RESULTS["uriTemplate"]):
                 return {"completion": {"values": []}}
             if isinstance(uri, str) and is_log(uri):
                 begin = str(exchange.params["argument"].get("value") or "")

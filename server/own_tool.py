@@ -24,6 +24,7 @@ class OwnTool:
             clients reject a result that does not fit a declared schema.
         hints: Its annotations (MCP `ToolAnnotations`).
         listed: Whether clients are shown it by default; any other is found and called like a server's tool.
+        meta: Its `_meta`, where it has any.
     """
 
     name: str
@@ -33,6 +34,7 @@ class OwnTool:
     result: type[BaseModel] | None
     hints: dict[str, bool] = field(default_factory=dict)
     listed: bool = True
+    meta: dict[str, Any] | None = None
 
     @cached_property
     def definition(self) -> dict[str, Any]:
@@ -44,6 +46,8 @@ class OwnTool:
             "inputSchema": _schema(self.arguments, "validation"),
             "annotations": self.hints,
         }
+        if self.meta is not None:
+            definition["_meta"] = self.meta
         if self.result is not None:
             definition["outputSchema"] = _schema(self.result, "serialization")
         return definition

@@ -8,6 +8,7 @@ from . import models as m
 from . import (
     own_approvals,
     own_catalog,
+    own_dashboard,
     own_functions,
     own_gap,
     own_journal,
@@ -171,5 +172,6 @@ OWN_TOOLS: tuple[OwnTool, ...] = (
     *own_approvals.TOOLS,
     *own_journal.TOOLS,
     *own_pins.TOOLS,
+    *own_dashboard.TOOLS,
 )
 """In the order clients are shown them; at most ten are listed (decisions of the house)."""

@@ -1,4 +1,4 @@
-"""The tools of all servers as a resource, for programs that show them to people: many on a page, with their scores."""
+"""The tools of all servers as a resource, for what shows them to people: many on a page, with their scores."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from ..tools.sight import Sight, looking
 from . import models as m
 from .call import Call
 from .consent import consented
+from .dashboard.opening import OpeningTools
 from .lease_tools import LeaseTools
 from .library_tools import LibraryTools
 from .long_results import UNTOUCHED, LongResults
@@ -100,6 +101,7 @@ class ToolSet:
         self._handlers: dict[str, Handler] = {
             **LibraryTools(self).handlers,
             "execute_tool": self._execute_tool,
+            **OpeningTools(servers).handlers,
             **LeaseTools(router.carrier.leases).handlers,
             **tools.handlers,
             "reload_configuration": self._reload_configuration,

@@ -110,6 +110,7 @@ SURFACES: dict[str, tuple[str, Message]] = {
     "usage": ("resources/read", {"uri": "toolscore://usage"}),
     "groups": ("resources/read", {"uri": "toolscore://groups"}),
     "installs": ("resources/read", {"uri": "toolscore://installs"}),
+    "tools": ("resources/read", {"uri": "toolscore://tools"}),
     "logs of all": ("resources/read", {"uri": "toolscore://logs/*"}),
     "completion": (
         "completion/complete",
@@ -127,6 +128,7 @@ OWN: dict[str, Message] = {
     "list_servers": {},
     "server_logs": {"name": "*"},
     "server_state": {"name": "plain"},
+    "open_dashboard": {},
 }
 
 
