@@ -22,7 +22,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FORECAST = str(Path(__file__).with_name("forecast_server.py"))
 LISTING = str(Path(__file__).with_name("listing_server.py"))
-PATIENCE = 8_000
+PATIENCE = 60_000
 """Milliseconds to wait for what takes few, on a machine that has other things to do."""
 
 needs_chromium = pytest.mark.skipif(

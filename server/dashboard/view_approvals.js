@@ -39,7 +39,7 @@ function create(app) {
   const session = app.session;
   const count = h("span", { class: "count", role: "status" });
   const list = h("div", { class: "cards" });
-  const element = h("div", { class: "page" }, h("p", { class: "faint" }, t("approvals.why")), count, list);
+  const element = h("div", { class: "sheet" }, h("p", { class: "faint" }, t("approvals.why")), count, list);
 
   /** Answers the question of one `approve_tool` by a dialog with what differs; others as before. */
   async function reviewing(held, act) {

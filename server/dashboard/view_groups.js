@@ -41,10 +41,11 @@ function short(text) {
 function create(app) {
   const session = app.session;
   let servers = [];
+  let shown = "";
   const which = h("select", { "aria-label": t("groups.which"), onchange: () => app.go("groups", ...(which.value ? [which.value] : [])) });
   const buttons = ["start", "stop", "restart"].map((action) => h("button", { type: "button", "data-action": action, onclick: () => act(action) }, t(`groups.${action}`)));
   const picture = h("div", { class: "graph" });
-  const element = h("div", { class: "page" }, h("div", { class: "bar" }, which, buttons), picture);
+  const element = h("div", { class: "sheet" }, h("div", { class: "bar" }, which, buttons), picture);
 
   function chosen() {
     return which.value ? servers.filter((one) => one.groups.includes(which.value)) : servers;
@@ -87,12 +88,16 @@ function create(app) {
       edges, layers.flat().map((name) => node(found.get(name), places.get(name).x, places.get(name).y)));
   }
 
+  function enable() {
+    for (const button of buttons) button.disabled = !chosen().length;
+  }
+
   function draw() {
-    const shown = chosen();
-    const found = new Map(shown.map((one) => [one.name, one]));
-    const drawn = layered(shown);
+    const those = chosen();
+    const found = new Map(those.map((one) => [one.name, one]));
+    const drawn = layered(those);
     const focused = picture.contains(document.activeElement) ? document.activeElement.dataset.name : undefined;
-    for (const button of buttons) button.disabled = !shown.length;
+    enable();
     const linked = servers.some((one) => one.groups.length || one.depends_on.length);
     replace(picture,
       !linked && h("p", { class: "callout" }, t("groups.none")),
@@ -124,6 +129,10 @@ function create(app) {
   async function load() {
     try {
       const said = JSON.parse(await session.read(URI));
+      // What a person has before them is not drawn anew for nothing.
+      const look = JSON.stringify([said.servers.map(({ since: _, restarts: __, ...rest }) => rest), said.groups, which.value]);
+      if (look === shown && picture.firstChild) return enable();
+      shown = look;
       servers = said.servers;
       const value = which.value || app.place?.[0] || "";
       replace(which, h("option", { value: "" }, t("groups.all")), said.groups.map((group) => h("option", { value: group }, `@${group}`)));

@@ -91,7 +91,7 @@ function create(app) {
     },
   }, source, name, args, env, h("button", { type: "submit", class: "primary" }, t("installs.go")));
 
-  const element = h("div", { class: "page" },
+  const element = h("div", { class: "sheet" },
     h("form", { class: "bar", role: "search", onsubmit: (event) => (event.preventDefault(), search()) }, query, h("button", { type: "submit" }, t("installs.find"))),
     results,
     h("details", { class: "card" }, h("summary", {}, t("installs.direct")), direct),

@@ -22,7 +22,7 @@ from listening import serving
 
 pytestmark = needs_chromium
 
-VIEWS = ("servers", "journal", "installs", "approvals", "groups")
+VIEWS = ("servers", "tools", "live", "logs", "journal", "installs", "approvals", "groups")
 LINE_IS_DOWN = (
     "WebSocket connection to",
     "ERR_CONNECTION_REFUSED",
@@ -79,6 +79,55 @@ def test_servers_are_shown_and_one_that_is_killed_is_seen_to_come_back(browser: 
         row(page, "weather").filter(has_text="restarted 1×").filter(has_text="ready").wait_for()
 
 
+def test_a_tool_is_run_through_its_form_which_says_what_is_missing(browser: Browser) -> None:
+    with browser.page("/tools/weather__forecast") as page:
+        page.get_by_role("button", name="Run").click()
+        browser.until(page, "() => document.querySelector('[aria-invalid=true]')")
+        assert not page.locator("[data-outcome]").count()
+        page.get_by_label("city").fill("Bergen")
+        page.get_by_label("days").fill("9")
+        page.get_by_role("button", name="Run").click()
+        assert page.locator("[aria-invalid=true]").input_value() == "9"
+        page.get_by_label("days").fill("2")
+        page.get_by_role("button", name="Run").click()
+        page.get_by_text('"city": "Bergen"').first.wait_for()
+        page.get_by_text('"days": 2').first.wait_for()
+
+
+def test_a_run_shows_progress_and_is_cancelled(browser: Browser) -> None:
+    with browser.page("/tools/weather__walk") as page:
+        page.get_by_role("button", name="Run").click()
+        browser.until(page, "() => document.querySelector('form.try ~ div progress')?.value > 1")
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        page.get_by_text("cancelled").first.wait_for()
+
+
+def test_what_a_server_asks_is_shown_as_a_form_and_answered(browser: Browser) -> None:
+    with browser.page("/tools/weather__ask") as page:
+        page.get_by_role("button", name="Run").click()
+        dialog = page.get_by_role("dialog").filter(has_text="Which station?")
+        dialog.get_by_label("Station").fill("Flesland")
+        dialog.locator("button[type=submit]").click()
+        page.get_by_text('"station": "Flesland"').first.wait_for()
+
+
+def test_a_call_of_another_client_is_seen_as_it_happens(browser: Browser) -> None:
+    with browser.page("/live") as page:
+        page.locator("#view-live table").wait_for()
+        browser.other.call("store__say", text="a live call")
+        page.locator("#view-live tr").filter(has_text="store__say").first.wait_for()
+
+
+def test_a_log_is_followed_and_searched(browser: Browser) -> None:
+    with browser.page("/logs/weather") as page:
+        page.get_by_text("weather is here").first.wait_for()
+        browser.other.call("weather__say", text="the wind turns")
+        page.get_by_text("the wind turns").wait_for()
+        page.get_by_label("Find").fill("wind turns")
+        page.get_by_text("weather is here").first.wait_for(state="detached")
+        assert page.locator(".line").count() == 1
+
+
 def test_the_journal_is_filtered_opened_and_followed(browser: Browser) -> None:
     browser.other.call("weather__forecast", city="Bergen")
     browser.other.call("store__forecast", city="Tromsø")
@@ -93,6 +142,7 @@ def test_the_journal_is_filtered_opened_and_followed(browser: Browser) -> None:
         browser.other.call("weather__say", text="it rains")
         browser.other.call("store__say", text="it is open")
         row(page, "weather__say").wait_for()
+        page.get_by_label("Tool").fill("weather__say")
         page.get_by_label("All outcomes").select_option("!ok")
         page.get_by_text("Nothing was written down that fits.").wait_for()
 
@@ -157,10 +207,9 @@ def test_a_group_is_drawn_with_what_it_needs_and_started_as_one(browser: Browser
     with browser.page("/groups/shop") as page:
         page.get_by_role("link", name="orders, ready, needs store").wait_for()
         assert page.locator("path.edge").count() == 1
-        store, orders = (
-            page.locator(f".node[data-name={name}]").bounding_box() for name in ("store", "orders")
-        )
-        assert store["x"] + store["width"] < orders["x"], "what is needed is on the left"
+        boxes = "[...document.querySelectorAll('.node')].map(one => [one.dataset.name, one.getBoundingClientRect()])"
+        left = {name: box["x"] for name, box in page.evaluate(boxes)}
+        assert left["store"] < left["orders"], "what is needed is on the left"
         page.get_by_role("button", name="Stop all").click()
         page.get_by_role("dialog").get_by_role("button", name="Stop all").click()
         page.get_by_role("link", name="store, stopped, needs nothing").wait_for()
@@ -189,9 +238,9 @@ def test_the_keyboard_is_enough(browser: Browser) -> None:
         page.get_by_role("dialog").wait_for(state="detached")
         page.get_by_role("tab", name="Servers").focus()
         page.keyboard.press("ArrowRight")
-        assert page.get_by_role("tab", selected=True).inner_text() != "Servers"
+        page.get_by_role("tab", name="Tools", selected=True).wait_for()
         page.keyboard.press("Home")
-        assert page.get_by_role("tab", selected=True).inner_text() == "Servers"
+        page.get_by_role("tab", name="Servers", selected=True).wait_for()
         page.get_by_role("tab", name="Groups").focus()
         page.keyboard.press("Enter")
         page.locator(".node[data-name=orders]").focus()
@@ -278,6 +327,9 @@ def test_it_connects_again_when_toolscore_is_restarted_and_goes_on(browser: Brow
         page.get_by_text("not connected; again in").wait_for()
         with serving(home, listen, options=(), **settings) as again:
             browser.at(again).other.register("second", FORECAST)
+            page.evaluate(
+                "document.querySelector('.status button')?.click()"
+            )  # not to wait for its time to come
             row(page, "second").wait_for()
             later.close()
 
