@@ -66,3 +66,19 @@ export const kept = {
     }
   },
 };
+
+/**
+ * Has forms within an element work by events alone: a frame of an MCP App may not submit any (sandbox without
+ * `allow-forms`), so that neither a click nor Enter would do what it does elsewhere.
+ */
+export function submitByHand(root) {
+  const submit = (event, form) => {
+    if (!form) return;
+    event.preventDefault();
+    form.dispatchEvent(new SubmitEvent("submit", { cancelable: true, bubbles: true }));
+  };
+  root.addEventListener("click", (event) => submit(event, event.target.closest("button[type=submit]")?.form));
+  root.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.matches("input")) submit(event, event.target.form);
+  });
+}

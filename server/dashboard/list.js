@@ -41,7 +41,9 @@ export class List {
   open(key) {
     this.opened = key;
     if (key !== null) this.marked = key;
-    this.draw(true);
+    const at = this.index();
+    if (key !== null && at >= 0) this.mark(at);
+    else this.draw(true);
   }
 
   index() {

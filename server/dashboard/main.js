@@ -1,6 +1,8 @@
 // The beginning. To add a view: write view_NAME.js beside this file and put its `view` into the list below.
 
 import { askPerson } from "./ask.js";
+import { submitByHand } from "./dom.js";
+import { config } from "./place.js";
 import { Session } from "./session.js";
 import { Shell } from "./shell.js";
 import { view as approvals } from "./view_approvals.js";
@@ -23,6 +25,8 @@ const VIEWS = [
   groups,
 ];
 
+if (config.transport === "app") submitByHand(document);
+document.documentElement.dataset.transport = config.transport;
 const session = new Session();
 session.onask = askPerson;
 new Shell(document.getElementById("app"), session, VIEWS).draw();

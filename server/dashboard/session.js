@@ -160,7 +160,7 @@ export class Session {
 
   async follow() {
     if (config.transport === "app") {
-      this.polling = setInterval(() => document.hidden || this.tick(), POLL);
+      this.polling = setInterval(() => document.hidden || this.tick(), this.host?.resources ? POLL : 3 * POLL);
     } else {
       const wanted = [EVENTS, ...this.followed.keys()];
       const rpc = this.rpc;
@@ -170,7 +170,8 @@ export class Session {
   }
 
   tick() {
-    this.readEvents();
+    if (this.host?.resources) this.readEvents();
+    else this.onevents([], { first: false, missed: false }); // nothing tells: whoever is seen looks
     for (const acts of this.followed.values()) for (const act of acts) act();
   }
 

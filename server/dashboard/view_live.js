@@ -33,7 +33,7 @@ function worthy(record) {
 function ofRecord(record) {
   const outcome = record.outcome ?? "";
   return {
-    at: record.time, sort: Date.parse(record.time) || 0, what: record.kind, call: true, bad: !GOOD.has(outcome), outcome,
+    at: record.time, sort: Date.parse(record.time) || 0, what: record.kind, call: true, bad: !GOOD.has(outcome), outcome: /^session_/.test(record.kind) ? "" : outcome,
     name: record.tool ?? record.subject ?? record.server ?? "", took: record.seconds, who: record.client?.name || record.client?.principal || "", detail: record.error ?? "",
     place: record.tool ? ["tools", record.tool] : record.server ? ["servers", record.server] : null,
   };
@@ -42,7 +42,7 @@ function ofRecord(record) {
 /** Makes what is shown of an event of ToolScore. */
 function ofEvent(event) {
   const { at, event: what, server, state, number: _, reason, tools, ...rest } = event;
-  const detail = [state, reason, Array.isArray(tools) ? tools.slice(0, 5).join(", ") + (tools.length > 5 ? " …" : "") : "", ...Object.entries(rest).filter(([, value]) => typeof value === "string" && value).map(([key, value]) => `${key}: ${value}`)].filter(Boolean).join(" · ");
+  const detail = [reason, Array.isArray(tools) ? tools.slice(0, 5).join(", ") + (tools.length > 5 ? " …" : "") : "", ...Object.entries(rest).filter(([, value]) => typeof value === "string" && value).map(([key, value]) => `${key}: ${value}`)].filter(Boolean).join(" · ");
   return { at, sort: Date.parse(at) || 0, what, call: false, bad: ["FAILED", "BACKOFF"].includes(state) || what === "tool_quarantined", outcome: state ?? "", name: server, who: "", detail, place: server ? ["servers", server] : null };
 }
 
@@ -78,7 +78,7 @@ function create(app) {
   function row(one) {
     const name = one.place ? h("button", { type: "button", class: "quiet link", onclick: () => app.go(...one.place) }, one.name) : one.name;
     return h("tr", { class: one.bad ? "wrong" : "" }, h("td", { class: "at" }, clock(one.at)), h("td", { class: "what" }, one.what), h("td", { class: "name" }, name),
-      h("td", { class: "outcome" }, one.bad ? "✕ " : one.call ? "✓ " : "", one.outcome), h("td", { class: "took" }, one.took === undefined ? "" : span(one.took)), h("td", { class: "detail-cell" }, one.who && h("span", { class: "chip" }, one.who), " ", one.detail));
+      h("td", { class: "outcome" }, one.bad ? "✕ " : one.call && one.outcome ? "✓ " : "", one.outcome), h("td", { class: "took" }, one.took === undefined ? "" : span(one.took)), h("td", { class: "detail-cell" }, one.who && h("span", { class: "chip" }, one.who), " ", one.detail));
   }
 
   function draw() {

@@ -85,7 +85,7 @@ function create(app) {
     h("option", { value: "" }, t("servers.all")), h("option", { value: "trouble" }, t("servers.trouble")),
     ["READY", "STOPPED", "DISABLED"].map((value) => h("option", { value }, t(`state.${value}`))));
   const count = h("span", { class: "count", "aria-live": "polite" });
-  const list = new List({ label: t("servers"), render: (one) => row(one, usage.now(one.name)), key: (one) => one.name, onopen: (one) => app.go("servers", one.name), empty: t("loading") });
+  const list = new List({ label: t("servers"), render: (one) => row(one, one.state === "READY" ? usage.now(one.name) : null), key: (one) => one.name, onopen: (one) => app.go("servers", one.name), empty: t("loading") });
   const detail = h("section", { class: "detail", tabindex: "-1", "aria-live": "off" }, h("p", { class: "empty" }, t("servers.choose")));
   const element = h("div", { class: "split" }, h("div", { class: "side" }, h("div", { class: "bar" }, find, state, count), list.element), detail);
 

@@ -27,8 +27,8 @@ const OWN = "toolscore";
 function scoreMark(score) {
   if (score === null || score === undefined) return h("span", { class: "score none", title: t("tools.unknown") }, "–");
   const share = Math.round(score * 100);
-  const meter = h("meter", { min: 0, max: 100, low: 60, high: 85, optimum: 100, value: share, "aria-hidden": "true" });
-  return h("span", { class: "score", title: t("tools.works", { share }) }, meter, `${share} %`);
+  const meter = h("meter", { min: 0, max: 100, value: share, "aria-hidden": "true" });
+  return h("span", { class: "score", title: t("tools.works", { share }) }, meter, `≥ ${share} %`);
 }
 
 function row(tool) {
