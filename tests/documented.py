@@ -17,7 +17,7 @@ import re
 import shlex
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,14 +58,17 @@ class Command:
 
     Attributes:
         text: As it stands there, without what is remarked behind it.
+        remark: What is, without the `#`.
         not_run: Why it is not run, if so.
         status: The exit status it ends with.
+        calls: The arguments of each `toolscore` in it.
     """
 
     text: str
+    remark: str = ""
     not_run: str | None = None
     status: int = 0
-    calls: tuple[list[str], ...] = field(default=(), compare=False)
+    calls: tuple[list[str], ...] = ()
 
 
 def documents() -> list[Path]:
@@ -93,19 +96,21 @@ def commands(path: Path) -> list[Command]:
         for line in block.text.replace("\\\n", " ").splitlines():
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
-            text = _bare(line)
+            text, remark = _split(line)
             status = block.said("status", text)
-            found.append(Command(text, block.said("not run", text), int(status or 0), tuple(_calls(text))))
+            found.append(
+                Command(text, remark, block.said("not run", text), int(status or 0), tuple(_calls(text)))
+            )
     return found
 
 
-def _bare(line: str) -> str:
-    """Leave out the remark behind a command."""
+def _split(line: str) -> tuple[str, str]:
+    """Give a command, and the remark behind it."""
     lexer = shlex.shlex(line, posix=False, punctuation_chars=False)
     lexer.whitespace_split, lexer.commenters = True, ""
     words = list(lexer)
     at = next((at for at, word in enumerate(words) if word.startswith("#")), len(words))
-    return " ".join(words[:at])
+    return " ".join(words[:at]), " ".join(words[at:]).lstrip("# ")
 
 
 def _calls(text: str) -> Iterator[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import select
@@ -84,8 +85,17 @@ class World:
         folder = self.folder / "people" / page.stem
         folder.mkdir(parents=True, exist_ok=True)
         source = next(one.text for one in blocks(ROOT / "docs" / "functions.md") if one.language == "python")
-        files = {"exchange.py": source, "token.txt": "a-token", "client.json": "{}"}
+        entry = {"command": sys.executable, "args": [str(self.folder / "server.py")]}
+        servers = json.dumps({"mcpServers": {"github": entry}})
+        files = {
+            "exchange.py": source,
+            "token.txt": "a-token",
+            "other.toml": "",
+            "servers.json": servers,
+            ".cursor/mcp.json": servers,
+        }
         for file, text in files.items():
+            (folder / file).parent.mkdir(exist_ok=True)
             (folder / file).write_text(text)
         return {**self.environ, **self.sources, "HOME": str(folder)}, folder
 
@@ -153,19 +163,26 @@ def ports(text: str) -> str:
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
 def test_the_commands_of_a_page_do_what_they_say(path: Path, world: World) -> None:
-    person, failed = world.person(path), []
-    for command in commands(path):
-        if command.not_run is not None or not command.calls or command.text in world.done:
+    shown, person, failed = commands(path), world.person(path), []
+    known = world.done
+    if own := any(command.text.startswith("toolscore start") for command in shown):
+        person[0]["TOOLSCORE_HOME"], known = str(person[1] / "own"), set()
+    for command in shown:
+        if command.not_run is not None or not command.calls or command.text in known:
             continue
         done = world.typed(ports(command.text), person)
         if unprotected(done):
             continue
+        if (told := re.fullmatch(r"(?:value: )?(\d[\d.]*)", command.remark)) and told[1] not in done.stdout:
+            failed.append(f"{command.text}\n  does not say {told[1]}: {done.stdout}")
         if done.returncode != command.status:
             failed.append(
                 f"{command.text}\n  status {done.returncode}: {done.stdout[-600:]}{done.stderr[-1200:]}"
             )
         if command.status == 0 and not command.text.startswith(REPEATED):
-            world.done.add(command.text)
+            known.add(command.text)
+    if own:
+        world.typed("toolscore stop", person)
     assert not failed, "\n".join(failed)
 
 

@@ -11,7 +11,8 @@ from toolscore.server.cli import parser as grammar
 _HEAD = """\
 # Every command
 
-`toolscore COMMAND --help` says the same. Without a command it is `serve`.
+`toolscore COMMAND --help` says the same. Without a command it is `serve`. While a ToolScore runs, commands go through
+its Unix socket: one home has one owner.
 """
 _AFTER = """
 `--json`, where a command has it, gives one JSON document on standard output, whatever the outcome.

@@ -36,6 +36,11 @@ _OTHERS = """
 By the kind of error. At the command line they follow `toolscore:`; a caller of a tool meets them as the text of an
 outcome.
 """
+_PROBES = {
+    "sandbox/probe.py": ("kernel: …", {"_Refused": 1}),
+    "runners/docker/probe.py": ("containers", {"Probed": 2}),
+}
+"""What the doctor asks: the finding it becomes, and which argument of what is made there is the advice."""
 _LEAST = 12
 """Characters of fixed text, at the least, by which somebody could find a message."""
 
@@ -50,6 +55,9 @@ def page() -> str:
     for file, tree in sources.items():
         for call, names in _calls(tree):
             name = _called(call)
+            finding, advising = _PROBES.get(str(file.relative_to(ROOT)), ("", {}))
+            if (at := advising.get(name, 99)) < len(call.args):
+                findings[finding].update(_texts(call.args[at], names))
             if name == "Check" and file.parent.name in ("server", "doctor"):
                 _finding(call, names, findings)
             elif name == "RefusalError" and len(call.args) > 1:
@@ -105,6 +113,8 @@ def _calls(tree: ast.Module) -> Iterator[tuple[ast.Call, dict[str, list[ast.expr
                 and isinstance(node.targets[0], ast.Name)
             ):
                 names[node.targets[0].id].append(node.value)
+            if isinstance(node, ast.For) and isinstance(node.target, ast.Name):
+                names[node.target.id] += node.iter.elts if isinstance(node.iter, ast.Tuple) else []
         for node in tree.body:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 names.setdefault(node.targets[0].id, [node.value])
@@ -150,6 +160,12 @@ def _forms(node: ast.expr, names: dict[str, list[ast.expr]], depth: int) -> list
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         left, right = (_forms(one, names, depth) or ["…"] for one in (node.left, node.right))
         return [one + other for one in left for other in right]
+    if isinstance(node, ast.Dict):
+        return [text for one in node.values for text in _forms(one, names, depth)]
+    if isinstance(node, ast.Call) and _called(node) == "get":  # of a table of texts
+        return _forms(node.func.value, names, depth) if isinstance(node.func, ast.Attribute) else []
+    if isinstance(node, ast.BoolOp):
+        return [text for one in node.values for text in _forms(one, names, depth)]
     if isinstance(node, ast.Name) and depth < 2:
         return [text for one in names.get(node.id, ()) for text in _forms(one, names, depth + 1)]
     return []

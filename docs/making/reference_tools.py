@@ -29,7 +29,7 @@ _HINTS = {
 """What each annotation says, and what it says when it is false."""
 _RIGHTS = {
     "ensure_tools": "Needs the right `manage`, or a person's consent to each server, for what it would install.",
-    "approve_tool": "Needs the right `manage` or a rule of the policy that lets it, or a person who is asked.",
+    "approve_tool": "Needs the plain yes of a person at the client, or a rule of the policy that lets the caller.",
     "reject_tool": "Needs the right `manage`.",
     "read_journal": "Without the right `manage`: only the records of one's own connection.",
     "tool_score": "Without the right `manage`: without the texts of failures.",

@@ -29,6 +29,7 @@ def on_files(files: Files, config: Any) -> Files:
     for source, name in OUTSIDE.items():
         text = (ROOT / source).read_text("utf-8")
         files.append(File.generated(config, name, content=relinked(text, PurePosixPath(source), name)))
+    config.nav = _there(config.nav, {one.src_uri for one in files.documentation_pages()})
     placed = set(_named(config.nav))
     lost = sorted(
         one.src_uri
@@ -75,6 +76,15 @@ def relinked(text: str, source: PurePosixPath, place: str) -> str:
 
     parts = _FENCES.split(text)
     return "".join(part if at % 2 else _LINK.sub(one, part) for at, part in enumerate(parts))
+
+
+def _there(nav: Any, pages: set[str]) -> Any:
+    """Leave out of a navigation what is no page, so that one can have its place before it is written."""
+    if isinstance(nav, dict):
+        return {title: left for title, inside in nav.items() if (left := _there(inside, pages))}
+    if isinstance(nav, list):
+        return [left for one in nav if (left := _there(one, pages))]
+    return nav if nav in pages else None
 
 
 def _named(nav: Any) -> list[str]:
