@@ -27,6 +27,7 @@ from ...runners.supervisor import NotReadyError, Unit
 from ...runners.turnstile import QueueFullError
 from ...tools.delivery import QUEUE_RETRY, not_ready
 from ...tools.outcome import Outcome
+from .outbox import SMALL, Outbox
 
 if TYPE_CHECKING:
     from .serving import Serving
@@ -88,7 +89,8 @@ class ServedLine:
         self._asked: dict[str, tuple[asyncio.Future[Message], ProgressSink | None]] = {}
         self._numbers = itertools.count(1)
         self._uris: set[str] = set()
-        self._outbox: asyncio.Queue[str] = asyncio.Queue()
+        self._outbox = Outbox()
+        self._full = False
         self._begin = asyncio.Event()
         self._open = asyncio.Event()
         self._open.set()
@@ -147,7 +149,7 @@ class ServedLine:
                 if not future.done():
                     future.set_exception(FaultError(INTERNAL_ERROR, "the gateway of the client is gone"))
             await self._unsubscribe()
-            left = loop.create_task(self._outbox.join())
+            left = loop.create_task(self._outbox.empty())
             await asyncio.wait({writing, left}, timeout=FLUSH, return_when=asyncio.FIRST_COMPLETED)
             left.cancel()
             await self._wire.close(code, _fitting(reason))
@@ -228,7 +230,14 @@ class ServedLine:
         except Exception as exc:
             logger.exception("bug while serving %s of server %s to another gateway", method, self.unit.name)
             reply["error"] = {"code": INTERNAL_ERROR, "message": f"Internal error of ToolScore: {exc!r}"}
-        self.send(reply)
+        if not self.send(reply):
+            text = (
+                f"The call reached server '{self.unit.name}' and is over, but its answer was not kept: gateway "
+                f"'{self.gateway}', which asked, took nothing for so long that too much waited for it. Whether the "
+                "call took effect is not known; check before calling again."
+            )
+            lost = {"outcome": str(Outcome.OUTCOME_UNKNOWN), "message": text}
+            self.send({"jsonrpc": "2.0", "id": identity, REFUSED: lost})
 
     async def _result(self, session: ChildSession, method: str, params: dict[str, Any]) -> dict[str, Any]:
         match method:
@@ -343,19 +352,34 @@ class ServedLine:
 
     # --- what goes
 
-    def send(self, message: Message) -> None:
-        """Write a message."""
+    def send(self, message: Message) -> bool:
+        """Write a message, unless too much waits; what is no more than a few bytes, and told once, is written anyway.
+
+        Returns:
+            Whether it is written.
+        """
+        method = str(message.get("method", ""))
         try:
-            self._outbox.put_nowait(encode(message).decode())
+            frame = encode(message)
         except FrameError as exc:
-            if "id" in message and "method" not in message:
-                error = {"code": INTERNAL_ERROR, "message": f"the server's answer is {exc}"}
-                self._outbox.put_nowait(
-                    encode({"jsonrpc": "2.0", "id": message["id"], "error": error}).decode()
-                )
+            if method or "id" not in message:
+                return True
+            error = {"code": INTERNAL_ERROR, "message": f"the server's answer is {exc}"}
+            frame = encode({"jsonrpc": "2.0", "id": message["id"], "error": error})
+        once = not method or method.endswith("/list_changed") or method == "notifications/cancelled"
+        kept = self._outbox.put(frame, always=once and len(frame) <= SMALL)
+        if not kept and not self._full:
+            self._full = True
+            logger.warning(
+                "gateway %s takes nothing from server %s: %d bytes wait, and more is not kept",
+                self.gateway,
+                self.unit.name,
+                self._outbox.waiting,
+            )
+        return kept
 
     def notify(self, method: str, params: dict[str, Any]) -> None:
-        """Send a notification."""
+        """Send a notification; where too much waits already, it is left out."""
         self.send({"jsonrpc": "2.0", "method": method, "params": params})
 
     async def ask(
@@ -372,7 +396,8 @@ class ServedLine:
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._asked[identity] = future, on_progress
         try:
-            self.send({"jsonrpc": "2.0", "id": identity, "method": method, "params": params})
+            if not self.send({"jsonrpc": "2.0", "id": identity, "method": method, "params": params}):
+                raise FaultError(INTERNAL_ERROR, "the gateway of the client takes nothing at the moment")
             message = await future
         except asyncio.CancelledError:
             self.notify("notifications/cancelled", {"requestId": identity, "reason": "not wanted any more"})
@@ -390,8 +415,10 @@ class ServedLine:
     async def _write(self) -> None:
         try:
             while True:
-                await self._wire.send(await self._outbox.get())
-                self._outbox.task_done()
+                frame = await self._outbox.take()
+                await self._wire.send(frame, text=True)
+                self._outbox.sent(frame)
+                self._full = self._full and self._outbox.waiting > 0
         except ConnectionClosed:
             return
 
