@@ -28,18 +28,13 @@ from ...runners.turnstile import QueueFullError
 from ...tools.delivery import QUEUE_RETRY, not_ready
 from ...tools.outcome import Outcome
 from .outbox import SMALL, Outbox
+from .passing import Lost, Refusal, fitting, opened
 
 if TYPE_CHECKING:
     from .serving import Serving
 
 logger = logging.getLogger(__name__)
 
-ENVELOPE = (
-    "io.modelcontextprotocol/protocolVersion",
-    "io.modelcontextprotocol/clientInfo",
-    "io.modelcontextprotocol/clientCapabilities",
-    "io.modelcontextprotocol/logLevel",
-)
 METHOD_NOT_FOUND = -32601
 INTERNAL_ERROR = -32603
 QUEUED = frozenset({"tools/call", "resources/read", "prompts/get", "completion/complete"})
@@ -50,9 +45,6 @@ FLUSH = 2.0
 
 LAST_ANSWERS = 5.0
 """Seconds the requests under way have to be answered once the server is gone."""
-
-LONGEST_REASON = 120
-"""Bytes of a close reason."""
 
 
 class LineAsker:
@@ -152,7 +144,7 @@ class ServedLine:
             left = loop.create_task(self._outbox.empty())
             await asyncio.wait({writing, left}, timeout=FLUSH, return_when=asyncio.FIRST_COMPLETED)
             left.cancel()
-            await self._wire.close(code, _fitting(reason))
+            await self._wire.close(code, fitting(reason))
             writing.cancel()
 
     async def _ready(self, reading: asyncio.Task[None]) -> ChildSession | None:
@@ -211,9 +203,9 @@ class ServedLine:
             await self._begin.wait()
             assert self.session is not None
             reply["result"] = await self._result(self.session, method, params)
-        except _Lost as exc:
+        except Lost as exc:
             reply |= {LOST: exc.text} | ({UNHEARD: True} if exc.unheard else {})
-        except _Refusal as exc:
+        except Refusal as exc:
             reply[REFUSED] = exc.said
         except ChildGoneError as exc:
             reply |= {LOST: exc.message} | ({} if exc.written else {UNHEARD: True})
@@ -265,7 +257,7 @@ class ServedLine:
         return self._masked(await self._passed_on(session, method, params))
 
     async def _passed_on(self, session: ChildSession, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        params, token, envelope = _opened(params)
+        params, token, envelope = opened(params)
 
         def progressed(progress: float, total: float | None, message: str) -> None:
             told: dict[str, Any] = {"progressToken": token, "progress": progress}
@@ -283,17 +275,17 @@ class ServedLine:
         if not self._open.is_set():
             await self._open.wait()
         if self._moved_on.is_set():
-            raise _Lost("another gateway runs the server now", unheard=True)
+            raise Lost("another gateway runs the server now", unheard=True)
         if not unit.gate.try_enter(key):
             try:
                 await unit.gate.enter(key, unit.kept.timeout)
             except QueueFullError as exc:
                 text = f"Server '{unit.name}' has as many calls queued as it may ({exc.message}). Nothing was sent."
-                raise _Refusal(Outcome.QUEUE_FULL, text, retryAfter=QUEUE_RETRY) from exc
+                raise Refusal(Outcome.QUEUE_FULL, text, retryAfter=QUEUE_RETRY) from exc
         try:
             ticket = unit.breaker.admit(clock())
             if isinstance(ticket, Refused):
-                raise _Refusal(
+                raise Refusal(
                     Outcome.UNAVAILABLE,
                     f"Server '{unit.name}' {ticket.reason}.",
                     retryAfter=round(ticket.retry_after, 3),
@@ -324,7 +316,7 @@ class ServedLine:
     async def _subscribe(self, uri: str, *, on: bool) -> None:
         watch = self.unit.watch
         if watch is None:
-            raise _Lost("the server is being stopped", unheard=True)
+            raise Lost("the server is being stopped", unheard=True)
         if on and uri not in self._uris:
             await watch.add(uri)
             self._uris.add(uri)
@@ -421,32 +413,3 @@ class ServedLine:
                 self._full = self._full and self._outbox.waiting > 0
         except ConnectionClosed:
             return
-
-
-class _Lost(Exception):
-    def __init__(self, text: str, *, unheard: bool) -> None:
-        super().__init__(text)
-        self.text = text
-        self.unheard = unheard
-
-
-class _Refusal(Exception):
-    def __init__(self, outcome: Outcome, message: str, **extra: Any) -> None:
-        super().__init__(message)
-        self.said = {"outcome": str(outcome), "message": message, **extra}
-
-
-def _opened(params: dict[str, Any]) -> tuple[dict[str, Any], Any, dict[str, Any]]:
-    """Take what is for this hop only out of a request: its progress token, and the envelope of the modern era."""
-    meta = params.get("_meta")
-    if not isinstance(meta, dict):
-        return params, None, {}
-    envelope = {key: meta[key] for key in ENVELOPE[1:] if key in meta}
-    kept = {key: value for key, value in meta.items() if key != "progressToken" and key not in ENVELOPE}
-    inner = {key: value for key, value in params.items() if key != "_meta"}
-    return ({**inner, "_meta": kept} if kept else inner), meta.get("progressToken"), envelope
-
-
-def _fitting(reason: str) -> str:
-    data = reason.encode()
-    return reason if len(data) <= LONGEST_REASON else data[:LONGEST_REASON].decode(errors="ignore")
