@@ -31,6 +31,7 @@ def gateways(bench: Bench) -> dict[str, Any]:
     """Measure what passing calls on, sending the journal and being one of several costs, if there is PostgreSQL."""
     from postgres import missing, running_postgres
     from several_gateways import running
+    from toolscore.server.settings_gateway import GatewaySettings
 
     if (why := missing()) is not None:
         print(f"  not measured: {why}", flush=True)
@@ -38,7 +39,8 @@ def gateways(bench: Bench) -> dict[str, Any]:
     with ExitStack() as stack:
         postgres = stack.enter_context(running_postgres())
         url = postgres.database()
-        gates = stack.enter_context(running(Path(bench.home()), url, "one", "two", gateway__timeout=3))
+        timeout = GatewaySettings().timeout  # the tests' own is longer
+        gates = stack.enter_context(running(Path(bench.home()), url, "one", "two", gateway__timeout=timeout))
         name = url.rpartition("/")[2]
         counted = f"SELECT xact_commit FROM pg_stat_database WHERE datname = '{name}'"
         asyncio.run(_settled())

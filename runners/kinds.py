@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .base import BaseRunner, Channel, Child, Diagnosis, Health, Which
@@ -34,6 +34,8 @@ class Runners(BaseRunner):
         self._makers = makers
         self._made: dict[Engine, BaseRunner] = {}
         self._by_server: dict[str, BaseRunner] = {}
+        self.spread: dict[str, Callable[[], Awaitable[Usage | None]]] = {}
+        """Servers in ToolScore's own process that have others do their work, and what gives what these use."""
 
     def of(self, engine: Engine) -> BaseRunner:
         """Give the runner of a kind.
@@ -115,10 +117,13 @@ class Runners(BaseRunner):
         return self._running(server_id).confined(server_id)
 
     async def usage(self, server_ids: Collection[str]) -> dict[str, Usage]:
-        """Ask every other kind of runner for its own."""
+        """Ask every other kind of runner for its own, and those for the whole that are spread over machines."""
         found: dict[str, Usage] = {}
         for runner in set(self._made.values()):
             found |= await runner.usage([one for one in server_ids if self._by_server.get(one) is runner])
+        for name in self.spread.keys() & set(server_ids):
+            if (used := await self.spread[name]()) is not None:
+                found[name] = used
         return found
 
     async def fetching(self, server_id: str) -> bool | None:

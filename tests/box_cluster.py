@@ -94,7 +94,8 @@ class Agents:
 class BoxCluster:
     """The front of a cluster's executors, spoken to as ToolScore does."""
 
-    def __init__(self, session: ChildSession, agents: Agents, posts: Posts) -> None:
+    def __init__(self, session: ChildSession, agents: Agents, posts: Posts, runners: Runners) -> None:
+        self.runners = runners
         self.session = session
         self.agents = agents
         self.posts = posts
@@ -189,4 +190,4 @@ async def box_cluster(
         session.open()
         stack.push_async_callback(session.aclose)
         await session.handshake()
-        yield BoxCluster(session, agents, made[0])
+        yield BoxCluster(session, agents, made[0], runners)

@@ -14,6 +14,7 @@ from ...runners.kinds import Runners
 from ...runners.placement import OWN_PYTHON, Placement
 from ...runners.spec import Installation, ServerSpec, SourceKind
 from ...sandbox.settings import SandboxSettings
+from ...tools.functions.names import EXECUTOR
 from ..home import Home
 from ..settings_sandbox import MIB
 from ..settings_sandbox import SandboxSettings as Given
@@ -91,9 +92,11 @@ async def opened(
     posts = Posts(ray, process, wants, made, front, front.lost)
     front.open(posts)
     posts.open()
+    runners.spread[EXECUTOR] = posts.usage
     try:
         yield front
     finally:
+        del runners.spread[EXECUTOR]
         posts.choosing.close()
         await front.close()
         await posts.aclose()

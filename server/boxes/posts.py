@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...runners.patron import Patron
 from ...runners.process import ProcessRunner
+from ...runners.sampler import Usage
 from ...tools.functions.names import EXECUTOR
 from .choosing import Choosing
 from .grounds import HomeGround, Made, NodeGround, Wants
@@ -72,6 +73,19 @@ class Posts:
     def nodes(self) -> Iterable[Post]:
         """Those of the cluster's nodes."""
         return self._posts.values()
+
+    async def usage(self) -> Usage | None:
+        """Add up what the executors of all nodes use there; `None` where no node tells."""
+        found = (await self._ray.usage([post.ground.key for post in self.all])).values()
+        if not found:
+            return None
+        return Usage(
+            memory=sum(one.memory for one in found),
+            cpu=sum(one.cpu for one in found),
+            files=sum(one.files for one in found),
+            processes=sum(one.processes for one in found),
+            window=max(one.window for one in found),
+        )
 
     def open(self) -> None:
         """Begin to follow the cluster."""

@@ -64,10 +64,14 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
                 from . import config
 
                 return config.run(options, loaded, out)
-            case "import" | "connect":
-                from . import clients
+            case "import":
+                from . import importing
 
-                return clients.run(options, loaded, out)
+                return importing.run(options, loaded, out)
+            case "connect":
+                from . import connecting
+
+                return connecting.run(options, loaded, out)
             case "doctor":
                 from . import inspection
 

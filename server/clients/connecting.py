@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from ...tools.replace import replace_file
-from . import commented, written_toml
 from .client import Client, Place
+from .form import form_of_client
 from .found import problem, text_of
 from .rewriting import put_back, rewrite, secrets_in
 
@@ -46,12 +48,38 @@ class Change:
 def program() -> list[str]:
     """Give the command by which a client starts this ToolScore, wherever the client itself was started from."""
     suffix = ".exe" if sys.platform == "win32" else ""
+    if (passing := _by_uvx()) is not None:
+        return passing
     beside = Path(sys.executable).parent / f"toolscore{suffix}"
     if beside.is_file():
         return [str(beside)]
     if (found := shutil.which("toolscore")) is not None:
         return [os.path.abspath(found)]  # noqa: PTH100 - a link stays, as it survives an upgrade
     return [sys.executable, "-m", "toolscore"]
+
+
+def _by_uvx() -> list[str] | None:
+    """Give what starts this again where `uvx` runs it: in an environment of uv's cache, which it deletes some day."""
+    # The root of the cache is marked as such (https://bford.info/cachedir/).
+    if not any((folder / "CACHEDIR.TAG").is_file() for folder in Path(sys.prefix).parents):
+        return None
+    # Of what is in that environment, uvx is first on the PATH, and goes with it.
+    places = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    lasting = [place for place in places if place and not Path(place).is_relative_to(sys.prefix)]
+    if (uvx := shutil.which("uvx", path=os.pathsep.join(lasting))) is None:
+        return None
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        about = distribution("toolscore")
+    except PackageNotFoundError:
+        return None
+    wanted = f"toolscore=={about.version}"
+    # What was not taken from an index says where it came from (PEP 610).
+    url = urlsplit(json.loads(about.read_text("direct_url.json") or "{}").get("url", ""))
+    if url.scheme == "file":
+        wanted = url2pathname(url.path)
+    return [os.path.abspath(uvx), "--from", wanted, "toolscore"]  # noqa: PTH100 - a link stays, as below
 
 
 def started(client: Client, options: Sequence[str] = ()) -> dict[str, Any]:
@@ -126,9 +154,9 @@ def change(place: Place, name: str, entry: Mapping[str, Any] | None) -> Change:
     path, keys = place.path, (*place.table, name)
     try:
         old = text_of(path) if path.exists() else ""
-        kind: Any = written_toml if path.suffix.lower() == ".toml" else commented
-        new: str = kind.take(old, keys) if entry is None else kind.put(old, keys, entry)
-        before, after = kind.read(old), kind.read(new)
+        form = form_of_client(path)
+        new = form.take(old, keys) if entry is None else form.put(old, keys, entry)
+        before, after = form.read(old), form.read(new)
     except (OSError, ValueError) as error:
         raise ConnectError(problem(path, error)) from None
     if after != _expected(before, keys, entry):

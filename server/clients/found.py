@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import commented
 from .client import CLIENTS, Client, Machine, Place
+from .form import TOML, form_of_client
 
 LARGEST = 32 << 20
 """Bytes of a file that is read; Claude Code keeps much else in its own."""
@@ -75,7 +75,7 @@ def look_into(path: Path, machine: Machine) -> Search:
         machine: Whose variables it refers to.
     """
     found = Search()
-    name = "codex" if path.suffix.lower() == ".toml" else "claude-desktop"
+    name = "codex" if form_of_client(path) is TOML else "claude-desktop"
     try:
         value = read(path)
     except (OSError, ValueError) as error:
@@ -116,10 +116,7 @@ def read(path: Path) -> dict[str, Any]:
         OSError: If it cannot be read.
         ValueError: If it holds something else.
     """
-    text = text_of(path)
-    if path.suffix.lower() == ".toml":
-        return tomllib.loads(text)
-    value = commented.read(text)
+    value = form_of_client(path).read(text_of(path))
     if not isinstance(value, dict):
         raise ValueError("holds no object")
     return value

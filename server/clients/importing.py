@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...tools.declared import TABLE
 from ...tools.named import NamedSecrets
-from . import commented, written_toml
+from .form import form_of_config
 from .found import text_of
 from .plan import Plan
 from .rewriting import rewrite
@@ -30,10 +30,7 @@ def apply(made: Plan, config: Path, named: NamedSecrets) -> Path | None:
     """
     text = text_of(config) if config.exists() else ""
     for one in made.taken:
-        if config.suffix.lower() == ".json":
-            text = commented.put(text, (TABLE, one.name), one.entry)
-        else:
-            text = written_toml.put(text, (TABLE, one.name), one.entry)
+        text = form_of_config(config).put(text, (TABLE, one.name), one.entry)
     kept: list[str] = []
     try:
         for one in made.taken:

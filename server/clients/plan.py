@@ -17,6 +17,7 @@ from ...tools import declared
 from ...tools.names import LONGEST_SERVER, fitting_server_name
 from ...tools.spec_secrets import extract
 from .client import Machine
+from .form import JSON, form_of_config
 from .found import FoundServer
 from .translated import translate
 
@@ -214,7 +215,7 @@ def _secret_names(key: str) -> Iterator[str]:
 
 def shown(entry: Mapping[str, Any], file: Path) -> str:
     """Write an entry as it would stand in a file."""
-    if file.suffix.lower() == ".json":
+    if form_of_config(file) is JSON:
         return json.dumps(entry, indent=2, ensure_ascii=False)
     from .written_toml import table
 

@@ -27,18 +27,14 @@ from ...runners.supervisor import NotReadyError, Unit
 from ...runners.turnstile import QueueFullError
 from ...tools.delivery import QUEUE_RETRY, not_ready
 from ...tools.outcome import Outcome
+from .outbox import SMALL, Outbox
+from .passing import Lost, Refusal, fitting, opened
 
 if TYPE_CHECKING:
     from .serving import Serving
 
 logger = logging.getLogger(__name__)
 
-ENVELOPE = (
-    "io.modelcontextprotocol/protocolVersion",
-    "io.modelcontextprotocol/clientInfo",
-    "io.modelcontextprotocol/clientCapabilities",
-    "io.modelcontextprotocol/logLevel",
-)
 METHOD_NOT_FOUND = -32601
 INTERNAL_ERROR = -32603
 QUEUED = frozenset({"tools/call", "resources/read", "prompts/get", "completion/complete"})
@@ -49,9 +45,6 @@ FLUSH = 2.0
 
 LAST_ANSWERS = 5.0
 """Seconds the requests under way have to be answered once the server is gone."""
-
-LONGEST_REASON = 120
-"""Bytes of a close reason."""
 
 
 class LineAsker:
@@ -88,7 +81,8 @@ class ServedLine:
         self._asked: dict[str, tuple[asyncio.Future[Message], ProgressSink | None]] = {}
         self._numbers = itertools.count(1)
         self._uris: set[str] = set()
-        self._outbox: asyncio.Queue[str] = asyncio.Queue()
+        self._outbox = Outbox()
+        self._full = False
         self._begin = asyncio.Event()
         self._open = asyncio.Event()
         self._open.set()
@@ -147,10 +141,10 @@ class ServedLine:
                 if not future.done():
                     future.set_exception(FaultError(INTERNAL_ERROR, "the gateway of the client is gone"))
             await self._unsubscribe()
-            left = loop.create_task(self._outbox.join())
+            left = loop.create_task(self._outbox.empty())
             await asyncio.wait({writing, left}, timeout=FLUSH, return_when=asyncio.FIRST_COMPLETED)
             left.cancel()
-            await self._wire.close(code, _fitting(reason))
+            await self._wire.close(code, fitting(reason))
             writing.cancel()
 
     async def _ready(self, reading: asyncio.Task[None]) -> ChildSession | None:
@@ -209,9 +203,9 @@ class ServedLine:
             await self._begin.wait()
             assert self.session is not None
             reply["result"] = await self._result(self.session, method, params)
-        except _Lost as exc:
+        except Lost as exc:
             reply |= {LOST: exc.text} | ({UNHEARD: True} if exc.unheard else {})
-        except _Refusal as exc:
+        except Refusal as exc:
             reply[REFUSED] = exc.said
         except ChildGoneError as exc:
             reply |= {LOST: exc.message} | ({} if exc.written else {UNHEARD: True})
@@ -228,7 +222,14 @@ class ServedLine:
         except Exception as exc:
             logger.exception("bug while serving %s of server %s to another gateway", method, self.unit.name)
             reply["error"] = {"code": INTERNAL_ERROR, "message": f"Internal error of ToolScore: {exc!r}"}
-        self.send(reply)
+        if not self.send(reply):
+            text = (
+                f"The call reached server '{self.unit.name}' and is over, but its answer was not kept: gateway "
+                f"'{self.gateway}', which asked, took nothing for so long that too much waited for it. Whether the "
+                "call took effect is not known; check before calling again."
+            )
+            lost = {"outcome": str(Outcome.OUTCOME_UNKNOWN), "message": text}
+            self.send({"jsonrpc": "2.0", "id": identity, REFUSED: lost})
 
     async def _result(self, session: ChildSession, method: str, params: dict[str, Any]) -> dict[str, Any]:
         match method:
@@ -256,7 +257,7 @@ class ServedLine:
         return self._masked(await self._passed_on(session, method, params))
 
     async def _passed_on(self, session: ChildSession, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        params, token, envelope = _opened(params)
+        params, token, envelope = opened(params)
 
         def progressed(progress: float, total: float | None, message: str) -> None:
             told: dict[str, Any] = {"progressToken": token, "progress": progress}
@@ -274,17 +275,17 @@ class ServedLine:
         if not self._open.is_set():
             await self._open.wait()
         if self._moved_on.is_set():
-            raise _Lost("another gateway runs the server now", unheard=True)
+            raise Lost("another gateway runs the server now", unheard=True)
         if not unit.gate.try_enter(key):
             try:
                 await unit.gate.enter(key, unit.kept.timeout)
             except QueueFullError as exc:
                 text = f"Server '{unit.name}' has as many calls queued as it may ({exc.message}). Nothing was sent."
-                raise _Refusal(Outcome.QUEUE_FULL, text, retryAfter=QUEUE_RETRY) from exc
+                raise Refusal(Outcome.QUEUE_FULL, text, retryAfter=QUEUE_RETRY) from exc
         try:
             ticket = unit.breaker.admit(clock())
             if isinstance(ticket, Refused):
-                raise _Refusal(
+                raise Refusal(
                     Outcome.UNAVAILABLE,
                     f"Server '{unit.name}' {ticket.reason}.",
                     retryAfter=round(ticket.retry_after, 3),
@@ -315,7 +316,7 @@ class ServedLine:
     async def _subscribe(self, uri: str, *, on: bool) -> None:
         watch = self.unit.watch
         if watch is None:
-            raise _Lost("the server is being stopped", unheard=True)
+            raise Lost("the server is being stopped", unheard=True)
         if on and uri not in self._uris:
             await watch.add(uri)
             self._uris.add(uri)
@@ -343,19 +344,34 @@ class ServedLine:
 
     # --- what goes
 
-    def send(self, message: Message) -> None:
-        """Write a message."""
+    def send(self, message: Message) -> bool:
+        """Write a message, unless too much waits; what is no more than a few bytes, and told once, is written anyway.
+
+        Returns:
+            Whether it is written.
+        """
+        method = str(message.get("method", ""))
         try:
-            self._outbox.put_nowait(encode(message).decode())
+            frame = encode(message)
         except FrameError as exc:
-            if "id" in message and "method" not in message:
-                error = {"code": INTERNAL_ERROR, "message": f"the server's answer is {exc}"}
-                self._outbox.put_nowait(
-                    encode({"jsonrpc": "2.0", "id": message["id"], "error": error}).decode()
-                )
+            if method or "id" not in message:
+                return True
+            error = {"code": INTERNAL_ERROR, "message": f"the server's answer is {exc}"}
+            frame = encode({"jsonrpc": "2.0", "id": message["id"], "error": error})
+        once = not method or method.endswith("/list_changed") or method == "notifications/cancelled"
+        kept = self._outbox.put(frame, always=once and len(frame) <= SMALL)
+        if not kept and not self._full:
+            self._full = True
+            logger.warning(
+                "gateway %s takes nothing from server %s: %d bytes wait, and more is not kept",
+                self.gateway,
+                self.unit.name,
+                self._outbox.waiting,
+            )
+        return kept
 
     def notify(self, method: str, params: dict[str, Any]) -> None:
-        """Send a notification."""
+        """Send a notification; where too much waits already, it is left out."""
         self.send({"jsonrpc": "2.0", "method": method, "params": params})
 
     async def ask(
@@ -372,7 +388,8 @@ class ServedLine:
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._asked[identity] = future, on_progress
         try:
-            self.send({"jsonrpc": "2.0", "id": identity, "method": method, "params": params})
+            if not self.send({"jsonrpc": "2.0", "id": identity, "method": method, "params": params}):
+                raise FaultError(INTERNAL_ERROR, "the gateway of the client takes nothing at the moment")
             message = await future
         except asyncio.CancelledError:
             self.notify("notifications/cancelled", {"requestId": identity, "reason": "not wanted any more"})
@@ -390,36 +407,9 @@ class ServedLine:
     async def _write(self) -> None:
         try:
             while True:
-                await self._wire.send(await self._outbox.get())
-                self._outbox.task_done()
+                frame = await self._outbox.take()
+                await self._wire.send(frame, text=True)
+                self._outbox.sent(frame)
+                self._full = self._full and self._outbox.waiting > 0
         except ConnectionClosed:
             return
-
-
-class _Lost(Exception):
-    def __init__(self, text: str, *, unheard: bool) -> None:
-        super().__init__(text)
-        self.text = text
-        self.unheard = unheard
-
-
-class _Refusal(Exception):
-    def __init__(self, outcome: Outcome, message: str, **extra: Any) -> None:
-        super().__init__(message)
-        self.said = {"outcome": str(outcome), "message": message, **extra}
-
-
-def _opened(params: dict[str, Any]) -> tuple[dict[str, Any], Any, dict[str, Any]]:
-    """Take what is for this hop only out of a request: its progress token, and the envelope of the modern era."""
-    meta = params.get("_meta")
-    if not isinstance(meta, dict):
-        return params, None, {}
-    envelope = {key: meta[key] for key in ENVELOPE[1:] if key in meta}
-    kept = {key: value for key, value in meta.items() if key != "progressToken" and key not in ENVELOPE}
-    inner = {key: value for key, value in params.items() if key != "_meta"}
-    return ({**inner, "_meta": kept} if kept else inner), meta.get("progressToken"), envelope
-
-
-def _fitting(reason: str) -> str:
-    data = reason.encode()
-    return reason if len(data) <= LONGEST_REASON else data[:LONGEST_REASON].decode(errors="ignore")

@@ -18,6 +18,7 @@ from helpers import gone, until
 from ray_cluster import needs_ray
 from toolscore.runners.errors import ChildFaultError, InstallError
 from toolscore.runners.ray import starting
+from toolscore.runners.sampler import Usage
 from toolscore.server.boxes import post
 
 pytestmark = [needs_ray, pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")]
@@ -65,6 +66,25 @@ async def test_places_of_all_nodes_are_used_and_no_node_is_given_more_than_it_ha
             ("full", 2, 2)
         ] * 2 or {node["tier"] for node in told["nodes"]} == {"reduced"}
         assert (told["ready"], told["mode"], told["waiting"]) == (True, "cluster", 0)
+
+
+async def test_what_the_executor_uses_is_what_those_of_all_nodes_use(tmp_path: Path) -> None:
+    async with box_cluster(tmp_path, most="1") as boxes:
+
+        async def used() -> Usage | None:
+            return (await boxes.runners.usage(["python-executor"])).get("python-executor")
+
+        assert await used() is None, "there is no node"
+        await boxes.agents.add("a")
+        await boxes.ready()
+        one = await used()
+        assert one is not None
+        assert (one.memory > 10 << 20, one.processes > 0) == (True, True)
+        await boxes.agents.add("b")
+        await boxes.ready(2)
+        async with asyncio.timeout(60):
+            while (both := await used()) is None or both.memory < 1.2 * one.memory:
+                await asyncio.sleep(0.05)  # nothing tells when it is measured anew
 
 
 async def test_a_session_and_its_files_are_found_where_they_are_and_are_their_principals_alone(

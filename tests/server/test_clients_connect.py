@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from cli_shell import Shell
 from client_files import person_in, put
 from listening import serving
 from toolscore.server.clients.client import NAMES
+from toolscore.server.clients.connecting import program
 
+ROOT = Path(__file__).resolve().parents[2]
 FILES = {
     "claude-desktop": (".config/Claude/claude_desktop_config.json", "mcpServers"),
     "claude-code": (".claude.json", "mcpServers"),
@@ -61,6 +64,22 @@ async def test_the_entry_a_client_gets_starts_a_toolscore_that_works(shell: Shel
     assert shell("connect", client, "--home", str(shell.home)).stdout.startswith(
         f"{done.stdout.split(' has ToolScore now')[0].splitlines()[-1]} has ToolScore already"
     )
+
+
+def test_one_that_uvx_runs_is_started_by_uvx_again_as_its_environment_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment, lasting = tmp_path / "cache" / "archive-v0" / "x", tmp_path / "bin"
+    for folder in (environment / "bin", lasting):
+        folder.mkdir(parents=True)
+        (folder / "uvx").touch(0o755)
+    monkeypatch.setattr(sys, "prefix", str(environment))
+    monkeypatch.setenv("PATH", os.pathsep.join((str(environment / "bin"), str(lasting))))
+    assert "--from" not in program(), "it is no cache"
+    (tmp_path / "cache" / "CACHEDIR.TAG").touch()
+    command, option, wanted, name = program()
+    assert (command, option, name) == (str(lasting / "uvx"), "--from", "toolscore")
+    assert Path(wanted).samefile(ROOT), "where it was installed from"
 
 
 @pytest.mark.parametrize("client", NAMES)

@@ -1,9 +1,8 @@
-"""`import` and `connect`: what MCP clients have comes to ToolScore, and ToolScore to them."""
+"""`import`: what MCP clients have comes to ToolScore."""
 
 from __future__ import annotations
 
 import asyncio
-import shlex
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,21 @@ from ...tools.declared import TABLE
 from ...tools.errors import StoreError
 from ...tools.named import NamedSecrets
 from ...tools.secrets import Secrets
-from ..clients import found, rewriting
-from ..clients.client import NAMES, Client, Machine, Place, client_named
-from ..clients.connecting import ConnectError, Connections, change, reached, started
+from ..clients import found
+from ..clients.client import NAMES, Machine, client_named
 from ..clients.importing import apply
 from ..clients.plan import Plan, Taken, plan, shown
 from ..database_home import store_of
 from ..home import Home, prepare
 from ..owner import current_owner
 from ..settings import Loaded
+from .connecting import machine_of
 from .output import Output
 from .passphrase import hidden, on_terminal
 
 
 def run(options: Namespace, loaded: Loaded, out: Output) -> int:
-    """Take over servers, or connect a client.
+    """Take over servers.
 
     Returns:
         The exit status.
@@ -35,21 +34,8 @@ def run(options: Namespace, loaded: Loaded, out: Output) -> int:
         HomeError: If the home cannot be used.
         SecretsError: If the secrets cannot.
     """
-    try:
-        machine = Machine.this()
-    except RuntimeError:
-        out.error("there is no folder of this user's (HOME is not set), where clients keep their files.")
+    if (machine := machine_of(out)) is None:
         return 1
-    if options.command == "import":
-        return _import(options, loaded, machine, out)
-    try:
-        return _connect(options, loaded, machine, out)
-    except ConnectError as error:
-        out.error(str(error))
-        return 1
-
-
-def _import(options: Namespace, loaded: Loaded, machine: Machine, out: Output) -> int:
     home = Home.at(loaded.settings.home)
     if (search := _searched(options, machine, out)) is None:
         return 1
@@ -218,96 +204,3 @@ def _document(made: Plan, search: found.Search, config: str | None, said: str | 
         ],
         "problems": [*search.problems, *([said] if said else [])],
     }
-
-
-def _connect(options: Namespace, loaded: Loaded, machine: Machine, out: Output) -> int:
-    client = client_named(options.client)
-    place = _place(options, client, machine)
-    home = Home.at(loaded.settings.home)
-    connections = Connections(home.path)
-    if options.undo:
-        said = connections.undo(place, options.name)
-        if out.json_wanted:
-            out.document({"client": client.name, "file": str(place.path), "undone": said})
-        else:
-            out.line(f"{said}.")
-        return 0
-    entry = _entry(options, loaded, client, place)
-    done = change(place, options.name, entry)
-    difference = rewriting.difference(done.path, done.old, done.new, done.hidden)
-    copy = None
-    changed = done.old != done.new
-    if changed and not options.dry_run:
-        prepare(home)
-        copy = connections.write(done, options.name)
-    if out.json_wanted:
-        out.document(
-            {
-                "client": client.name,
-                "file": str(done.path),
-                "entry": entry,
-                "changed": changed and not options.dry_run,
-                "copy": None if copy is None else str(copy),
-                "difference": difference,
-            }
-        )
-        return 0
-    if not changed:
-        out.line(f"{client.title} has ToolScore already, in {done.path}.")
-        return 0
-    out.line(difference.rstrip("\n"))
-    if options.dry_run:
-        return 0
-    out.line(f"\n{client.title} has ToolScore now; to read its file again, {client.again}.")
-    if copy is not None:
-        out.remark(f"What the file was before: {copy}")
-    again = shlex.join(["toolscore", "connect", client.name, *_where(options), "--undo"])
-    out.remark(f"To undo it: `{again}`")
-    if options.url and options.project:
-        out.remark(
-            "The token stays out of a file that others read: set TOOLSCORE_TOKEN for the client "
-            "(`toolscore token show`)."
-        )
-    return 0
-
-
-def _where(options: Namespace) -> list[str]:
-    words = ["--file", options.file] if options.file else []
-    words += ["--project", options.project] if options.project else []
-    words += ["--name", options.name] if options.name != "toolscore" else []
-    return words + (["--home", options.home] if options.home else [])
-
-
-def _place(options: Namespace, client: Client, machine: Machine) -> Place:
-    first = client.user(machine)[0]
-    if options.file:
-        return Place(Path(options.file).expanduser().absolute(), "user", first.table)
-    if not options.project:
-        return first
-    folder = Path(options.project).expanduser().absolute()
-    if not folder.is_dir():
-        raise ConnectError(f"{folder} is no folder.")
-    if client.project is None:
-        raise ConnectError(f"{client.title} knows no file of a project; connect it without --project.")
-    path, table = client.project
-    return Place(folder / path, "project", table)
-
-
-def _entry(options: Namespace, loaded: Loaded, client: Client, place: Place) -> dict[str, Any]:
-    if options.url:
-        from ..given_token import given
-        from ..tokens import TokenError, Tokens
-
-        home = Home.at(loaded.settings.home)
-        try:
-            prepare(home)
-            token = Tokens(home, frozenset[str](loaded.settings.network.rights), given()).default()
-        except TokenError as error:
-            raise ConnectError(str(error)) from None
-        return reached(client, options.url, token, project=place.scope == "project")
-    words: list[str] = []
-    if options.home:
-        words += ["--home", str(Path(options.home).expanduser().absolute())]
-    if options.config:
-        words += ["--config", str(Path(options.config).expanduser().absolute())]
-    return started(client, words)
