@@ -116,7 +116,7 @@ async def test_what_there_is_comes_typed_and_page_by_page(house: Serving) -> Non
         assert (await ts.server_state("f"))["state"] == "READY"
         gaps = await ts.find_gaps("send an email to a friend")
         assert gaps.label == gaps.needs[0].label == "gap"
-        assert gaps.tools == gaps.offers == []
+        assert (gaps.tools, gaps.offers) == ([], [])
         with pytest.raises(CallError, match="unknown_server"):
             await ts.server_state("nobody")
 

@@ -168,7 +168,7 @@ async def test_a_toolscore_that_is_killed_is_gone_on_with_when_it_is_back_and_th
                 assert (await waiting).text == "2"  # nothing was sent before there was a line
                 while (await anext(events)).kind != "missed":
                     continue
-                seen = []
+                seen: list[Any] = []
                 while not seen or seen[-1] != "READY":  # of the new one, from its beginning
                     seen.append((await anext(events)).raw.get("state"))
                 assert seen[0] == "STARTING"
