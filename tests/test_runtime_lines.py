@@ -238,7 +238,16 @@ async def test_what_a_line_that_is_closed_in_order_did_not_hear_is_sent_again() 
 
 async def test_nonsense_from_the_other_side_ends_nothing_and_its_end_ends_the_waiting() -> None:
     async def odd(wire: ServerConnection, message: Any) -> None:
-        for frame in ("{", "[]", "7", '{"id": 99, "result": {}}', '{"method": 5}', b"\xff"):
+        for frame in (
+            "{",
+            "[]",
+            "7",
+            '{"method": [], "id": 1}',
+            '{"method": "a", "params": [1]}',
+            '{"id": 99, "result": {}}',
+            '{"method": 5}',
+            b"\xff",
+        ):
             await wire.send(frame)
         await wire.send(json.dumps({"jsonrpc": "2.0", "id": 5, "method": "no/such", "params": {}}))
         if message["params"].get("name") == "end":
