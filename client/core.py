@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from .errors import ClosedError, LineLostError, TimedOutError, WebSocketError
+from .errors import ClosedError, JSONRPCError, LineLostError, TimedOutError, WebSocketError
 from .keeper import Keeper
 from .line import Line, Message, Progress, guarded, result_of
 from .result import Outcome, Result
@@ -263,6 +263,8 @@ class Core:
         except Exception as exc:  # of whatever kind: what is not known is not repeated
             logger.info("whether %s may be called twice is not known: %s", tool, exc)
             return False
+        if described.get("isError"):
+            return False  # such as a server that is not there now; it may be asked again
         return self.note(tool, (described.get("structuredContent") or {}).get("annotations"))
 
     def note(self, tool: str, annotations: Any) -> bool:
@@ -291,14 +293,16 @@ class Core:
 
     async def greeted(self, line: Line) -> None:
         """Do anew on a line what does not outlive one: the log level, and the subscriptions of the first one."""
-        if self.log_level is not None:
-            await line.ask("logging/setLevel", {"level": self.log_level})
-        if line is not self.keepers[0].line:
-            return
-        for uri, told in list(self.watched.items()):
-            await line.ask("resources/subscribe", {"uri": uri})
-            for event in told:
-                event.set()
+        wanted = [] if self.log_level is None else [("logging/setLevel", {"level": self.log_level})]
+        if line is self.keepers[0].line:
+            wanted += [("resources/subscribe", {"uri": uri}) for uri in self.watched]
+        for method, params in wanted:
+            try:
+                await line.ask(method, params)
+            except JSONRPCError as exc:
+                logger.warning("%s refused %s: %s", line.where, method, exc)
+            for event in self.watched.get(params.get("uri", ""), ()):
+                event.set()  # it may have changed while there was no line
 
     async def watch(self, uri: str) -> asyncio.Event:
         """Subscribe to a resource, for as long as the client lives or `unwatch` is called.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 from pydantic_core import from_json
@@ -11,6 +13,9 @@ from .core import Core
 from .errors import LineLostError, WebSocketError
 
 EVENTS_URI = "toolscore://events"
+
+LOOK = 30.0
+"""Seconds after which it is looked in any case, should a notification have been lost on its way."""
 
 MISSED = "missed"
 """Kind of the event that stands for those that are not remembered any more."""
@@ -76,7 +81,9 @@ async def follow(core: Core, after: str | None, *, remembered: bool) -> AsyncGen
             skipping = skipping and page is None
             if page is None:
                 continue  # the line was lost: `_page` waits for the next one
-            await changed.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await changed.wait()
     finally:
         await core.unwatch(EVENTS_URI, changed)
 

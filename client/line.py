@@ -214,7 +214,7 @@ class Line:
     def _take(self, frame: bytes) -> None:
         try:
             message = from_json(frame, allow_inf_nan=False, cache_strings="keys")
-            method = message.get("method")
+            method, params = message.get("method"), message.get("params")
         except (ValueError, AttributeError) as exc:
             logger.warning("%s sent what is no message of MCP: %s", self.where, self.where.clean(str(exc)))
             return
@@ -229,14 +229,18 @@ class Line:
                 future.set_result(message)
             if self._queue:
                 self._next()
+            return
+        params = params if isinstance(params, dict) else {}
+        if not isinstance(method, str):
+            logger.warning("%s sent a message without a method", self.where)
         elif "id" in message:
-            task = self.wire.loop.create_task(self._answer(message))
+            task = self.wire.loop.create_task(self._answer(method, message["id"], params))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         elif method == "notifications/progress":
-            self._progressed(message.get("params") or {})
+            self._progressed(params)
         else:
-            self._notified(method, message.get("params") or {})
+            self._notified(method, params)
 
     def _next(self) -> None:
         while self._queue:
@@ -246,14 +250,14 @@ class Line:
                 return
 
     def _progressed(self, params: Message) -> None:
-        told = self._progress.get(params.get("progressToken") or 0)
-        done = params.get("progress")
+        token, done = params.get("progressToken"), params.get("progress")
+        told = self._progress.get(token) if isinstance(token, int) else None
         if told is not None and isinstance(done, int | float):
             total, text = params.get("total"), params.get("message")
             guarded(told, done, total if isinstance(total, int | float) else None, str(text or ""))
 
-    async def _answer(self, message: Message) -> None:
-        method, answer = message["method"], {"jsonrpc": "2.0", "id": message["id"]}
+    async def _answer(self, method: str, identity: Any, params: Message) -> None:
+        answer: Message = {"jsonrpc": "2.0", "id": identity}
         answerer = self._answerers.get(method)
         try:
             if method == "ping":
@@ -261,12 +265,12 @@ class Line:
             elif answerer is None:
                 answer["error"] = {"code": _METHOD_NOT_FOUND, "message": f"this client has no {method}"}
             else:
-                answer["result"] = await answerer(message.get("params") or {})
+                answer["result"] = await answerer(params)
             data = encoded(answer)
         except Exception:
             logger.exception("the answer to %s failed", method)
             error = {"code": _INTERNAL, "message": "the client failed to answer"}
-            data = encoded({"jsonrpc": "2.0", "id": message["id"], "error": error})
+            data = encoded({"jsonrpc": "2.0", "id": identity, "error": error})
         if not self.lost.done():
             self.wire.write(data)
 

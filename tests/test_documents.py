@@ -116,7 +116,7 @@ def test_links_lead_to_files_and_headings_that_are_there(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [ROOT / "ARCHITECTURE.md", SECURITY, SANDBOX], ids=name)
 def test_modules_that_are_named_are_there(path: Path) -> None:
-    folders = ("server", "tools", "runners", "sandbox", "tests", "benchmarks", "examples")
+    folders = ("server", "tools", "runners", "sandbox", "client", "tests", "benchmarks", "examples")
     there = {str(file.relative_to(ROOT)) for folder in folders for file in (ROOT / folder).rglob("*.py")}
     named = set(re.findall(r"(?<![\w/.])(?:\w+/)*\w+\.py\b", read(path)))
     assert named, "the pattern fits nothing"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -116,7 +119,7 @@ async def test_what_there_is_comes_typed_and_page_by_page(house: Serving) -> Non
         assert (await ts.server_state("f"))["state"] == "READY"
         gaps = await ts.find_gaps("send an email to a friend")
         assert gaps.label == gaps.needs[0].label == "gap"
-        assert gaps.tools == gaps.offers == []
+        assert (gaps.tools, gaps.offers) == ([], [])
         with pytest.raises(CallError, match="unknown_server"):
             await ts.server_state("nobody")
 
@@ -281,6 +284,26 @@ async def test_what_is_asked_and_logged_reaches_the_client(house: Serving) -> No
         told = await ts.call("f__ask", {"method": "elicitation/create"})
         assert told.structured["result"] == {"action": "decline"}
         assert len(asked) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
+async def test_the_examples_of_the_page_run_as_they_stand(house: Serving) -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "runtimes.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 7
+    names = {"time__get_current_time": "f__echo", "browser": "leased", '"open"': '"echo"'}
+    async with connected(house) as ts:
+        for written in blocks:
+            block = written.replace("ws://127.0.0.1:8765/mcp", house.url)
+            for there, here in names.items():
+                block = block.replace(there, here)
+            code = compile(block, "docs/runtimes.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            said: dict[str, Any] = {"ts": ts}
+            coroutine = eval(code, said)
+            if coroutine is not None:
+                await coroutine
+            for result in said.get("results", ()):
+                assert result.ok, (result, block)
 
 
 def test_it_is_found_without_importing_what_is_not_used() -> None:

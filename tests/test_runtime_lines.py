@@ -168,7 +168,7 @@ async def test_a_toolscore_that_is_killed_is_gone_on_with_when_it_is_back_and_th
                 assert (await waiting).text == "2"  # nothing was sent before there was a line
                 while (await anext(events)).kind != "missed":
                     continue
-                seen = []
+                seen: list[Any] = []
                 while not seen or seen[-1] != "READY":  # of the new one, from its beginning
                     seen.append((await anext(events)).raw.get("state"))
                 assert seen[0] == "STARTING"
@@ -238,7 +238,16 @@ async def test_what_a_line_that_is_closed_in_order_did_not_hear_is_sent_again() 
 
 async def test_nonsense_from_the_other_side_ends_nothing_and_its_end_ends_the_waiting() -> None:
     async def odd(wire: ServerConnection, message: Any) -> None:
-        for frame in ("{", "[]", "7", '{"id": 99, "result": {}}', '{"method": 5}', b"\xff"):
+        for frame in (
+            "{",
+            "[]",
+            "7",
+            '{"method": [], "id": 1}',
+            '{"method": "a", "params": [1]}',
+            '{"id": 99, "result": {}}',
+            '{"method": 5}',
+            b"\xff",
+        ):
             await wire.send(frame)
         await wire.send(json.dumps({"jsonrpc": "2.0", "id": 5, "method": "no/such", "params": {}}))
         if message["params"].get("name") == "end":
