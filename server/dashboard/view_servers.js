@@ -129,7 +129,8 @@ function create(app) {
     for (const button of buttons) button.disabled = true;
     try {
       if (action === "uninstall") {
-        await session.data("uninstall_server", { name, force });
+        const registered = servers?.some((one) => one.name === name && one.kind === "registered" && !one.source.startsWith("registry:"));
+        await session.data(registered ? "unregister_tool" : "uninstall_server", { name, force });
         note(t("servers.removed", { name }));
         app.go("servers");
       } else {
