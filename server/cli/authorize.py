@@ -134,7 +134,7 @@ async def _person(options: Namespace, at: Target, vault: SecretsVault, out: Outp
             callback.expect(address)
             # Not a remark: without it nothing can go on, also with --quiet.
             out.error(f"To authorize '{options.name}', visit:\n{address}", name=False)
-            if not options.no_browser and _has_browser():
+            if not options.no_browser and has_browser():
                 await asyncio.to_thread(webbrowser.open, address)
 
         async def came() -> AuthorizationCodeResult:
@@ -163,7 +163,7 @@ async def _person(options: Namespace, at: Target, vault: SecretsVault, out: Outp
         await obtain(options.name, url, headers, provider)
 
 
-def _has_browser() -> bool:
+def has_browser() -> bool:
     """Tell whether a browser would have a screen of its own; one in this terminal would take it over."""
     return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 

@@ -72,6 +72,10 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
                 from . import inspection
 
                 return inspection.run(loaded, out)
+            case "dashboard":
+                from . import dashboard
+
+                return dashboard.run(options, loaded, out)
             case "token":
                 from . import token
 

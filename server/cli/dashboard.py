@@ -1,0 +1,139 @@
+"""`dashboard`: opens the page of the running ToolScore, with a token in the part of its address that is not sent."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import webbrowser
+from argparse import Namespace
+from collections.abc import Sequence
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import urlsplit
+
+from ...tools.caller import CALL, MANAGE
+from ..given_token import given
+from ..home import Home
+from ..owner import current_owner
+from ..settings import Loaded
+from ..tokens import TokenError, Tokens, UnknownTokenError
+from .authorize import has_browser
+from .output import Output
+
+NAME = "dashboard"
+"""The token that `--manage` makes."""
+
+PATIENCE = 30.0
+"""Seconds a browser has to come for the address."""
+
+_SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on, not what is opened
+
+
+def run(options: Namespace, loaded: Loaded, out: Output) -> int:
+    """Open the dashboard, or print its address.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        HomeError: If the home or its files of tokens cannot be used.
+    """
+    home = Home.at(loaded.settings.home)
+    owner = current_owner(home)
+    if owner is None or owner.mode == "command":
+        out.error(
+            "No ToolScore runs here. Start one with a network listener: `toolscore start --listen "
+            "ws://127.0.0.1:8765/mcp`, and run this again."
+        )
+        return 1
+    page = page_of(owner.listening)
+    if page is None:
+        out.error(
+            "The ToolScore that runs here has no network listener, and the dashboard is a page of one. Give it one: "
+            '`toolscore restart --listen ws://127.0.0.1:8765/mcp`, or listen = ["ws://127.0.0.1:8765/mcp"] under '
+            "[network] in the configuration file; then run this again."
+        )
+        return 1
+    try:
+        token = _token(options, loaded, home)
+    except TokenError as error:
+        out.error(str(error))
+        return 1
+    address = f"{page}#token={token}"
+    if out.json_wanted:
+        out.document({"address": address})
+    elif options.print:
+        out.line(address)
+    elif not has_browser() or not opened(address):
+        out.remark("No browser could be opened here. Open this address yourself; it has the token in it:")
+        out.line(address)
+    else:
+        out.line(f"opened: {page}")
+    return 0
+
+
+def page_of(listening: Sequence[str]) -> str | None:
+    """Give where the page is, for a browser of this machine; `None` if nothing listens on the network.
+
+    Args:
+        listening: The addresses that are listened on.
+    """
+    for address in sorted(listening, key=lambda one: not one.startswith("ws")):
+        parts = urlsplit(address)
+        if parts.scheme in _SCHEMES and parts.hostname is not None:
+            host = _ANY.get(parts.hostname, parts.hostname)
+            host = f"[{host}]" if ":" in host else host
+            port = f":{parts.port}" if parts.port is not None else ""
+            return f"{_SCHEMES[parts.scheme]}://{host}{port}/"
+    return None
+
+
+def _token(options: Namespace, loaded: Loaded, home: Home) -> str:
+    where = ""
+    if loaded.settings.database.url:
+        from ..database_home import store_of
+
+        where = str(store_of(loaded.settings, home))
+    tokens = Tokens(home, frozenset(loaded.settings.network.rights), given(), where)
+    if not options.manage:
+        return tokens.default()
+    with suppress(UnknownTokenError):
+        tokens.revoke(NAME)
+    return tokens.create(NAME, frozenset((CALL, MANAGE)))
+
+
+def opened(address: str) -> bool:
+    """Open an address in the browser; tell whether it came for it.
+
+    What a browser is started with can be read by every user of the machine. So it is given a place of this process,
+    good once, that sends it on.
+    """
+    path = f"/{secrets.token_urlsafe(32)}"
+    came = threading.Event()
+
+    class Once(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            right = secrets.compare_digest(self.path.encode(), path.encode()) and not came.is_set()
+            self.send_response(302 if right else 404)
+            if right:
+                self.send_header("Location", address)
+                came.set()
+            self.send_header("Cache-Control", "no-store")
+            self.send_header("Referrer-Policy", "no-referrer")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_args: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Once) as server:
+        # Beside this: some browsers are waited for.
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        serving.start()
+        try:
+            started = webbrowser.open(f"http://127.0.0.1:{server.server_port}{path}")
+            return started and came.wait(PATIENCE)
+        finally:
+            server.shutdown()
+            serving.join()
