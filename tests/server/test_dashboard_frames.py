@@ -1,4 +1,4 @@
-"""The dashboard where it speaks over something else than WebSocket: an HTTP listener's, and one in an MCP App's host."""
+"""The dashboard over Streamable HTTP, and in the frame of an MCP App's host."""
 
 from __future__ import annotations
 
