@@ -22,6 +22,15 @@ async function readEvents(body, onmessage) {
   }
 }
 
+/** Gives why a request was refused: a text, or an error of JSON-RPC. */
+function reason(text) {
+  try {
+    return JSON.parse(text).error?.message ?? text;
+  } catch {
+    return text.trim();
+  }
+}
+
 /** Makes a transport; its first message, `initialize`, begins the session. */
 export function openHttp(token) {
   const url = address(config.path);
@@ -74,10 +83,16 @@ export function openHttp(token) {
         });
         session ||= answer.headers.get("Mcp-Session-Id") ?? "";
         const type = answer.headers.get("Content-Type") ?? "";
-        if (type.startsWith("text/event-stream")) await readEvents(answer.body, take);
-        else if (type.startsWith("application/json")) take(await answer.json());
-        else if (!answer.ok) throw new Error((await answer.text()).trim() || `HTTP ${answer.status}`);
-        if (answer.status === 404 && session) lost("the session is over");
+        if (!answer.ok) {
+          const why = reason(await answer.text()) || `HTTP ${answer.status}`;
+          failed(why);
+          if (answer.status === 404 && session) lost(why); // it is over, as after a restart
+          return;
+        }
+        if (type.startsWith("text/event-stream")) {
+          await readEvents(answer.body, take);
+          failed("the connection was lost before the answer came"); // to who still waits for one
+        } else if (type.startsWith("application/json")) take(await answer.json());
         if (message.method === "notifications/initialized" && !listening) {
           listening = true;
           listen();
