@@ -55,12 +55,18 @@ class Other:
 
     def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """Call a tool; give its whole result."""
+        return self._ask("tools/call", name="execute_tool", arguments={"tool": tool, "arguments": arguments})
 
+    def read(self, uri: str) -> str:
+        """Read a resource; give its text."""
+        text: str = self._ask("resources/read", uri=uri)["contents"][0]["text"]
+        return text
+
+    def _ask(self, method: str, **params: Any) -> dict[str, Any]:
         async def work() -> dict[str, Any]:
             headers = {"Authorization": f"Bearer {self._token}"}
             async with raw(self._one.url, additional_headers=headers) as line:
-                params = {"name": "execute_tool", "arguments": {"tool": tool, "arguments": arguments}}
-                await line.send({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+                await line.send({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
                 while (answer := await line.receive()).get("id") != 1:
                     pass
                 result: dict[str, Any] = answer["result"]
