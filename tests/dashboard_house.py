@@ -55,12 +55,18 @@ class Other:
 
     def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """Call a tool; give its whole result."""
+        return self._ask("tools/call", name="execute_tool", arguments={"tool": tool, "arguments": arguments})
 
+    def read(self, uri: str) -> str:
+        """Read a resource; give its text."""
+        text: str = self._ask("resources/read", uri=uri)["contents"][0]["text"]
+        return text
+
+    def _ask(self, method: str, **params: Any) -> dict[str, Any]:
         async def work() -> dict[str, Any]:
             headers = {"Authorization": f"Bearer {self._token}"}
             async with raw(self._one.url, additional_headers=headers) as line:
-                params = {"name": "execute_tool", "arguments": {"tool": tool, "arguments": arguments}}
-                await line.send({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+                await line.send({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
                 while (answer := await line.receive()).get("id") != 1:
                     pass
                 result: dict[str, Any] = answer["result"]
@@ -105,12 +111,12 @@ class Browser:
 
     def __init__(self, one: Serving, chromium: Any) -> None:
         self.one = one
-        self._chromium = chromium
+        self.chromium = chromium
         self.other = Other(one, one.token)
 
     def at(self, one: Serving) -> Browser:
         """Give the same browser for another ToolScore."""
-        return Browser(one, self._chromium)
+        return Browser(one, self.chromium)
 
     def token(self, name: str, *rights: str) -> str:
         """Make a named token."""
@@ -143,7 +149,7 @@ class Browser:
             language: Of the browser.
             lines: How sharp pictures are, in pixels per CSS pixel.
         """
-        context = self._chromium.new_context(
+        context = self.chromium.new_context(
             viewport={"width": size[0], "height": size[1]},
             color_scheme="dark" if dark else "light",
             locale=language,

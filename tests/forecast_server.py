@@ -97,7 +97,7 @@ def main() -> None:
         if identity is None or method is None:
             continue
         if method == "initialize":
-            capabilities = {"tools": {}}
+            capabilities: dict[str, Any] = {"tools": {}}
             info = {"name": name, "version": "2.1"}
             told = {"protocolVersion": "2025-11-25", "capabilities": capabilities, "serverInfo": info}
             send({"id": identity, "result": told})

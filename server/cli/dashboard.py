@@ -9,6 +9,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 from urllib.parse import urlsplit
 
 from ...tools.caller import CALL, MANAGE
@@ -124,7 +125,7 @@ def opened(address: str) -> bool:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, *_args: object) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Once) as server:

@@ -267,6 +267,8 @@ function nested(schema, within) {
 
 /** A list, each of its items a field. */
 function several(schema, within) {
+  const values = valuesOf(merged(schema.items ?? {}, within.root));
+  if (values && values.length <= 30) return picks(schema, values, within);
   const items = [];
   const body = h("div", { class: "fields items" });
   const error = h("p", { class: "error", hidden: true, role: "alert" });
@@ -312,6 +314,28 @@ function several(schema, within) {
         throw new Invalid(error.textContent);
       }
       return values;
+    },
+  };
+}
+
+/** A list of values out of a few: each is ticked or not. */
+function picks(schema, values, within) {
+  const error = h("p", { class: "error", hidden: true, role: "alert" });
+  const boxes = values.map(({ value, label }) => {
+    const box = h("input", { type: "checkbox", id: `field-${++ids}`, checked: schema.default?.some((one) => same(one, value)) ?? false });
+    return { value, box, element: h("div", { class: "field beside" }, box, h("label", { for: box.id }, label)) };
+  });
+  return {
+    element: h("fieldset", { class: "field" }, h("legend", {}, named(schema, within)), h("p", { class: "faint small" }, schema.description), boxes.map(({ element }) => element), error),
+    focus: () => boxes[0].box.focus(),
+    set: (given) => boxes.forEach(({ value, box }) => (box.checked = Array.isArray(given) && given.some((one) => same(one, value)))),
+    read() {
+      const ticked = boxes.filter(({ box }) => box.checked).map(({ value }) => value);
+      const why = ticked.length || within.required ? wrong(schema, ticked) : null;
+      error.hidden = !why;
+      error.textContent = why ? t(...why) : "";
+      if (why) throw new Invalid(error.textContent);
+      return ticked.length || within.required ? ticked : undefined;
     },
   };
 }

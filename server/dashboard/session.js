@@ -28,7 +28,13 @@ export class ToolError extends Error {
 export function tokenGiven() {
   const match = /^#(?:.*&)?token=([^&]*)/.exec(location.hash);
   if (match) {
-    kept.set("token", decodeURIComponent(match[1]), "sessionStorage");
+    let token = match[1];
+    try {
+      token = decodeURIComponent(token);
+    } catch {
+      // It is not written as addresses are; then it is meant as it stands.
+    }
+    kept.set("token", token, "sessionStorage");
     history.replaceState(null, "", location.pathname + location.search);
   }
   return kept.get("token", "sessionStorage") ?? "";
@@ -175,9 +181,10 @@ export class Session {
     for (const acts of this.followed.values()) for (const act of acts) act();
   }
 
-  /** Reads what happened since the last reading; one reading at a time. */
+  /** Reads what happened since the last reading; one reading at a time, and none while nobody sees the page. */
   readEvents() {
     this.unread = true;
+    if (document.hidden || (this.host && !this.host.resources)) return;
     this.reading ??= this.readAll().finally(() => (this.reading = null));
   }
 
@@ -232,11 +239,15 @@ export class Session {
 
   /** Reads a resource and gives its text. */
   async read(uri) {
+    if (this.host && !this.host.resources) throw new Fault({ code: -32601, message: "this host does not pass readings of resources on" });
     const { contents = [] } = await this.request("resources/read", { uri });
     return contents.map((part) => part.text ?? "").join("");
   }
 
-  /** Calls `act` whenever a resource changes, over reconnects too. What is returned ends that. */
+  /**
+   * Calls `act` whenever a resource changes, over reconnects too, and with an error if it cannot be subscribed to.
+   * What is returned ends that.
+   */
   watch(uri, act) {
     const acts = this.followed.get(uri) ?? new Set();
     this.followed.set(uri, acts);

@@ -3,7 +3,7 @@
 import { dialog, noteArea } from "./dialog.js";
 import { h, kept, replace, s } from "./dom.js";
 import { config } from "./place.js";
-import { language, speak, t } from "./words.js";
+import { chosen, language, speak, t } from "./words.js";
 
 const THEMES = ["system", "light", "dark"];
 
@@ -36,7 +36,10 @@ export class Shell {
     session.onevents = (events, how) => this.shown()?.onevents?.(events, how);
     session.onhost = (host) => this.hostChanged(host);
     addEventListener("hashchange", () => this.route());
-    document.addEventListener("visibilitychange", () => this.refresh());
+    document.addEventListener("visibilitychange", () => {
+      this.refresh();
+      if (!document.hidden && this.session.online) this.session.readEvents();
+    });
     document.addEventListener("keydown", (event) => this.key(event));
     applyTheme();
   }
@@ -84,6 +87,7 @@ export class Shell {
       this.gate = null;
       this.main.hidden = false;
     }
+    if (state === "online" && session.host) this.hostChanged(session.host);
     this.refresh();
   }
 
@@ -107,6 +111,10 @@ export class Shell {
 
   hostChanged(host) {
     if (host.theme === "light" || host.theme === "dark") document.documentElement.dataset.theme = host.theme;
+    const wanted = /^zh\b/i.test(host.locale ?? "") ? "zh" : "en";
+    if (!host.locale || chosen() || wanted === language()) return;
+    speak(wanted, { keep: false });
+    this.draw();
   }
 
   // --- views

@@ -33,12 +33,17 @@ export function shapeOf(kind) {
   return SHAPES[kind]();
 }
 
+/** Gives the word for a state. */
+export function stateWord(state) {
+  const key = `state.${state}`;
+  const word = t(key);
+  return word === key ? state : word;
+}
+
 /** Shows a state of a server; a disabled one is just that. */
 export function stateBadge(state, enabled = true) {
   const shown = enabled || state === "READY" ? state : "DISABLED";
   const kind = kindOf(shown);
-  const key = `state.${shown}`;
-  const word = t(key);
   return h("span", { class: `state ${kind}`, "data-state": shown },
-    s("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, shapeOf(kind)), h("span", {}, word === key ? shown : word));
+    s("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, shapeOf(kind)), h("span", {}, stateWord(shown)));
 }

@@ -22,6 +22,15 @@ async function readEvents(body, onmessage) {
   }
 }
 
+/** Gives why a request was refused: a text, or an error of JSON-RPC. */
+function reason(text) {
+  try {
+    return JSON.parse(text).error?.message ?? text;
+  } catch {
+    return text.trim();
+  }
+}
+
 /** Makes a transport; its first message, `initialize`, begins the session. */
 export function openHttp(token) {
   const url = address(config.path);
@@ -55,6 +64,7 @@ export function openHttp(token) {
         const answer = await fetch(url, { headers: headers({ Accept: "text/event-stream" }), signal: ended.signal });
         if (!answer.ok) return lost(`the stream was refused (${answer.status})`);
         await readEvents(answer.body, take);
+        await new Promise((resolve) => setTimeout(resolve, 1000)); // it was ended in order, and is asked for again
       } catch (error) {
         return lost(error.message);
       }
@@ -74,10 +84,16 @@ export function openHttp(token) {
         });
         session ||= answer.headers.get("Mcp-Session-Id") ?? "";
         const type = answer.headers.get("Content-Type") ?? "";
-        if (type.startsWith("text/event-stream")) await readEvents(answer.body, take);
-        else if (type.startsWith("application/json")) take(await answer.json());
-        else if (!answer.ok) throw new Error((await answer.text()).trim() || `HTTP ${answer.status}`);
-        if (answer.status === 404 && session) lost("the session is over");
+        if (!answer.ok) {
+          const why = reason(await answer.text()) || `HTTP ${answer.status}`;
+          failed(why);
+          if (answer.status === 404 && session) lost(why); // it is over, as after a restart
+          return;
+        }
+        if (type.startsWith("text/event-stream")) {
+          await readEvents(answer.body, take);
+          failed("the connection was lost before the answer came"); // to who still waits for one
+        } else if (answer.status === 200 && type.startsWith("application/json")) take(await answer.json());
         if (message.method === "notifications/initialized" && !listening) {
           listening = true;
           listen();

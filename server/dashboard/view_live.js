@@ -26,7 +26,8 @@ const LOOKS = /^toolscore__(list_\w+|describe_tool|tool_score|read_journal|serve
 const TOLD = /^(server_|tool_|configuration|policy$)/;
 
 function worthy(record) {
-  return !TOLD.test(record.kind ?? "") && !(record.client?.name === "toolscore-dashboard" && LOOKS.test(record.tool ?? ""));
+  const looks = LOOKS.test(record.tool ?? "") || /^session_/.test(record.kind);
+  return !TOLD.test(record.kind ?? "") && !(record.client?.name === "toolscore-dashboard" && looks);
 }
 
 /** Makes what is shown of a record of the journal. */

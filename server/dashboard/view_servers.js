@@ -4,7 +4,7 @@ import { chart } from "./chart.js";
 import { confirm, note } from "./dialog.js";
 import { debounced, h, replace } from "./dom.js";
 import { List } from "./list.js";
-import { stateBadge } from "./state.js";
+import { stateBadge, stateWord } from "./state.js";
 import { Usage } from "./usage.js";
 import { bytes, clock, number, span, t, words } from "./words.js";
 
@@ -30,6 +30,7 @@ words({
   "servers.stop.sure": ["{name} is stopped; calls under way fail. Its next call starts it again.", "{name} 将被停止，进行中的调用会失败；下一次调用会重新启动它。"],
   "servers.restart.sure": ["{name} is stopped and started again; calls under way fail.", "{name} 将被停止并重新启动，进行中的调用会失败。"],
   "servers.do": ["{what} {name}?", "{what} {name}？"],
+  "servers.force": ["All the same", "仍然执行"],
   "servers.done": ["{name}: {state}", "{name}：{state}"],
   "servers.removed": ["{name} is uninstalled.", "{name} 已卸载。"],
   "servers.next": ["What to do", "下一步"],
@@ -116,9 +117,11 @@ function create(app) {
 
   // --- one server
 
-  async function act(name, action) {
+  async function act(name, action, force = false) {
     const what = t(`servers.${action}`);
-    if (action !== "start" && action !== "enable") {
+    if (force) {
+      // It was asked already, and refused.
+    } else if (action !== "start" && action !== "enable") {
       const sure = await confirm(t("servers.do", { what, name }), t(`servers.${action}.sure`, { name }), what, { danger: true });
       if (!sure) return;
     }
@@ -126,15 +129,19 @@ function create(app) {
     for (const button of buttons) button.disabled = true;
     try {
       if (action === "uninstall") {
-        await session.data("uninstall_server", { name });
+        const registered = servers?.some((one) => one.name === name && one.kind === "registered" && !one.source.startsWith("registry:"));
+        await session.data(registered ? "unregister_tool" : "uninstall_server", { name, force });
         note(t("servers.removed", { name }));
         app.go("servers");
       } else {
-        const done = await session.data("manage_server", { name, action });
-        note(t("servers.done", { name, state: t(`state.${done.state}`) }));
+        const done = await session.data("manage_server", { name, action, force });
+        note(t("servers.done", { name, state: stateWord(done.state) }));
       }
     } catch (error) {
-      note(error.message, "bad");
+      // Something uses it, or needs it: the refusal says what, and that it can be done all the same.
+      const may = !force && /\bforce\b/.test(error.message);
+      if (may && await confirm(t("servers.do", { what, name }), error.message, t("servers.force"), { danger: true })) return act(name, action, true);
+      if (!may) note(error.message, "bad");
     }
     load();
     look();
@@ -219,7 +226,10 @@ function create(app) {
       replace(detail, h("p", { class: "empty" }, t(name ? "loading" : "servers.choose")));
     }
     list.open(name);
+    const back = name === null && detail.contains(document.activeElement);
     element.classList.toggle("opened", name !== null);
+    if (name !== null && !list.element.offsetParent) detail.focus();
+    else if (back) list.element.focus();
     clearInterval(timer);
     timer = setInterval(pulse, LOOK);
     await Promise.all([load(), look(), name && usage.load(name)]);

@@ -132,7 +132,10 @@ function create(app) {
     panel?.leave();
     panel = null;
     list.open(name);
+    const back = name === null && detail.contains(document.activeElement);
     element.classList.toggle("opened", name !== null);
+    if (name !== null && !list.element.offsetParent) detail.focus();
+    else if (back) list.element.focus();
     if (name === null) return replace(detail, h("p", { class: "empty" }, t("tools.choose")));
     replace(detail, h("p", { class: "empty" }, t("loading")));
     try {

@@ -4,8 +4,8 @@ import { kept } from "./dom.js";
 
 const LANGUAGES = ["en", "zh"];
 const table = {};
-let chosen = kept.get("language");
-if (!LANGUAGES.includes(chosen)) chosen = /^zh\b/i.test(navigator.language ?? "") ? "zh" : "en";
+let spoken = kept.get("language");
+if (!LANGUAGES.includes(spoken)) spoken = /^zh\b/i.test(navigator.language ?? "") ? "zh" : "en";
 
 /** Adds words: a key, and what it is in English and in Chinese. */
 export function words(entries) {
@@ -15,24 +15,29 @@ export function words(entries) {
 /** Gives a text in the language of the page; {name} in it is replaced by the value of that name. */
 export function t(key, values = {}) {
   const found = table[key];
-  const text = found ? found[LANGUAGES.indexOf(chosen)] ?? found[0] : key;
+  const text = found ? found[LANGUAGES.indexOf(spoken)] ?? found[0] : key;
   return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
 
 /** Tells the language of the page: "en" or "zh". */
 export function language() {
-  return chosen;
+  return spoken;
+}
+
+/** Tells whether somebody chose the language here. */
+export function chosen() {
+  return LANGUAGES.includes(kept.get("language"));
 }
 
 /** Changes the language of the page; who calls this draws it anew. */
-export function speak(other) {
-  chosen = LANGUAGES.includes(other) ? other : "en";
-  kept.set("language", chosen);
+export function speak(other, { keep = true } = {}) {
+  spoken = LANGUAGES.includes(other) ? other : "en";
+  if (keep) kept.set("language", spoken);
 }
 
 /** Gives a number as people of this language write it. */
 export function number(value, digits = 0) {
-  return value.toLocaleString(chosen === "zh" ? "zh-CN" : "en-GB", { maximumFractionDigits: digits });
+  return value.toLocaleString(spoken === "zh" ? "zh-CN" : "en-GB", { maximumFractionDigits: digits });
 }
 
 /** Gives bytes in the unit that fits. */

@@ -87,7 +87,8 @@ def test_to_manage_it_makes_a_token_of_its_own_each_time(shell: Shell) -> None:
     assert known.check(tokens[0]) is None
     identity = known.check(tokens[1])
     assert identity is not None
-    assert (identity.principal, identity.rights) == ("dashboard", {"call", "manage"})
+    assert identity.principal == "dashboard"
+    assert identity.rights == {"call", "manage"}
 
 
 @pytest.mark.parametrize(

@@ -308,6 +308,8 @@ def test_markup_and_script_in_what_servers_say_stays_text(browser: Browser, tmp_
         page.keyboard.press("Escape")
         go(page, "/installs")
         page.get_by_text("<script>").first.wait_for()
+        go(page, "/tools/nasty__go")
+        page.get_by_text("<script>").first.wait_for()
         go(page, "/servers/nasty")
         page.get_by_role("heading", name="nasty").wait_for()
         assert page.evaluate("window.pwned") is None
