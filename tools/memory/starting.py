@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ def run(start: Start) -> None:
         print(
             "This is an MCP server: it waits for messages of a client. End it with Ctrl-D.", file=sys.stderr
         )
+    # Whatever is under way is a transaction; waiting for a client that does not read would take for ever.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     where = start.where
     if not isinstance(where, Path):
         try:
