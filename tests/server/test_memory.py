@@ -124,8 +124,8 @@ async def test_by_itself_it_serves_any_client_with_the_memory_of_one_user(tmp_pa
         wrong = await client.call_tool("search_memory", {"query": "x", "user": "bob"})
         assert wrong.is_error
         assert "user: Extra inputs" in text(wrong)
-    words = (sys.executable, "-m", "toolscore.tools.memory", "--file", str(home / "memory.db"))
-    async with Client(stdio_client(parameters(*words, home=tmp_path)), mode="legacy") as client:
+    alone = (sys.executable, "-m", "toolscore.tools.memory", "--file", str(home / "memory.db"))
+    async with Client(stdio_client(parameters(*alone, home=tmp_path)), mode="legacy") as client:
         assert "plain client" in text(await client.call_tool("get_context", {}))
 
 

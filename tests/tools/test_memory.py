@@ -341,7 +341,7 @@ def test_half_a_character_is_refused_and_nothing_is_kept(house: House) -> None:
         {"session": "\udfff", "messages": [{"role": "user", "content": "ok"}]},
         {"summary": "\ud800"},
     ):
-        with pytest.raises((MemoryToolError, ValidationError), match="lone surrogate|unicode"):
+        with pytest.raises((MemoryToolError, ValidationError), match=r"lone surrogate|unicode"):
             house("save_conversation", **words)
     assert house("memory_usage")["sessions"] == 0
 

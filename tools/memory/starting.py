@@ -54,14 +54,22 @@ def run(start: Start) -> None:
         except DatabaseUrlError as error:
             raise StoreError(f"{DATABASE} {error}.") from None
     from ... import __version__
+    from ..search.encoder import available, encoder
     from .memory import Memory
     from .serving import serve
     from .shelf import Shelf
 
     shelf = Shelf(where, start.limits)
+    meant, why = None, "switched off (memory.semantic)"
     try:
         shelf.delete_aged()
-        memory = Memory(shelf)
+        if start.meaning and (why := available() or "") == "":
+            from .meaning import Meant
+
+            meant = Meant(shelf, encoder())
+        memory = Memory(shelf, meant, why)
         asyncio.run(serve(memory, __version__, start.user))
     finally:
+        if meant is not None:
+            meant.close()
         shelf.close()
