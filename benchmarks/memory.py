@@ -2,8 +2,8 @@
 
 One user has `--messages N` messages, half English and half Chinese, made up by a fixed seed. In each fiftieth stands
 something that is asked for later, in another order and among other words. Beside it, in the same run, is what many
-do: LIKE over one column, for the query as it is and for any of its words. With `--semantic N`, N messages are found by
-meaning too.
+do: LIKE over one column, for the query as it is and for any of its words. With `--semantic N`, N messages are found
+by meaning too.
 """
 
 from __future__ import annotations
