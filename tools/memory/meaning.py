@@ -78,7 +78,7 @@ class Meant:
             return "the models are being loaded"
         return "every message" if self._idle.is_set() else "messages are being encoded"
 
-    def saved(self, _principal: str) -> None:
+    def saved(self, _principal: str, /) -> None:
         """Take note that there are new messages."""
         if not self._broken:
             self._idle.clear()

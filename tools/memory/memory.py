@@ -80,7 +80,7 @@ class Meaning(Protocol):
         """Tell how it is, as part of a sentence."""
         ...
 
-    def saved(self, principal: str) -> None:
+    def saved(self, principal: str, /) -> None:
         """Take note that a user has new messages."""
 
     def mixed(
