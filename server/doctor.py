@@ -7,10 +7,12 @@ import importlib.util
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -77,6 +79,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     if settings.database.url:
         yield _gateways(settings, home)
     yield from _ray(settings)
+    yield from _memory(home)
     yield _policy(settings)
     yield _secrets(home)
     for layer in probe():
@@ -140,6 +143,23 @@ def _containers(settings: Settings) -> Check:
 
     found = look(settings.docker.host, os.environ)
     return Check("containers", found.status, found.found, found.advice)
+
+
+def _memory(home: Home) -> Iterator[Check]:
+    """Look at what the bundled server memory keeps in this home, if it ever did."""
+    file = home.memory_file
+    if not file.is_file():
+        return
+    query = "SELECT count(*), coalesce(sum(messages), 0) FROM memory_owner"
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+            users, messages = connection.execute(query).fetchone()
+    except sqlite3.Error as error:
+        advice = f"put a backup in its place, or move it away to begin anew (mv {file} {file}.damaged)"
+        yield Check("memory", "warn", f"{file} cannot be read: {error}", advice)
+        return
+    size = file.stat().st_size / (1 << 20)
+    yield Check("memory", "ok", f"{messages:,} messages (users: {users}), {size:.1f} MiB in {file}")
 
 
 def _node(configured: str) -> Iterator[Check]:

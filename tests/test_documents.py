@@ -43,6 +43,7 @@ from toolscore.server.settings_database import DatabaseSettings
 from toolscore.server.settings_docker import DockerSettings
 from toolscore.server.settings_gateway import GatewaySettings
 from toolscore.server.settings_journal import JournalSettings
+from toolscore.server.settings_memory import MemorySettings
 from toolscore.server.settings_model import ToolsSettings
 from toolscore.server.settings_ray import RaySettings
 from toolscore.server.settings_sandbox import KIB, MIB, SandboxSettings
@@ -182,6 +183,7 @@ def test_the_settings_of_a_group_are_told_with_their_defaults(
             {"database": DatabaseSettings, "gateway": GatewaySettings},
         ),
         ("docs/journal.md", "## Settings", {"journal": JournalSettings}),
+        ("docs/memory.md", "## Settings", {"memory": MemorySettings}),
     ],
 )
 def test_settings_are_told_by_their_whole_names_with_their_defaults(

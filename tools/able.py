@@ -27,6 +27,8 @@ def unable(servers: Servers, name: str) -> str | None:
         return why
     if (row := servers.library.servers.get(name)) is None:
         return None  # it is being added
+    if row.origin == "builtin":
+        return None  # each gateway has its own, and all that takes
     spec = row.installation.spec
     texts = (spec.command, spec.cwd, spec.url, *spec.args, *spec.env.values(), *spec.headers.values())
     for form in references(texts):

@@ -263,7 +263,9 @@ def stamped(
 ) -> dict[str, Any]:
     """Give a request's parameters with what a builtin server is told of the caller."""
     tools = {"path": grants.place, "token": grant.token} if grants is not None and grant is not None else None
-    stamp = {"principal": caller.principal, "depth": caller.depth, "tools": tools}
+    stamp: dict[str, Any] = {"principal": caller.principal, "depth": caller.depth, "tools": tools}
+    if caller.session:
+        stamp["session"] = caller.session
     meta = params.get("_meta")
     return {**params, "_meta": {**(meta if isinstance(meta, dict) else {}), CALLER_KEY: stamp}}
 

@@ -20,6 +20,9 @@ from toolscore.server.home import Home, prepare
 from toolscore.server.owner import HomeLock
 from toolscore.server.settings import load
 from toolscore.tools import passphrase
+from toolscore.tools.memory.limits import Limits
+from toolscore.tools.memory.message import Message
+from toolscore.tools.memory.shelf import Batch, Shelf
 from toolscore.tools.secrets import Secrets
 
 needs_user = pytest.mark.skipif(
@@ -251,3 +254,17 @@ def test_the_python_versions_that_are_supported(
 ) -> None:
     monkeypatch.setattr(sys, "version_info", version)
     assert doctor._python().status == status
+
+
+def test_what_memory_keeps_is_told_and_a_broken_file_is_told_what_to_do_about(tmp_path: Path) -> None:
+    assert "memory" not in checks(tmp_path)
+    shelf = Shelf(tmp_path / "memory.db", Limits())
+    shelf.save("alice", [Batch("s", [Message("1", "user", "hello", 0.0)])])
+    shelf.close()
+    found = checks(tmp_path)["memory"]
+    assert found.status == "ok"
+    assert found.found.startswith("1 messages (users: 1)")
+    (tmp_path / "memory.db").write_bytes(b"nothing of the kind" * 100)
+    found = checks(tmp_path)["memory"]
+    assert found.status == "warn"
+    assert "backup" in found.advice

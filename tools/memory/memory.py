@@ -28,7 +28,7 @@ from .message import PINNED, Message, line_of, message_of, seconds_of, summary_l
 from .quoting import line, quotation, snippet, tokens
 from .room import User
 from .shelf import Batch, Shelf, message_from, messages_of
-from .tables import MESSAGE
+from .tables import IS_PINNED, MESSAGE
 from .terms import asked
 
 PART = 400_000
@@ -80,7 +80,7 @@ class Meaning(Protocol):
         """Tell how it is, as part of a sentence."""
         ...
 
-    def saved(self, principal: str) -> None:
+    def saved(self, principal: str, /) -> None:
         """Take note that a user has new messages."""
 
     def mixed(
@@ -161,12 +161,8 @@ class Memory:
                 every = messages_of(user, shelf.oldest())
                 newest = MESSAGE.c.number.desc()
                 number = session.number if session is not None else -1
-                mine = (MESSAGE.c.pinned == PINNED.index("user")) | (
-                    (MESSAGE.c.pinned > 0) & (MESSAGE.c.session == number)
-                )
-                rows = connection.execute(
-                    every.where(MESSAGE.c.pinned > 0, mine).order_by(newest).limit(PINS)
-                )
+                mine = (MESSAGE.c.pinned == PINNED.index("user")) | (MESSAGE.c.session == number)
+                rows = connection.execute(every.where(IS_PINNED, mine).order_by(newest).limit(PINS))
                 pinned = [message_from(row, row.session_name) for row in rows]
                 rows = connection.execute(
                     every.where(MESSAGE.c.session == number).order_by(newest).limit(LATEST)

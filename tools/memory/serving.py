@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import signal
 import traceback
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 from mcp.server.lowlevel import Server
@@ -97,15 +95,16 @@ class MemoryServer:
 
     def _asker(self, meta: Any) -> Asker:
         told: Mapping[str, Any] = meta if isinstance(meta, Mapping) else {}
-        session = told.get(SESSION_KEY)
-        named = session[:LONGEST_SESSION] if isinstance(session, str) and session else DEFAULT
         if self._user is not None:
-            return Asker(self._user, named)
+            return Asker(self._user, _session(told.get(SESSION_KEY)))
         stamp = told.get(CALLER_KEY)
-        principal = stamp.get("principal") if isinstance(stamp, Mapping) else None
-        if not isinstance(principal, str) or not principal:
+        if not isinstance(stamp, Mapping) or not isinstance(stamp.get("principal"), str):
             raise NobodyError("ToolScore did not say in whose name this is, so nothing was done.")
-        return Asker(principal, named)
+        return Asker(stamp["principal"], _session(stamp.get("session")))
+
+
+def _session(named: Any) -> str:
+    return named[:LONGEST_SESSION] if isinstance(named, str) and named else DEFAULT
 
 
 def result_of(answer: Answer) -> CallToolResult:
@@ -122,12 +121,9 @@ def failed(text: str) -> CallToolResult:
 
 
 async def serve(memory: Memory, version: str, user: str | None) -> None:
-    """Serve until the client closes its end, or a signal ends this process."""
+    """Serve until the client closes its end. A signal ends the process at once, which a transaction does not mind."""
     server = MemoryServer(memory, version, user)
-    running = asyncio.ensure_future(server.run())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with suppress(NotImplementedError):  # Windows: the default, which ends the process
-            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
-    with suppress(asyncio.CancelledError):
-        await running
-    server.close()
+    try:
+        await server.run()
+    finally:
+        server.close()

@@ -95,7 +95,12 @@ class Shelf:
                 yield connection
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
+        """Give a connection in a transaction that may write.
+
+        Raises:
+            StoreError: If the database cannot be used; nothing was changed.
+        """
         with worded(self.where), writing(self._engine) as connection:
             yield connection
 
@@ -133,7 +138,7 @@ class Shelf:
         # Before the database is held: words of a long text take a while.
         indexed = {id(one): counted(one.content) for batch in batches for one in batch.messages}
         late = 0
-        with self._writing() as connection:
+        with self.writing() as connection:
             user = self._held(connection, principal)
             if self.limits.age:
                 late = delete_messages(connection, user.number, aged(connection, user, self.oldest()))
@@ -224,7 +229,7 @@ class Shelf:
         Returns:
             How many messages, and sessions.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             if self.user(connection, principal) is None:
                 return 0, 0
             user = self._held(connection, principal)
@@ -244,11 +249,11 @@ class Shelf:
 
     def delete_all(self, principal: str) -> tuple[int, int]:
         """Delete everything of a user, the user too."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             if self.user(connection, principal) is None:
                 return 0, 0
             user = self._held(connection, principal)
-            for table in (WORD, VECTOR, MESSAGE):
+            for table in (MESSAGE, WORD, VECTOR):
                 connection.execute(delete(table).where(table.c.owner == user.number))
             sessions = connection.execute(delete(SESSION).where(SESSION.c.owner == user.number)).rowcount
             connection.execute(delete(OWNER).where(OWNER.c.number == user.number))
@@ -267,7 +272,7 @@ class Shelf:
         for principal in principals:
             gone = AGED
             while gone == AGED:
-                with self._writing() as connection:
+                with self.writing() as connection:
                     user = self._held(connection, principal)
                     gone = delete_messages(connection, user.number, aged(connection, user, self.oldest()))
         if principals:

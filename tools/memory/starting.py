@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ def run(start: Start) -> None:
         print(
             "This is an MCP server: it waits for messages of a client. End it with Ctrl-D.", file=sys.stderr
         )
+    # Whatever is under way is a transaction; waiting for a client that does not read would take for ever.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     where = start.where
     if not isinstance(where, Path):
         try:
@@ -51,14 +54,22 @@ def run(start: Start) -> None:
         except DatabaseUrlError as error:
             raise StoreError(f"{DATABASE} {error}.") from None
     from ... import __version__
+    from ..search.encoder import available, encoder
     from .memory import Memory
     from .serving import serve
     from .shelf import Shelf
 
     shelf = Shelf(where, start.limits)
+    meant, why = None, "switched off (memory.semantic)"
     try:
         shelf.delete_aged()
-        memory = Memory(shelf)
+        if start.meaning and (why := available() or "") == "":
+            from .meaning import Meant
+
+            meant = Meant(shelf, encoder())
+        memory = Memory(shelf, meant, why)
         asyncio.run(serve(memory, __version__, start.user))
     finally:
+        if meant is not None:
+            meant.close()
         shelf.close()

@@ -13,6 +13,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     UniqueConstraint,
+    literal_column,
 )
 
 from ..words import LongWords, Words
@@ -79,8 +80,9 @@ MESSAGE = Table(
 """Messages in the order they came. `said` and `saved` are seconds since 1970; `length` counts indexed words, `words`
 different ones; `pinned` is one of `message.PINNED`. Numbers are never given again."""
 
-_PINNED = MESSAGE.c.pinned > 0
-Index("memory_message_pinned", MESSAGE.c.owner, sqlite_where=_PINNED, postgresql_where=_PINNED)
+IS_PINNED = MESSAGE.c.pinned > literal_column("0")
+"""Written out, as no database uses an index of some rows for a condition whose value comes later."""
+Index("memory_message_pinned", MESSAGE.c.owner, sqlite_where=IS_PINNED, postgresql_where=IS_PINNED)
 
 WORD = Table(
     "memory_word",
