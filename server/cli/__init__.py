@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..owner import Mode
 
-_WITHOUT_SETTINGS = frozenset({"reload", "config", "backup", "restore"})
+_WITHOUT_SETTINGS = frozenset({"reload", "config", "backup", "restore", "doctor"})
 """Commands that may have nothing to do with settings, and so work also where those are wrong."""
 
 
