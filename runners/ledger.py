@@ -75,6 +75,27 @@ class Ledger:
             rows.append(line)
         self._write(rows)
 
+    @staticmethod
+    def left(path: Path) -> list[tuple[str, int]]:
+        """Give the servers of dead owners whose first process still runs, with its id; nothing is changed.
+
+        Args:
+            path: The file, which need not be there.
+        """
+        try:
+            lines = path.read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                row = json.loads(line)
+                if _is(row["owner"], row["owner_started"]) is None and _is(row["pid"], row["started"]):
+                    found.append((str(row["server"]), int(row["pid"])))
+            except (ValueError, KeyError, TypeError):
+                continue  # a line cut short by a crash
+        return found
+
     def sweep(self) -> list[str]:
         """End what dead owners left, and forget what is over.
 

@@ -11,11 +11,9 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from ..runners.errors import InstallError
 from ..runners.installers.node import find_node
@@ -24,13 +22,15 @@ from ..runners.ports import is_free
 from ..sandbox.probe import probe
 from .folders import HomeError, file_system, refuse_network
 from .home import Home
+from .mending import clients_files, extras, home_files, servers
+from .mending.finding import Check, Status
 from .owner import current_owner
 from .policy_path import BadPolicyError, path_of
 from .policy_path import check as check_policy
 from .settings import Settings
 from .settings_ray import RaySettings
 
-Status = Literal["ok", "warn", "missing"]
+__all__ = ["Check", "examine", "healthy", "left_over"]
 
 _SUPPORTED = ((3, 11), (3, 14))
 _ROOMY = 1 << 30
@@ -38,25 +38,6 @@ _ROOMY = 1 << 30
 _GET_NODE = (
     "install Node.js 18 or later (https://nodejs.org), or ToolScore's extra: pip install 'toolscore[node]'"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding.
-
-    Attributes:
-        name: What was looked at.
-        status: `ok`; `warn`: something will not work or is not offered; `missing`: it is not there.
-        found: What was found.
-        advice: What to do; empty where there is nothing to do.
-        needed: Whether ToolScore cannot do its main work without it.
-    """
-
-    name: str
-    status: Status
-    found: str
-    advice: str = ""
-    needed: bool = False
 
 
 def examine(settings: Settings) -> Iterator[Check]:
@@ -82,6 +63,9 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield from _memory(home)
     yield _policy(settings)
     yield _secrets(home)
+    yield from home_files.look(home)
+    yield from _servers(settings, home)
+    yield from clients_files.look(home)
     for layer in probe():
         status: Status = "ok" if layer.offered else "warn"
         yield Check(f"kernel: {layer.name}", status, layer.found, layer.advice)
@@ -90,6 +74,26 @@ def examine(settings: Settings) -> Iterator[Check]:
 def healthy(checks: list[Check]) -> bool:
     """Tell whether everything ToolScore needs is there."""
     return not any(check.needed and check.status == "missing" for check in checks)
+
+
+def left_over(checks: Iterable[Check]) -> bool:
+    """Tell whether something is left to be mended: what ToolScore needs, or what is broken in the home."""
+    return any(check.broken or (check.needed and check.status == "missing") for check in checks)
+
+
+def _servers(settings: Settings, home: Home) -> Iterator[Check]:
+    """Look at the servers there are; looking makes no home."""
+    from ..tools.errors import StoreError
+    from .database_home import has_store, store_of
+
+    try:
+        if has_store(settings):
+            yield from servers.damaged(store_of(settings, home), settings)
+        owner = current_owner(home)
+    except (StoreError, HomeError):
+        return  # which other findings tell of
+    if owner is not None and owner.mode != "command":
+        yield from servers.given_up(home, owner, settings)
 
 
 def _gateways(settings: Settings, home: Home) -> Check:
@@ -173,8 +177,9 @@ def _node(configured: str) -> Iterator[Check]:
         node = find_node(configured or None)
     except InstallError as error:
         found = str(error) if configured else "no Node.js with npm found"
-        for name in ("node", "npm"):
-            yield Check(name, "missing", found, advice)
+        fix = None if configured else extras.fix("node")
+        yield Check("node", "missing", found, advice, fix=fix)
+        yield Check("npm", "missing", found, advice)
         return
     # npm's own script looks for a node on the path.
     path = os.pathsep.join([str(Path(node.node).parent), os.environ.get("PATH", os.defpath)])
@@ -297,7 +302,8 @@ def _ray(settings: Settings) -> Iterator[Check]:
     ray = settings.ray
     if importlib.util.find_spec("ray") is None:
         if ray != RaySettings() or settings.sandbox.mode == "cluster":
-            yield Check("ray", "missing", "no Ray in this Python", "run `pip install 'toolscore[ray]'`")
+            advice = "run `pip install 'toolscore[ray]'`"
+            yield Check("ray", "missing", "no Ray in this Python", advice, fix=extras.fix("ray"))
         return
     version = importlib.metadata.version("ray")
     if ray.address == "auto":

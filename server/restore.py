@@ -19,6 +19,7 @@ from typing import Any
 
 from .. import __version__
 from .backup import FORMAT, MANIFEST, STORE, TOP, Backup, BackupError, allowed
+from .folders import explained
 from .home import Home
 from .owner import HomeLock, current_owner
 from .relocate import relocate
@@ -59,8 +60,11 @@ def restore(archive: Path, home: Home, *, force: bool = False) -> Restored:
         HomeError: If the home cannot be used.
     """
     _refuse(home, force=force)
-    home.path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{home.path.name}.restore-", dir=home.path.parent))
+    try:
+        home.path.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{home.path.name}.restore-", dir=home.path.parent))
+    except OSError as error:
+        raise explained(home.path, error) from error
     try:
         made = beside / "home"
         made.mkdir(mode=0o700)

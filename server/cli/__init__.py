@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..owner import Mode
 
-_WITHOUT_SETTINGS = frozenset({"reload", "config", "backup", "restore"})
+_WITHOUT_SETTINGS = frozenset({"reload", "config", "backup", "restore", "doctor"})
 """Commands that may have nothing to do with settings, and so work also where those are wrong."""
 
 
@@ -50,15 +50,31 @@ def run(argv: list[str]) -> int:
             print("toolscore: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader has what it wanted (`toolscore list | head`). What is still buffered goes nowhere, or
-        # the interpreter would complain about it while it ends.
-        with suppress(OSError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            if sys.stdout is not None:
-                os.dup2(nowhere, sys.stdout.fileno())
-            os.close(nowhere)
+        _nowhere()  # the reader has what it wanted (`toolscore list | head`)
         return 0
+    except OSError as error:
+        _nowhere()
+        with suppress(OSError):
+            print(f"toolscore: {_told(error)}", file=sys.stderr)
+        return 1
     return status
+
+
+def _told(error: OSError) -> str:
+    """Say what the system did not allow, and what to do: nobody who knew more of it has."""
+    from ...tools.replace import next_step
+
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}. {next_step(error)}"
+
+
+def _nowhere() -> None:
+    """Let what is still buffered go nowhere, or the interpreter would complain about it while it ends."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        if sys.stdout is not None:
+            os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _run(options: Namespace) -> int:

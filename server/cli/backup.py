@@ -32,7 +32,8 @@ def _backup(given: Namespace, home: Home, out: Output) -> int:
     name = given.file or f"toolscore-{datetime.now():%Y%m%d-%H%M%S}.tar.gz"
     target = Path(name).expanduser().absolute()
     _refuse_shared(given, home)
-    made = back_up(home, target, secrets=not given.no_secrets)
+    with out.working(f"writing {target}"):
+        made = back_up(home, target, secrets=not given.no_secrets)
     config = given.config or os.environ.get("TOOLSCORE_CONFIG", "").strip()
     if config and Path(config).expanduser().absolute() != home.config_file:
         made.remarks.append(f"the settings file {config} does not lie in the home as config.toml: not in it")
@@ -94,7 +95,9 @@ def _policy_elsewhere(given: Namespace, home: Home) -> list[str]:
 def _restore(given: Namespace, home: Home, out: Output) -> int:
     from ..restore import restore
 
-    restored = restore(Path(given.file).expanduser().absolute(), home, force=given.force)
+    archive = Path(given.file).expanduser().absolute()
+    with out.working(f"unpacking and checking {archive}"):
+        restored = restore(archive, home, force=given.force)
     backup, aside = restored.backup, restored.aside
     if out.json_wanted:
         out.document(

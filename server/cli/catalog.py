@@ -16,6 +16,7 @@ from ..settings import Settings
 from .backend import Backend, open_backend
 from .output import Output
 from .results import ToolFailedError, structured
+from .wording import for_people
 
 ROOM = 50_000
 """Of a search: a person has room for what a model has not."""
@@ -52,12 +53,12 @@ def _without_a_home(options: Namespace, settings: Settings, out: Output) -> int:
         told: dict[str, Any] = {"sources": [_unread(source) for source in settings.catalog.sources]}
         return _show_sources(told, out)
     if options.what == "show":
-        out.error(EMPTY)
+        out.error(for_people(EMPTY))
         return 4
     if out.json_wanted:
         out.document({"servers": [], "note": EMPTY})
     else:
-        out.remark(EMPTY)
+        out.remark(for_people(EMPTY))
     return 0
 
 

@@ -24,6 +24,10 @@ def run_without_settings(options: Namespace) -> int | None:
     ask_when_needed()
     try:
         match options.command:
+            case "doctor":
+                from . import inspection
+
+                return inspection.run(options, out)
             case "reload":
                 from . import reload
 
@@ -72,10 +76,6 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
                 from . import connecting
 
                 return connecting.run(options, loaded, out)
-            case "doctor":
-                from . import inspection
-
-                return inspection.run(loaded, out)
             case "dashboard":
                 from . import dashboard
 

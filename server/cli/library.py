@@ -69,6 +69,10 @@ def _install_arguments(options: Namespace) -> dict[str, Any]:
         found = Path(path).expanduser()
         if found.exists():
             source = os.path.abspath(found) + mark + script  # noqa: PTH100 - tidies `..`, keeps links
+        elif path.startswith((".", "~", os.sep)) or path.endswith(".mcpb"):
+            raise _UsageError(
+                f"there is no {path} in {Path.cwd()}. Check the path, or go to the folder it is in."
+            )
     arguments = {"source": source, "args": options.rest, "env": dict(options.env)} | _confinement(options)
     if container := _container(options):
         arguments["container"] = container
@@ -184,7 +188,8 @@ def _call_arguments(options: Namespace) -> dict[str, Any]:
         if given == "-":
             where, given = "standard input", sys.stdin.read()
         elif given.startswith("@"):
-            where, given = given[1:], Path(given[1:]).read_text(encoding="utf-8")
+            where = given[1:]
+            given = Path(where).read_text(encoding="utf-8")
         found = json.loads(given or "{}", parse_constant=_refused_constant)
     except OSError as error:
         raise _UsageError(f"{where} cannot be read: {error.strerror}") from error

@@ -6,11 +6,14 @@ import io
 import json
 import re
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
 
 from ...runners.spec import Report, silent
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 # Tools are described, and results written, by servers nobody vouches for: on a terminal their escape
 # sequences could move the cursor, change the title or forge lines.
@@ -81,24 +84,29 @@ class Output:
         Yields:
             What to report to.
         """
-        if self.quiet:
+        if self.quiet or self.json_wanted:
             yield silent
-        elif not (self.terminal and sys.stderr.isatty()):
+        elif not sys.stderr.isatty():
             yield self._told()
         else:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+            with _bar() as report:
+                yield report
 
-            columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(24))
-            console = Console(stderr=True)
-            with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
-                task = bar.add_task("", total=None, visible=False)
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """Show that something goes on of which nothing is told while the body runs, which may block.
 
-                async def shown(progress: float, total: float | None, message: str) -> None:
-                    text = _CONTROL.sub("�", message)
-                    bar.update(task, completed=progress, total=total, description=text, visible=True)
-
-                yield shown
+        Args:
+            what: What is done.
+        """
+        if self.quiet or self.json_wanted:
+            yield
+        elif not sys.stderr.isatty():
+            self.remark(f"{what} ...")
+            yield
+        else:
+            with _drawn(what):
+                yield
 
     def _told(self) -> Report:
         last = ""
@@ -113,6 +121,45 @@ class Output:
 
     def _safe(self, text: str) -> str:
         return _CONTROL.sub("�", text) if self.terminal else text
+
+
+@contextmanager
+def _drawn(text: str = "") -> Iterator[tuple[Progress, TaskID]]:
+    """Draw a bar on standard error, which goes again; one without a total says that work goes on."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        SpinnerColumn,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+    from rich.table import Column
+
+    columns = (
+        SpinnerColumn(),
+        # As much as there is room for: a bar that is broken into two lines leaves them on the screen.
+        TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
+        BarColumn(24),
+        TaskProgressColumn(text_format_no_percentage=""),
+        TimeElapsedColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, expand=False) as bar:
+        yield bar, bar.add_task(text, total=None, visible=bool(text))
+
+
+@contextmanager
+def _bar() -> Iterator[Report]:
+    """Draw what is reported; a person sees steps as they come, and no bar where nothing is reported."""
+    with _drawn() as (bar, task):
+
+        async def shown(progress: float, total: float | None, message: str) -> None:
+            text = safe(message).replace("\n", " ")
+            bar.update(task, completed=progress, total=total, description=text, visible=True)
+
+        yield shown
 
 
 def _cells(text: str) -> int:

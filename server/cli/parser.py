@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import re
 from typing import NoReturn
 
 from ... import __version__
@@ -91,6 +93,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
         words.insert(at := 0, "serve")  # whose options may stand alone, too
     # A command that is not known goes to the parser of everything, which says so.
     known = at < len(words) and words[at] in commands
+    if not known:
+        for word in words[:at]:
+            # Said before its value is taken for a command; `serve`'s own options may stand without it.
+            of_serve = word.partition("=")[0] in commands["serve"]._option_string_actions
+            if word.startswith("--") and word != "--version" and not of_serve:
+                parser.error(_no_option(word, commands["serve"]))
     options = parser.parse_args(words[:at] if known else words)
     command = words[at]
     options.command = command
@@ -129,7 +137,47 @@ def _globals(parser: argparse.ArgumentParser) -> None:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"toolscore: {message}\n{self.format_usage()}")
+        self.exit(2, f"toolscore: {_plainer(message, self)}\n{self.format_usage()}")
+
+
+_CHOICE = re.compile(
+    r"argument (?P<what>.+?): invalid choice: '(?P<given>.*)' \(choose from (?P<known>.*)\)", re.DOTALL
+)
+_UNKNOWN = "unrecognized arguments: "
+_NEAR = 0.65
+"""How much a word must be like another to be asked about (`difflib`)."""
+
+
+def _plainer(message: str, parser: argparse.ArgumentParser) -> str:
+    """Say in plain words what argparse says of a wrong word, with the words that are near."""
+    if (found := _CHOICE.fullmatch(message)) is not None:
+        known = [word.strip(" '\"") for word in found["known"].split(",")]
+        given, near = found["given"], _meant(found["given"], known)
+        if found["what"] == "COMMAND":
+            return f"there is no command '{given}'. {near}{_SEE.format('toolscore')}"
+        return f"{found['what']} cannot be '{given}'. {near}It is one of {', '.join(known)}."
+    if message.startswith(_UNKNOWN):
+        words = message.removeprefix(_UNKNOWN).split(" ")
+        if words[0].startswith("-"):
+            return _no_option(words[0], parser)
+        return f"`{parser.prog}` does not take {' '.join(words)}. {_SEE.format(parser.prog)}"
+    return message
+
+
+_SEE = "`{} --help` shows what there is."
+
+
+def _no_option(word: str, parser: argparse.ArgumentParser) -> str:
+    name = word.partition("=")[0]
+    near = _meant(name, [option for option in parser._option_string_actions if option.startswith("--")])
+    return f"`{parser.prog}` has no option {name}. {near}{_SEE.format(parser.prog)}"
+
+
+def _meant(word: str, known: list[str]) -> str:
+    """Ask whether one of the nearest words is meant; nothing where none is near."""
+    near = difflib.get_close_matches(word, known, n=2, cutoff=_NEAR)
+    near += [one for one in known if word and one.startswith(word) and one not in near][:1]
+    return f"Did you mean {' or '.join(f'`{one}`' for one in near[:2])}? " if near else ""
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:

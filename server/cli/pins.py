@@ -8,7 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...runners.spec import silent
+from ...runners.spec import Report, silent
 from ...tools.replace import next_step, replace_file
 from ..database_home import has_store
 from ..settings import Settings
@@ -162,8 +162,10 @@ async def _sync(options: Namespace, lock: dict[str, LockedServer], backend: Back
     if not options.dry_run:
         refused = dict(failed)
         plan = [one for one in plan if one["action"] == "unchanged"]
-        for name in (one for one in names if one in todo and one not in refused):
-            await _one(name, lock[name], options, False, backend, out, plan, failed)
+        chosen = [one for one in names if one in todo and one not in refused]
+        for place, name in enumerate(chosen):
+            whole = place, len(chosen)
+            await _one(name, lock[name], options, False, backend, out, plan, failed, whole)
         for name in prune:
             await _prune(name, backend, failed)
     document = {
@@ -186,6 +188,7 @@ async def _one(
     out: Output,
     plan: list[dict[str, Any]],
     failed: dict[str, str],
+    whole: tuple[int, int] = (0, 1),
 ) -> None:
     asked = {
         "name": name,
@@ -202,9 +205,20 @@ async def _one(
             plan.append(structured(await backend.call("sync_server", asked, silent)))
             return
         async with out.progress() as report:
-            plan.append(structured(await backend.call("sync_server", asked, report)))
+            told = _of_all(name, *whole, report)
+            plan.append(structured(await backend.call("sync_server", asked, told)))
     except ToolFailedError as failure:
         failed[name] = str(failure)
+
+
+def _of_all(name: str, place: int, count: int, report: Report) -> Report:
+    """Make of one server's progress that of all: how many are done, and which one it is."""
+
+    async def told(progress: float, total: float | None, message: str) -> None:
+        share = min(progress / total, 1.0) if total else 0.0
+        await report(place + share, count, f"{name} ({place + 1} of {count}): {message}" if message else "")
+
+    return told
 
 
 async def _extra(lock: dict[str, LockedServer], backend: Backend) -> list[str]:

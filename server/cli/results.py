@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .wording import for_people
+
 _NOT_THERE = frozenset({"unknown_tool", "unknown_server"})
 
 
@@ -15,7 +17,7 @@ class ToolFailedError(Exception):
     """
 
     def __init__(self, result: dict[str, Any]) -> None:
-        super().__init__("\n".join(content_lines(result)) or "it failed without saying why")
+        super().__init__(for_people("\n".join(content_lines(result))) or "it failed without saying why")
         self.result = result
 
     @property

@@ -14,6 +14,7 @@ from ..settings import Settings
 from .backend import open_backend
 from .output import Output
 from .results import ToolFailedError, shown, structured
+from .wording import for_people
 
 
 async def status(settings: Settings, out: Output, name: str | None = None) -> int:
@@ -121,7 +122,7 @@ async def _one(name: str, settings: Settings, out: Output) -> int:
     rows = [
         ("state", f"{str(found['state']).lower()} since {found['since']}"),
         ("", found["doing"]),
-        ("next", found["next"]),
+        ("next", for_people(found["next"])),
         ("reason", (found["reason"] or "").strip()),
         ("gateway", found.get("gateway") or ""),
         ("last exit", "{at}: {reason}".format_map(found["last_exit"]).strip() if found["last_exit"] else ""),

@@ -10,7 +10,14 @@ from .values import Command
 
 def add_to(command: Command) -> None:
     """Add the grammar to the command line."""
-    command("doctor", "Show what this machine offers.", json=True)
+    doctor = command(
+        "doctor", "Show what this machine offers and what is wrong, and mend it (docs/doctor.md).", json=True
+    )
+    doctor.add_argument(
+        "--fix", action="store_true", help="mend without asking what can be mended safely and undone"
+    )
+    doctor.add_argument("--yes", action="store_true", help="mend all that can be mended, without asking")
+    doctor.add_argument("--dry-run", action="store_true", help="only show what would be mended")
     config = command(
         "config",
         "Show the settings, a template for their file, its path, or what reading it would change.",

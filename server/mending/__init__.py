@@ -1,0 +1,1 @@
+"""What `toolscore doctor` finds in a home, and how it mends that."""
