@@ -111,12 +111,12 @@ class Browser:
 
     def __init__(self, one: Serving, chromium: Any) -> None:
         self.one = one
-        self._chromium = chromium
+        self.chromium = chromium
         self.other = Other(one, one.token)
 
     def at(self, one: Serving) -> Browser:
         """Give the same browser for another ToolScore."""
-        return Browser(one, self._chromium)
+        return Browser(one, self.chromium)
 
     def token(self, name: str, *rights: str) -> str:
         """Make a named token."""
@@ -149,7 +149,7 @@ class Browser:
             language: Of the browser.
             lines: How sharp pictures are, in pixels per CSS pixel.
         """
-        context = self._chromium.new_context(
+        context = self.chromium.new_context(
             viewport={"width": size[0], "height": size[1]},
             color_scheme="dark" if dark else "light",
             locale=language,

@@ -239,6 +239,7 @@ export class Session {
 
   /** Reads a resource and gives its text. */
   async read(uri) {
+    if (this.host && !this.host.resources) throw new Fault({ code: -32601, message: "this host does not pass readings of resources on" });
     const { contents = [] } = await this.request("resources/read", { uri });
     return contents.map((part) => part.text ?? "").join("");
   }

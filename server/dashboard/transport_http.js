@@ -64,6 +64,7 @@ export function openHttp(token) {
         const answer = await fetch(url, { headers: headers({ Accept: "text/event-stream" }), signal: ended.signal });
         if (!answer.ok) return lost(`the stream was refused (${answer.status})`);
         await readEvents(answer.body, take);
+        await new Promise((resolve) => setTimeout(resolve, 1000)); // it was ended in order, and is asked for again
       } catch (error) {
         return lost(error.message);
       }
@@ -92,7 +93,7 @@ export function openHttp(token) {
         if (type.startsWith("text/event-stream")) {
           await readEvents(answer.body, take);
           failed("the connection was lost before the answer came"); // to who still waits for one
-        } else if (type.startsWith("application/json")) take(await answer.json());
+        } else if (answer.status === 200 && type.startsWith("application/json")) take(await answer.json());
         if (message.method === "notifications/initialized" && !listening) {
           listening = true;
           listen();

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from email.message import Message as Head
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ APPS = {"extensions": {"io.modelcontextprotocol/ui": {"mimeTypes": [MIME_TYPE]}}
 POLICY = (
     '[[rule]]\nwho = "ann"\ntools = ["toolscore__list_tools", "toolscore__open_dashboard"]\nanswer = "deny"\n'
 )
+SCHEMAS = Path(__file__).parents[1] / "dashboard_schemas.mjs"
 LIMIT = 300_000
 """Bytes the page may weigh."""
 
@@ -186,6 +188,15 @@ def test_the_script_is_one_that_an_engine_understands() -> None:
     done = subprocess.run(
         [node, "--input-type=module", "--check"], input=script, capture_output=True, text=True, check=False
     )
+    assert done.returncode == 0, done.stderr
+
+
+def test_schemas_are_read_as_they_are_meant(tmp_path: Path) -> None:
+    if (node := shutil.which("node")) is None:
+        pytest.skip("there is no node to run a module with")
+    (tmp_path / "schema.mjs").write_text(scripts()["schema.js"])
+    shutil.copy(SCHEMAS, tmp_path)
+    done = subprocess.run([node, tmp_path / SCHEMAS.name], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
