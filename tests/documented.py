@@ -140,4 +140,11 @@ def environment(person: Path, bin_folder: Path) -> dict[str, str]:
     left = ("TOOLSCORE_", "PROCESS_", "XDG_", "CODEX_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(left)}
     path = os.pathsep.join([str(bin_folder), kept.get("PATH", os.defpath)])
-    return {**kept, "HOME": str(person), "PATH": path, "COLUMNS": "120", "TOOLSCORE_TOOLS_SEMANTIC": "off"}
+    return {
+        **kept,
+        "HOME": str(person),
+        "PATH": path,
+        "COLUMNS": "120",
+        "TOOLSCORE_TOOLS_SEMANTIC": "off",
+        "BROWSER": "true",
+    }

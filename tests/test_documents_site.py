@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,14 +65,24 @@ def test_the_search_knows_chinese_words(site: Path) -> None:
     assert "zh" in index["config"]["lang"]
 
 
-def test_what_is_made_from_the_code_is_in_step_with_it() -> None:
+def test_what_is_made_from_the_code_is_in_step_with_it_and_what_is_not_is_named(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    shutil.copytree(ROOT / "docs", docs)
+    with (docs / "reference" / "settings.md").open("a") as page:
+        page.write("| `log.colour` | a setting there is not |\n")
+    (docs / "images" / "call.svg").unlink()
+    (docs / "reference" / "left.md").write_text("of what is no more")
     done = subprocess.run(
-        [sys.executable, str(ROOT / "docs" / "making" / "reference.py"), "--check"],
+        [sys.executable, str(ROOT / "docs" / "making" / "reference.py"), "--check", str(docs)],
         check=False,
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.splitlines() == [
+        f"docs/{name} is not what the code says. Run `make reference`."
+        for name in ("images/call.svg", "reference/left.md", "reference/settings.md")
+    ]
 
 
 def test_the_errors_that_are_told_are_those_of_every_outcome() -> None:
