@@ -184,8 +184,7 @@ def tried(file: Path, number: str) -> None:
         run(uv(), "venv", "--quiet", "--python", sys.executable, place, env=env, cwd=folder)
         python = place / "bin" / "python"
         run(uv(), "pip", "install", "--quiet", "--python", python, file, env=env, cwd=folder)
-        toolscore = place / "bin" / "toolscore"
-        started([str(toolscore)], number, env, folder)
+        started([str(place / "bin" / "toolscore")], number, env, folder)
 
 
 def tried_by_uvx(wheel: Path, number: str) -> None:
@@ -197,6 +196,7 @@ def tried_by_uvx(wheel: Path, number: str) -> None:
     with tempfile.TemporaryDirectory(prefix="toolscore-release-") as name:
         command = [uv(), "tool", "run", "--quiet", "--from", str(wheel), "toolscore"]
         started(command, number, bare(Path(name)), Path(name))
+        run(*command, "doctor", env=bare(Path(name)), cwd=Path(name))
 
 
 def started(command: Sequence[str], number: str, env: Mapping[str, str], folder: Path) -> None:
@@ -208,7 +208,6 @@ def started(command: Sequence[str], number: str, env: Mapping[str, str], folder:
     said = run(*command, "--version", env=env, cwd=folder).strip()
     if said != f"toolscore {number}":
         raise ReleaseError(f"`toolscore --version` says {said!r} instead of {number}.")
-    run(*command, "doctor", env=env, cwd=folder)
 
 
 def checksums(out: Path, files: Sequence[Path]) -> None:
