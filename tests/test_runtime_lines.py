@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import struct
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
@@ -18,7 +19,8 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from listening import Serving, register, serving
-from toolscore.client import ClosedError, Outcome, Result, ToolScore, WebSocketError
+from several import RICH
+from toolscore.client import CallError, ClosedError, Outcome, Result, ToolScore, WebSocketError
 
 OPTIONS = ("--no-token", "--set", "network.rights=call,manage")
 
@@ -83,16 +85,16 @@ def free_port() -> int:
 async def test_calls_on_a_line_that_is_cut_are_repeated_only_where_that_is_safe(one: Serving) -> None:
     lines: list[tuple[bool, str]] = []
     async with (
-        asyncio.timeout(60),
+        asyncio.timeout(180),
         Cutter(one.url).listening() as cutter,
         ToolScore.connect(cutter.url, on_line=lambda *said: lines.append(said)) as ts,
         ToolScore.connect(one.url) as looking,
         aclosing(ts.events(remembered=True)) as events,
     ):
         await anext(events)
-        safe = [asyncio.ensure_future(ts.call("f__sleep_safely", {"seconds": 1})) for _ in range(5)]
-        unsafe = [asyncio.ensure_future(ts.call("f__sleep", {"seconds": 1})) for _ in range(5)]
-        told = asyncio.ensure_future(ts.call("f__sleep", {"seconds": 0.5}, repeat=True))
+        safe = [asyncio.ensure_future(ts.call("f__sleep_safely", {"seconds": 3})) for _ in range(5)]
+        unsafe = [asyncio.ensure_future(ts.call("f__sleep", {"seconds": 3})) for _ in range(5)]
+        told = asyncio.ensure_future(ts.call("f__sleep", {"seconds": 3}, repeat=True))
         while len((await looking.call("f__cancelled")).structured["begun"]) < 12:  # this one among them
             await asyncio.sleep(0.01)
         cutter.cut()
@@ -110,9 +112,32 @@ async def test_calls_on_a_line_that_is_cut_are_repeated_only_where_that_is_safe(
     assert [up for up, _text in lines] == [True, False, True]
 
 
+async def test_a_task_outlives_the_line_it_was_begun_on(one: Serving) -> None:
+    async with (
+        asyncio.timeout(180),
+        Cutter(one.url).listening() as cutter,
+        ToolScore.connect(cutter.url) as ts,
+        ToolScore.connect(one.url, check=True) as looking,
+    ):
+        rich = {"name": "rich", "command": sys.executable, "args": ["-S", RICH]}
+        await looking.call("register_tool", rich)
+        task = await ts.begin_task("rich__echo", {})
+        assert (await task.status())["status"] == "working"
+        waiting = asyncio.ensure_future(task.result())
+        assert (await ts.call("f__add", {"a": 1, "b": 1})).ok  # so that it was heard
+        cutter.cut()
+        assert (await ts.call("f__sleep_safely", {"seconds": 0})).ok
+        await looking.call("rich__finish", {"task": task.id})
+        assert (await waiting).text == f"{task.id} is completed"
+        await (other := await ts.begin_task("rich__echo")).cancel()
+        assert (await other.status())["status"] == "cancelled"
+        with pytest.raises(CallError):
+            await ts.begin_task("rich__nothing")
+
+
 async def test_a_line_that_is_cut_again_and_again_gives_each_call_one_definite_answer(one: Serving) -> None:
     async with (
-        asyncio.timeout(60),
+        asyncio.timeout(180),
         Cutter(one.url).listening() as cutter,
         ToolScore.connect(cutter.url) as ts,
     ):
@@ -143,18 +168,16 @@ async def test_a_toolscore_that_is_killed_is_gone_on_with_when_it_is_back_and_th
         async with ToolScore.connect(url):
             pass
     register(tmp_path / "home", "f")
-    with ExitStack() as ends, anyio.fail_after(100):
+    with ExitStack() as ends, anyio.fail_after(300):
         first = ends.enter_context(serving(tmp_path / "home", url, options=()))
         with pytest.raises(WebSocketError, match="toolscore token show"):
             async with ToolScore.connect(url, token="wrong"):
                 pass
-        async with ToolScore.connect(url, token=first.token, patience=50) as ts:
+        async with ToolScore.connect(url, token=first.token, patience=150) as ts:
             async with aclosing(ts.events(remembered=True)) as events:
                 assert (await ts.call("f__pid")).ok
                 assert (await anext(events)).kind == "server_state"
-                safe = [
-                    asyncio.ensure_future(ts.call("f__sleep_safely", {"seconds": 0.5})) for _ in range(20)
-                ]
+                safe = [asyncio.ensure_future(ts.call("f__sleep_safely", {"seconds": 3})) for _ in range(20)]
                 unsafe = asyncio.ensure_future(ts.call("f__sleep", {"seconds": 600}))
                 while len((await ts.call("f__cancelled")).structured["begun"]) < 22:
                     await asyncio.sleep(0.01)
@@ -176,7 +199,7 @@ async def test_a_toolscore_that_is_killed_is_gone_on_with_when_it_is_back_and_th
             # For good: another one is used by who knows one, and who does not is told.
             async with ToolScore.connect([url, one.url], token=first.token, lines=2) as more:
                 calls = [
-                    asyncio.ensure_future(more.call("f__sleep_safely", {"seconds": 0.3})) for _ in range(20)
+                    asyncio.ensure_future(more.call("f__sleep_safely", {"seconds": 3})) for _ in range(20)
                 ]
                 while len((await ts.call("f__cancelled")).structured["begun"]) < 10:
                     await asyncio.sleep(0.01)
@@ -230,7 +253,7 @@ async def test_what_a_line_that_is_closed_in_order_did_not_hear_is_sent_again() 
         told.append("second")
         await answer(wire, message, structuredContent={"done": True})
 
-    async with asyncio.timeout(20), answering(leaving, staying) as url, ToolScore.connect(url) as ts:
+    async with asyncio.timeout(120), answering(leaving, staying) as url, ToolScore.connect(url) as ts:
         result = await ts.call("anything__that_writes")
         assert (result.structured, result.repeats) == ({"done": True}, 1)
     assert told == ["first", "second"]
@@ -258,7 +281,7 @@ async def test_nonsense_from_the_other_side_ends_nothing_and_its_end_ends_the_wa
     async def gone(wire: ServerConnection, message: Any) -> None:
         await wire.close(1011)
 
-    async with asyncio.timeout(20), answering(odd, *[gone] * 20) as url, ToolScore.connect(url) as ts:
+    async with asyncio.timeout(120), answering(odd, *[gone] * 20) as url, ToolScore.connect(url) as ts:
         assert (await ts.call("x__y")).ok
         result = await ts.call("end", repeat=True)  # every line ends over it
         assert result.outcome == Outcome.OUTCOME_UNKNOWN
@@ -269,7 +292,7 @@ async def test_without_a_line_a_call_is_refused_after_a_while() -> None:
         await wire.close(1012)
 
     token = "s3cr3t"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         async with answering(leaving) as url:
             connecting = ToolScore.connect(url, token=token, patience=0.2)
             ts = await connecting.__aenter__()
