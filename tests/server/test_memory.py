@@ -19,6 +19,8 @@ from toolscore.server.backup import back_up
 from toolscore.server.home import Home, prepare
 from toolscore.server.restore import restore
 from toolscore.server.tokens import Tokens
+from toolscore.tools.memory.limits import Limits
+from toolscore.tools.memory.shelf import Shelf
 from toolscore_client import TOOLSCORE, call, connected, execute, outcome, text
 
 SECRET = "the-walnut-of-alice"
@@ -96,14 +98,17 @@ async def test_its_data_is_in_a_backup_of_the_running_home_and_outlives_its_remo
         assert described["annotations"]["destructiveHint"] is True
         made = back_up(Home.at(home), tmp_path / "b.tar.gz", secrets=False)
         assert "memory.db" in made.files
-    restore(tmp_path / "b.tar.gz", Home.at(tmp_path / "other"))
-    assert (tmp_path / "other" / "memory.db").stat().st_mode & 0o777 == 0o600
-    async with connected(tmp_path / "other", *WORDS) as client:
-        assert "Rust" in text(await execute(client, "memory__get_context"))
         await call(client, "uninstall_server", name="memory")
         assert (await call(client, "list_servers"))["servers"] == []
         await call(client, "install_server", source="builtin:memory")
         assert "Rust" in text(await execute(client, "memory__search_memory", query="rust"))
+    restore(tmp_path / "b.tar.gz", Home.at(tmp_path / "other"))
+    file = Home.at(tmp_path / "other").memory_file
+    assert file.stat().st_mode & 0o777 == 0o600
+    shelf = Shelf(file, Limits())
+    messages, _ = shelf.part("owner", None, 0, 10, 1000)
+    shelf.close()
+    assert [message.content for message in messages] == ["Rust"]
 
 
 def parameters(*words: str, home: Path) -> StdioServerParameters:
