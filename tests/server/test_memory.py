@@ -16,11 +16,17 @@ from fleet import gateways, until
 from listening import Raw, raw, serving
 from postgres import Postgres
 from toolscore.server.backup import back_up
-from toolscore.server.home import Home
+from toolscore.server.home import Home, prepare
 from toolscore.server.restore import restore
+from toolscore.server.tokens import Tokens
+from toolscore.tools.memory.limits import Limits
+from toolscore.tools.memory.shelf import Shelf
 from toolscore_client import TOOLSCORE, call, connected, execute, outcome, text
 
 SECRET = "the-walnut-of-alice"
+CALL = frozenset({"call"})
+WORDS = ("--set", "memory.semantic=off")
+"""Nothing here is about meaning, whose models take seconds to load."""
 
 
 def told(answer: dict[str, Any]) -> dict[str, Any]:
@@ -42,15 +48,13 @@ async def test_two_users_of_one_toolscore_keep_apart_and_nothing_they_said_is_in
     tmp_path: Path,
 ) -> None:
     home = tmp_path / "home"
-    shell = [TOOLSCORE, "--home", str(home)]
-    tokens = {
-        name: subprocess.run([*shell, "token", "create", name], check=True, capture_output=True, text=True)
-        .stdout.strip()
-        .splitlines()[-1]
-        for name in ("alice", "bob")
-    }
-    subprocess.run([*shell, "install", "builtin:memory"], check=True, capture_output=True)
-    with serving(home, options=()) as one:
+    prepare(Home.at(home))
+    made = Tokens(Home.at(home), CALL)
+    tokens = {name: made.create(name, CALL) for name in ("alice", "bob")}
+    subprocess.run(
+        [TOOLSCORE, "--home", str(home), "install", "builtin:memory"], check=True, capture_output=True
+    )
+    with serving(home, options=(), memory__semantic="off") as one:
         links = {name: f"{one.url}?token={token}" for name, token in tokens.items()}
         async with raw(links["alice"]) as alice, raw(links["bob"]) as bob:
             messages = [{"role": "user", "content": f"It is {SECRET} 秘密", "id": "1"}]
@@ -79,7 +83,7 @@ async def test_its_data_is_in_a_backup_of_the_running_home_and_outlives_its_remo
     tmp_path: Path,
 ) -> None:
     home = tmp_path / "home"
-    async with connected(home) as client:
+    async with connected(home, *WORDS) as client:
         assert (await call(client, "list_servers"))["servers"] == []
         added = await call(client, "install_server", source="builtin:memory")
         assert "memory__save_conversation" in added["tools"]
@@ -94,14 +98,17 @@ async def test_its_data_is_in_a_backup_of_the_running_home_and_outlives_its_remo
         assert described["annotations"]["destructiveHint"] is True
         made = back_up(Home.at(home), tmp_path / "b.tar.gz", secrets=False)
         assert "memory.db" in made.files
-    restore(tmp_path / "b.tar.gz", Home.at(tmp_path / "other"))
-    assert (tmp_path / "other" / "memory.db").stat().st_mode & 0o777 == 0o600
-    async with connected(tmp_path / "other") as client:
-        assert "Rust" in text(await execute(client, "memory__get_context"))
         await call(client, "uninstall_server", name="memory")
         assert (await call(client, "list_servers"))["servers"] == []
         await call(client, "install_server", source="builtin:memory")
         assert "Rust" in text(await execute(client, "memory__search_memory", query="rust"))
+    restore(tmp_path / "b.tar.gz", Home.at(tmp_path / "other"))
+    file = Home.at(tmp_path / "other").memory_file
+    assert file.stat().st_mode & 0o777 == 0o600
+    shelf = Shelf(file, Limits())
+    messages, _ = shelf.part("owner", None, 0, 10, 1000)
+    shelf.close()
+    assert [message.content for message in messages] == ["Rust"]
 
 
 def parameters(*words: str, home: Path) -> StdioServerParameters:
@@ -111,7 +118,7 @@ def parameters(*words: str, home: Path) -> StdioServerParameters:
 
 async def test_by_itself_it_serves_any_client_with_the_memory_of_one_user(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    words = (TOOLSCORE, "memory", "--home", str(home))
+    words = (TOOLSCORE, "memory", "--home", str(home), *WORDS)
     async with Client(stdio_client(parameters(*words, home=tmp_path)), mode="auto") as client:
         tools = (await client.list_tools()).tools
         assert len(tools) == 8
@@ -124,14 +131,21 @@ async def test_by_itself_it_serves_any_client_with_the_memory_of_one_user(tmp_pa
         wrong = await client.call_tool("search_memory", {"query": "x", "user": "bob"})
         assert wrong.is_error
         assert "user: Extra inputs" in text(wrong)
-    alone = (sys.executable, "-m", "toolscore.tools.memory", "--file", str(home / "memory.db"))
+    alone = (
+        sys.executable,
+        "-m",
+        "toolscore.tools.memory",
+        "--words-only",
+        "--file",
+        str(home / "memory.db"),
+    )
     async with Client(stdio_client(parameters(*alone, home=tmp_path)), mode="legacy") as client:
         assert "plain client" in text(await client.call_tool("get_context", {}))
 
 
 async def test_behind_toolscore_a_request_without_a_stamp_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "memory.db"
-    words = (sys.executable, "-m", "toolscore.tools.memory", "--stamped", "--file", str(file))
+    words = (sys.executable, "-m", "toolscore.tools.memory", "--words-only", "--stamped", "--file", str(file))
     async with Client(stdio_client(parameters(*words, home=tmp_path))) as client:
         refused = await client.call_tool("memory_usage", {})
         assert refused.is_error
@@ -140,7 +154,7 @@ async def test_behind_toolscore_a_request_without_a_stamp_is_refused(tmp_path: P
 
 async def test_several_gateways_of_one_database_have_one_memory(tmp_path: Path, postgres: Postgres) -> None:
     url = postgres.database()
-    async with gateways(tmp_path, url, "a", "b") as (a, b):
+    async with gateways(tmp_path, url, "a", "b", arguments=WORDS) as (a, b):
         await call(a, "install_server", source="builtin:memory")
         await execute(a, "memory__save_conversation", messages=[{"role": "u", "content": "所有网关 shared"}])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 BATCH = 8
 """Texts that are encoded at a time; a query waits for no more than these."""
 REST = 600.0
-"""Seconds without anything to encode after which the models' memory is given back."""
+"""Seconds without anything to encode or ask after which the models' memory is given back."""
 USERS = 8
 """Users whose vectors are held in memory."""
 QUERIES = 64
@@ -60,6 +61,7 @@ class Meant:
         self._news = threading.Event()
         self._stop = threading.Event()
         self._idle = threading.Event()
+        self._last = 0.0
         self._broken = ""
         self._warm = False
         self._thread = threading.Thread(target=self._work, name="memory-encode")
@@ -152,6 +154,7 @@ class Meant:
             if (known := self._asked.get(query)) is not None:
                 return known
         made = self._encoder.query(query)
+        self._last = time.monotonic()
         with self._lock:
             self._asked[query] = made
             while len(self._asked) > QUERIES:
@@ -181,9 +184,9 @@ class Meant:
                     continue
                 if not self._news.is_set():
                     self._idle.set()
-                if not self._news.wait(REST):
-                    self._encoder.rest()
-                    self._news.wait()
+                while not self._news.wait(REST):
+                    if time.monotonic() - self._last >= REST:
+                        self._encoder.rest()
                 self._idle.clear()
         except Exception as error:
             self._give_up(error)
