@@ -96,7 +96,7 @@ def test_a_restored_home_works_at_another_path_and_has_all_that_was_in_it(
     shell.home = tmp_path / "a new" / "home"
     shell.environ["TOOLSCORE_HOME"] = str(shell.home)
     restored = shell("restore", str(archive))
-    assert (restored.returncode, restored.stderr) == (0, "")
+    assert (restored.returncode, restored.stderr) == (0, f"unpacking and checking {archive} ...\n")
     called = the_server(shell)
     assert (called.returncode, called.stdout) == (0, '{"a": 1}\n'), called.stderr
     assert (shell.home / "token").read_text() == token
@@ -187,7 +187,7 @@ def test_a_policy_that_is_not_the_one_of_the_home_is_told_not_to_be_in_it(
         assert done.returncode == 0
         assert f"the policy {home.path / named}, which policy.file names, is not in it" in done.stderr
     config.write_text(f"[policy]\nfile = {json.dumps(str(home.path / 'policy.toml'))}\n")
-    assert "policy" not in shell("backup", str(tmp_path / "own.tar.gz")).stderr
+    assert "which policy.file" not in shell("backup", str(tmp_path / "own.tar.gz")).stderr
     config.write_text("[policy\n")
     done = shell("backup", str(tmp_path / "broken.tar.gz"))
     assert done.returncode == 0

@@ -54,11 +54,13 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     one = shell_in(tmp_path_factory.mktemp("errors"))
     (one.cwd / "junk").write_text("junk")
     (one.cwd / "folder").mkdir()
-    assert one("start").returncode == 0
-    assert one("register", "small", "--", sys.executable, f"{one.cwd}/server.py").returncode == 0
-    yield one
-    stopped = one("stop", "--force")
-    assert stopped.returncode == 0, stopped.stderr
+    try:
+        assert one("start").returncode == 0
+        assert one("register", "small", "--", sys.executable, f"{one.cwd}/server.py").returncode == 0
+        yield one
+    finally:
+        stopped = one("stop", "--force")
+        assert stopped.returncode == 0, stopped.stderr
 
 
 @pytest.mark.parametrize(

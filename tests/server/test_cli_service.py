@@ -83,11 +83,14 @@ def test_a_start_that_fails_shows_the_end_of_its_log(shell: Shell) -> None:
 
 
 def test_bad_settings_are_status_3_for_every_command(shell: Shell) -> None:
-    for argv in (("list",), ("serve", "--standalone"), ("start",), ("config", "show"), ("doctor",)):
+    for argv in (("list",), ("serve", "--standalone"), ("start",), ("config", "show")):
         done = shell(*argv, "--set", "process.timeot=1", "--set", "log.level=x")
         assert (done.returncode, done.stdout) == (3, "")
         assert len(done.stderr.splitlines()) == 2
     assert shell("config", "template", "--set", "process.timeot=1").returncode == 0
+    found = shell("doctor", "--set", "process.timeot=1", "--set", "log.level=x")  # whose findings they are
+    assert found.returncode == 3
+    assert [line.split()[0] for line in found.stdout.splitlines()[:3]] == ["settings", "settings", "python"]
 
 
 def test_a_home_that_cannot_be_used_is_status_3(shell: Shell) -> None:

@@ -33,13 +33,15 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A home whose ToolScore runs with a server."""
     one = shell_in(tmp_path_factory.mktemp("top"))
     one.environ.pop("COLUMNS")
-    assert one("start").returncode == 0
-    assert one("register", "small", "--", sys.executable, f"{one.cwd}/server.py").returncode == 0
-    assert one("configure", "small", "groups=web").returncode == 0
-    assert one("call", "small__echo", "{}").returncode == 0
-    yield one
-    stopped = one("stop", "--force")
-    assert stopped.returncode == 0, stopped.stderr
+    try:
+        assert one("start").returncode == 0
+        assert one("register", "small", "--", sys.executable, f"{one.cwd}/server.py").returncode == 0
+        assert one("configure", "small", "groups=web").returncode == 0
+        assert one("call", "small__echo", "{}").returncode == 0
+        yield one
+    finally:
+        stopped = one("stop", "--force")
+        assert stopped.returncode == 0, stopped.stderr
 
 
 @contextmanager
