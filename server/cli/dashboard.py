@@ -1,16 +1,17 @@
-"""`dashboard`: opens the page of the running ToolScore, with a token in the part of its address that is not sent."""
+"""`dashboard`: opens the page of the running ToolScore in the browser, and hands it a token."""
 
 from __future__ import annotations
 
 import secrets
+import socket
 import threading
 import webbrowser
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ...tools.caller import CALL, MANAGE
 from ..given_token import given
@@ -66,7 +67,7 @@ def run(options: Namespace, loaded: Loaded, out: Output) -> int:
         out.document({"address": address})
     elif options.print:
         out.line(address)
-    elif not has_browser() or not opened(address):
+    elif not has_browser() or not opened(page, token):
         out.remark("No browser could be opened here. Open this address yourself; it has the token in it:")
         out.line(address)
     else:
@@ -104,36 +105,59 @@ def _token(options: Namespace, loaded: Loaded, home: Home) -> str:
     return tokens.create(NAME, frozenset((CALL, MANAGE)))
 
 
-def opened(address: str) -> bool:
-    """Open an address in the browser; tell whether it came for it.
+def opened(page: str, token: str) -> bool:
+    """Open the page in the browser; tell whether the browser came for it.
 
-    What a browser is started with can be read by every user of the machine. So it is given a place of this process,
-    good once, that sends it on.
+    What a browser is started with can be read by every user of the machine, and addresses stay in its history, with
+    what is behind the `#`. So it is given a place of this process, good once, that sends it on to the page with the
+    token in a cookie, which does not mind the port (RFC 6265, section 8.5). The page takes it out at once. The name
+    of the cookie is in the address, so that no other site of this host can slip in a token of its own.
+
+    Args:
+        page: Where the dashboard is.
+        token: What it is to connect with.
     """
-    path = f"/{secrets.token_urlsafe(32)}"
+    path, once = f"/{secrets.token_urlsafe(32)}", secrets.token_hex(8)
     came = threading.Event()
+    turn = threading.Lock()
 
     class Once(BaseHTTPRequestHandler):
+        timeout = PATIENCE  # browsers open lines ahead of time, and say nothing on them
+
         def do_GET(self) -> None:
-            right = secrets.compare_digest(self.path.encode(), path.encode()) and not came.is_set()
-            self.send_response(302 if right else 404)
-            if right:
-                self.send_header("Location", address)
-                came.set()
-            self.send_header("Cache-Control", "no-store")
-            self.send_header("Referrer-Policy", "no-referrer")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            with turn:
+                right = secrets.compare_digest(self.path.encode(), path.encode()) and not came.is_set()
+                self.send_response(302 if right else 404)
+                if right:
+                    self.send_header("Location", f"{page}#once={once}")
+                    cookie = f"toolscore-{once}={quote(token, safe='')}"
+                    self.send_header("Set-Cookie", f"{cookie}; Path=/; Max-Age=60; SameSite=Strict")
+                self.send_header("Cache-Control", "no-store")
+                self.send_header("Referrer-Policy", "no-referrer")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                if right:
+                    came.set()
 
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""
 
-    with HTTPServer(("127.0.0.1", 0), Once) as server:
+    class Here(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if page.partition("://")[2].startswith("[") else socket.AF_INET
+        block_on_close = False
+
+    host = urlsplit(page).hostname or ""
+    try:
+        server = Here((host, 0), Once)
+    except OSError:
+        return False  # the page is at a name that is not of this machine, such as that of a proxy
+    with server:
         # Beside this: some browsers are waited for.
         serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         serving.start()
+        name = f"[{host}]" if ":" in host else host
         try:
-            started = webbrowser.open(f"http://127.0.0.1:{server.server_port}{path}")
+            started = webbrowser.open(f"http://{name}:{server.server_port}{path}")
             return started and came.wait(PATIENCE)
         finally:
             server.shutdown()

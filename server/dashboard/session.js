@@ -24,20 +24,31 @@ export class ToolError extends Error {
   }
 }
 
-/** The token of this tab, if it has one: from the address, out of which it is taken at once, or from before. */
-export function tokenGiven() {
-  const match = /^#(?:.*&)?token=([^&]*)/.exec(location.hash);
-  if (match) {
-    let token = match[1];
-    try {
-      token = decodeURIComponent(token);
-    } catch {
-      // It is not written as addresses are; then it is meant as it stands.
-    }
-    kept.set("token", token, "sessionStorage");
-    history.replaceState(null, "", location.pathname + location.search);
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // it is not written as addresses are; then it is meant as it stands
   }
-  return kept.get("token", "sessionStorage") ?? "";
+}
+
+/** Takes a token out of the address: `#token=TOKEN`, or `#once=NAME`, which names a cookie that is good once. */
+function tokenBrought() {
+  const [, kind, text] = /^#(?:.*&)?(token|once)=([^&]*)/.exec(location.hash) ?? [];
+  if (!kind) return "";
+  history.replaceState(null, "", location.pathname + location.search);
+  if (kind === "token") return decoded(text);
+  const name = `toolscore-${text}`;
+  const [, value = ""] = document.cookie.split("; ").find((one) => one.startsWith(`${name}=`))?.split("=") ?? [];
+  document.cookie = `${name}=; Path=/; Max-Age=0; SameSite=Strict`;
+  return decoded(value);
+}
+
+/** The token of this tab, if it has one: brought by its address, or from before. */
+export function tokenGiven() {
+  const brought = tokenBrought();
+  if (brought) kept.set("token", brought, "sessionStorage");
+  return brought || (kept.get("token", "sessionStorage") ?? "");
 }
 
 export class Session {
@@ -77,7 +88,14 @@ export class Session {
     this.token = token.trim();
     kept.set("token", this.token, "sessionStorage");
     this.tries = 0;
+    this.drop();
     this.start();
+  }
+
+  /** Connects with the token that an address has brought to the open page, if it has. */
+  brought() {
+    const token = config.transport === "app" ? "" : tokenBrought();
+    if (token) this.signIn(token);
   }
 
   signOut() {

@@ -35,7 +35,7 @@ export class Shell {
     session.onstate = () => this.stateChanged();
     session.onevents = (events, how) => this.shown()?.onevents?.(events, how);
     session.onhost = (host) => this.hostChanged(host);
-    addEventListener("hashchange", () => this.route());
+    addEventListener("hashchange", () => (session.brought(), this.route()));
     document.addEventListener("visibilitychange", () => {
       this.refresh();
       if (!document.hidden && this.session.online) this.session.readEvents();

@@ -60,6 +60,19 @@ def test_a_token_connects_and_leaves_the_address_at_once(browser: Browser) -> No
         assert browser.one.token not in page.url
         page.reload()
         row(page, "weather").wait_for()  # this tab remembers it
+        go(page, f"token={browser.one.token}")  # as of an address that is given to the open page
+        browser.until(page, "() => location.hash === ''")
+        row(page, "weather").wait_for()
+
+
+def test_a_token_in_a_cookie_that_the_address_names_is_taken_out_of_it(browser: Browser) -> None:
+    root = browser.one.page("/")
+    with browser.page(token="") as page:
+        page.get_by_label("Token").wait_for()
+        page.context.add_cookies([{"name": "toolscore-0a", "value": browser.one.token, "url": root}])
+        page.goto(f"{root}#once=0a")
+        row(page, "weather").wait_for()
+        assert page.evaluate("[document.cookie, location.hash]") == ["", ""]
 
 
 def test_a_wrong_token_is_refused_in_words_and_another_may_be_given(browser: Browser) -> None:
