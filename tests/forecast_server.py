@@ -2,7 +2,7 @@
 
     python forecast_server.py [NAME] [FILE]
 
-With FILE it begins once that is there. `forecast` answers with its arguments; `walk` reports progress and ends when
+With FILE it begins once that is there. `forecast` and `record` answer with their arguments; `walk` reports progress and ends when
 it is cancelled or told to by `stop`; `say` writes a line to standard error; `die` ends the process; `ask` has the
 client's user fill in a form.
 """
@@ -40,12 +40,33 @@ FORECAST = {
 }
 NOTHING = {"type": "object", "properties": {}}
 SAY = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+RECORD = {
+    "type": "object",
+    "properties": {
+        "number": {"type": "integer"},
+        "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "constructor": {"type": "string", "pattern": "^(a+)+$", "default": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!"},
+        "place": {"$ref": "#/$defs/place"},
+    },
+    "required": ["number", "note"],
+    "$defs": {
+        # It needs itself, twice, and refers to what is not written as it should be.
+        "place": {
+            "allOf": [{"$ref": "#/$defs/more"}, {"$ref": "#/$defs/more"}, {"$ref": "#/%"}],
+            "properties": {"left": {"$ref": "#/$defs/place"}, "right": {"$ref": "#/$defs/place"}},
+            "required": ["left", "right"],
+        },
+        "more": {"allOf": [{"$ref": "#/$defs/place"}, {"$ref": "#/$defs/place"}]},
+    },
+}
+"""Of a server that means ill, or was not thought through."""
 TOOLS: dict[str, tuple[str, dict[str, Any], dict[str, bool]]] = {
     "forecast": ("Tells the weather of the next days in a city.", FORECAST, {"readOnlyHint": True}),
     "walk": ("Walks around the weather station, a step at a time.", NOTHING, {"readOnlyHint": True}),
     "stop": ("Ends a walk.", NOTHING, {"idempotentHint": True}),
     "say": ("Writes a line to the station's log.", SAY, {"destructiveHint": False}),
     "ask": ("Asks which station is meant.", NOTHING, {"readOnlyHint": True}),
+    "record": ("Writes a reading down.", RECORD, {"readOnlyHint": True}),
     "die": ("Switches the station off.", NOTHING, {"destructiveHint": True}),
 }
 FORM = {

@@ -13,8 +13,16 @@ words({
   "ask.decline": ["Decline", "拒绝"],
 });
 
-/** Shows a question until it is answered or withdrawn. Gives the answer (MCP ElicitResult). */
-export async function askPerson(params, signal) {
+let before = Promise.resolve();
+
+/** Shows a question until it is answered or withdrawn, one after the other. Gives the answer (MCP ElicitResult). */
+export function askPerson(params, signal) {
+  const answer = before.then(() => (signal.aborted ? { action: "cancel" } : ask(params, signal)));
+  before = answer.catch(() => {});
+  return answer;
+}
+
+async function ask(params, signal) {
   if (params.mode && params.mode !== "form") throw new Fault({ code: -32602, message: "this page answers questions by forms only" });
   const form = schemaForm(params.requestedSchema ?? {}, { plainOnly: true });
   const answer = await dialog(t("ask.title"), (close) => h("form", {

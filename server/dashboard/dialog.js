@@ -40,6 +40,8 @@ export async function confirm(title, text, act, { danger = false } = {}) {
   return answer === true;
 }
 
+const LONGEST = 1000;
+const MOST = 5;
 const notes = h("div", { class: "notes", role: "status", "aria-live": "polite" });
 
 /** Where notes appear; put into the page once. */
@@ -49,8 +51,9 @@ export function noteArea() {
 
 /** Says something for a while: kind "" or "bad". */
 export function note(text, kind = "") {
-  const shown = h("div", { class: `note ${kind}` }, h("span", {}, text),
+  const shown = h("div", { class: `note ${kind}` }, h("span", {}, text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text),
     h("button", { type: "button", class: "quiet", "aria-label": t("close"), onclick: () => shown.remove() }, "×"));
   notes.append(shown);
+  while (notes.childElementCount > MOST) notes.firstElementChild.remove();
   setTimeout(() => shown.remove(), kind === "bad" ? 15000 : 5000);
 }

@@ -48,6 +48,34 @@ export function debounced(milliseconds, act) {
   };
 }
 
+/**
+ * Does something once for all that asks for it within so many milliseconds, and never twice at a time: what goes on
+ * asking is answered all the same, and something slow is done the less often.
+ */
+export function gathered(milliseconds, act) {
+  let asked = false;
+  let busy = false;
+  async function run(pause) {
+    busy = true;
+    while (asked) {
+      await new Promise((resolve) => setTimeout(resolve, pause));
+      asked = false;
+      const began = performance.now();
+      try {
+        await act();
+      } catch (error) {
+        console.error("toolscore:", error);
+      }
+      pause = Math.max(milliseconds, 3 * (performance.now() - began));
+    }
+    busy = false;
+  }
+  return () => {
+    asked = true;
+    if (!busy) run(milliseconds);
+  };
+}
+
 /** Keeps something over visits where the browser lets it, as it may not within a frame. */
 export const kept = {
   get(key, store = "localStorage") {

@@ -3,7 +3,9 @@
 // `read()` gives the value, or undefined where it is left out, and throws Invalid where it is wrong, having said so at
 // the field.
 
+import { Invalid, json, numeric, oneOf, same, written, yesNo } from "./control.js";
 import { h, replace } from "./dom.js";
+import { stringify } from "./exact.js";
 import { choicesOf, hintOf, merged, typesOf, valuesOf, wrong } from "./schema.js";
 import { t, words } from "./words.js";
 
@@ -24,6 +26,7 @@ words({
   "form.integer": ["A whole number.", "必须是整数。"],
   "form.precise": ["A browser cannot write this number exactly: send it from elsewhere.", "浏览器无法精确表示这个数字。"],
   "form.json": ["This is not valid JSON: {why}", "不是有效的 JSON：{why}"],
+  "form.null": ["null if left out", "留空则为 null"],
   "form.default": ["{value} if left out", "留空则为 {value}"],
   "form.leave": ["(left out)", "（不填）"],
   "form.choose": ["(choose)", "（请选择）"],
@@ -33,25 +36,33 @@ words({
   "form.kind": ["Kind", "类型"],
 });
 
-/** A value is wrong; the field shows why. */
-export class Invalid extends Error {}
-
-const LONG = /(^|_)(body|code|content|html|markdown|message|prompt|query|script|source|sql|text)$/i;
+const DEEPEST = 8;
+const MOST = 400;
+const MANY = 100;
+const left = { fields: MOST };
 let ids = 0;
 
-/** Makes the field of a schema. `within` has the root schema, a name, and whether the value must be there. */
-export function field(given, within) {
+/**
+ * Makes the field of a schema. `within` has the root schema, a name, whether the value must be there, whether it may be
+ * null, and how deep it is. What is very deep, or beyond very many fields, is given as JSON: a schema can need itself.
+ */
+export function field(given, { depth = 0, ...about }) {
+  const within = { ...about, depth: depth + 1 };
   const schema = merged(given, within.root);
+  within.nullable ||= typesOf(schema).nullable;
+  left.fields -= 1;
+  if (depth > DEEPEST || left.fields < 0) return plain(schema, within, json(schema));
   const values = valuesOf(schema);
   if (values) return plain(schema, within, oneOf(schema, values, within));
   const choices = choicesOf(schema, within.root);
-  if (choices && choices.options.length === 1) return field({ ...schema, oneOf: undefined, anyOf: undefined, type: undefined, ...choices.options[0] }, within);
+  if (choices && choices.options.length === 1) return field({ ...schema, oneOf: undefined, anyOf: undefined, type: undefined, ...choices.options[0] }, { ...within, nullable: within.nullable || choices.nullable });
+  within.nullable ||= choices?.nullable;
   if (choices && choices.options.length) return variants(schema, choices.options, within);
   switch (typesOf(schema).types[0]) {
     case "boolean": return plain(schema, within, yesNo(schema, within));
     case "integer": case "number": return plain(schema, within, numeric(schema));
     case "string": return plain(schema, within, written(schema, within));
-    case "array": return several(schema, within);
+    case "array": return schema.default?.length > MANY ? plain(schema, within, json(schema)) : several(schema, within);
     case "object": return schema.properties && Object.keys(schema.properties).length ? nested(schema, within) : plain(schema, within, json(schema));
     default: return plain(schema, within, json(schema));
   }
@@ -60,7 +71,7 @@ export function field(given, within) {
 /** Gives the title of a schema, the name it goes by, and marks what must be there. */
 function named(schema, within) {
   const title = within.label ?? within.name;
-  return [title, within.required && h("span", { class: "needed" }, t("form.required"))];
+  return [title, within.required && !within.nullable && h("span", { class: "needed" }, t("form.required"))];
 }
 
 // --- one value in one control
@@ -68,7 +79,7 @@ function named(schema, within) {
 function plain(schema, within, control) {
   const id = `field-${++ids}`;
   const error = h("p", { class: "error", id: `${id}-error`, hidden: true });
-  const hint = [hintOf(schema), schema.default !== undefined && schema.default !== null && schema.default !== "" && t("form.default", { value: JSON.stringify(schema.default) })].filter(Boolean).join(" · ");
+  const hint = [hintOf(schema), schema.default !== undefined && schema.default !== null && schema.default !== "" && t("form.default", { value: stringify(schema.default) }), within.required && within.nullable && t("form.null")].filter(Boolean).join(" · ");
   const told = h("p", { class: "faint small", id: `${id}-hint` }, schema.description, schema.description && hint && h("br"), hint);
   control.element.id = id;
   control.element.setAttribute("aria-describedby", `${id}-hint ${id}-error`);
@@ -97,6 +108,7 @@ function plain(schema, within, control) {
       } catch (failed) {
         problem = failed.message;
       }
+      if (value === undefined && within.required && within.nullable) value = null;
       if (problem === null && value === undefined && within.required) problem = t("form.missing");
       const why = problem === null && value !== undefined ? wrong(schema, value) : null;
       if (why) problem = t(...why);
@@ -106,90 +118,6 @@ function plain(schema, within, control) {
       }
       return value;
     },
-  };
-}
-
-function oneOf(schema, values, within) {
-  const known = values.findIndex(({ value }) => same(value, schema.default));
-  const only = within.required && values.length === 1 ? 0 : known;
-  const element = h("select", {}, h("option", { value: "" }, t(within.required ? "form.choose" : "form.leave")),
-    values.map(({ label }, index) => h("option", { value: index, selected: index === only }, label)));
-  return {
-    element,
-    read: () => (element.value === "" ? undefined : values[Number(element.value)].value),
-    set(value) {
-      const index = values.findIndex((one) => same(one.value, value));
-      element.value = index < 0 ? "" : String(index);
-    },
-  };
-}
-
-function same(one, other) {
-  return JSON.stringify(one) === JSON.stringify(other);
-}
-
-function yesNo(schema, within) {
-  const element = h("input", { type: "checkbox", checked: schema.default === true });
-  let touched = false;
-  element.addEventListener("change", () => (touched = true));
-  return {
-    element,
-    beside: true,
-    read: () => (within.required || touched || element.checked ? element.checked : undefined),
-    set(value) {
-      element.checked = value === true;
-      touched = value !== undefined;
-    },
-  };
-}
-
-function numeric(schema) {
-  const whole = typesOf(schema).types[0] === "integer";
-  const element = h("input", { type: "text", inputmode: whole ? "numeric" : "decimal", autocomplete: "off", value: schema.default ?? "" });
-  return {
-    element,
-    read() {
-      const text = element.value.trim();
-      if (!text) return undefined;
-      const value = Number(text);
-      if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) || !Number.isFinite(value)) throw new Invalid(t("form.number"));
-      if (whole && !Number.isInteger(value)) throw new Invalid(t("form.integer"));
-      if (Number.isInteger(value) && !Number.isSafeInteger(value)) throw new Invalid(t("form.precise"));
-      return value;
-    },
-    set: (value) => (element.value = value ?? ""),
-  };
-}
-
-const KINDS = { date: "date", email: "email", password: "password" };
-
-function written(schema, within) {
-  const long = LONG.test(within.name ?? "") || schema.maxLength > 300 || String(schema.default ?? "").includes("\n");
-  const kind = schema.writeOnly ? "password" : KINDS[schema.format] ?? "text";
-  const common = { value: schema.default ?? "", spellcheck: "false", autocomplete: "off", placeholder: schema.examples?.[0] };
-  const element = long && kind === "text" ? h("textarea", { rows: 3, ...common }) : h("input", { type: kind, ...common });
-  return {
-    element,
-    read: () => (element.value === "" ? undefined : element.value),
-    set: (value) => (element.value = value ?? ""),
-  };
-}
-
-/** A field for any value, as JSON. */
-export function json(schema) {
-  const shown = (value) => (value === undefined ? "" : JSON.stringify(value, null, 2));
-  const element = h("textarea", { rows: 4, class: "mono", spellcheck: "false", value: shown(schema.default ?? undefined), placeholder: "JSON" });
-  return {
-    element,
-    read() {
-      if (!element.value.trim()) return undefined;
-      try {
-        return JSON.parse(element.value);
-      } catch (error) {
-        throw new Invalid(t("form.json", { why: error.message }));
-      }
-    },
-    set: (value) => (element.value = shown(value)),
   };
 }
 
@@ -213,11 +141,12 @@ export function readAll(fields) {
 }
 
 /** The fields of an object's properties, those that are needed first. */
-export function properties(schema, root) {
+export function properties(schema, root, depth = 0) {
+  if (!depth) left.fields = MOST;
   const required = new Set(schema.required ?? []);
   const names = Object.keys(schema.properties ?? {});
   const ordered = [...names.filter((name) => required.has(name)), ...names.filter((name) => !required.has(name))];
-  const made = ordered.map((name) => [name, field(schema.properties[name], { root, name, label: merged(schema.properties[name], root).title ?? name, required: required.has(name) })]);
+  const made = ordered.map((name) => [name, field(schema.properties[name], { root, name, depth, label: merged(schema.properties[name], root).title ?? name, required: required.has(name) })]);
   return {
     elements: made.map(([, one]) => one.element),
     focus: () => made[0]?.[1].focus(),
@@ -226,21 +155,22 @@ export function properties(schema, root) {
       return Object.fromEntries(made.map(([name], index) => [name, values[index]]).filter(([, value]) => value !== undefined));
     },
     set(value) {
-      for (const [name, one] of made) one.set(value?.[name]);
+      for (const [name, one] of made) one.set(value && Object.hasOwn(value, name) ? value[name] : undefined);
     },
   };
 }
 
 /** An object within another one: it is there at once if it is needed, and else when it is added. */
 function nested(schema, within) {
+  const always = within.required && !within.nullable;
   let parts = null;
-  const add = h("button", { type: "button", onclick: () => (parts ? leave() : fill(), parts?.focus()) });
+  const add = h("button", { type: "button", onclick: () => ((left.fields = MOST), parts ? leave() : fill(), parts?.focus()) });
   const body = h("div", { class: "fields" });
   const element = h("fieldset", { class: "field" }, h("legend", {}, named(schema, within)),
-    schema.description && h("p", { class: "faint small" }, schema.description), body, !within.required && add);
+    schema.description && h("p", { class: "faint small" }, schema.description), body, !always && add);
 
   function fill() {
-    parts = properties(schema, within.root);
+    parts = properties(schema, within.root, within.depth);
     replace(body, parts.elements);
     add.textContent = t("form.remove");
   }
@@ -251,14 +181,14 @@ function nested(schema, within) {
     add.textContent = t("form.add");
   }
 
-  if (within.required) fill();
+  if (always) fill();
   else leave();
   return {
     element,
     focus: () => (parts ? parts.focus() : add.focus()),
-    read: () => parts?.read(),
+    read: () => (parts ? parts.read() : within.required ? null : undefined),
     set(value) {
-      if (value === undefined || value === null) return within.required ? parts.set({}) : leave();
+      if (value === undefined || value === null) return always ? parts.set({}) : leave();
       if (!parts) fill();
       parts.set(value);
     },
@@ -272,13 +202,13 @@ function several(schema, within) {
   const items = [];
   const body = h("div", { class: "fields items" });
   const error = h("p", { class: "error", hidden: true, role: "alert" });
-  const add = h("button", { type: "button", onclick: () => append_().focus() }, `+ ${t("form.add")}`);
+  const add = h("button", { type: "button", onclick: () => ((left.fields = MOST), append_().focus()) }, `+ ${t("form.add")}`);
   const element = h("fieldset", { class: "field" }, h("legend", {}, named(schema, within)),
     h("p", { class: "faint small" }, schema.description), body, add, error);
 
   function append_(value) {
     const label = t("form.item", { name: within.label ?? within.name ?? "", number: items.length + 1 });
-    const one = field(schema.items ?? {}, { root: within.root, name: within.name, label, required: true });
+    const one = field(schema.items ?? {}, { root: within.root, name: within.name, label, required: true, depth: within.depth });
     const row = h("div", { class: "item" }, one.element,
       h("button", { type: "button", class: "quiet", "aria-label": `${t("form.remove")}: ${label}`, onclick: () => {
         items.splice(items.indexOf(entry), 1);
@@ -345,8 +275,8 @@ function variants(schema, options, within) {
   let chosen = null;
   const body = h("div", { class: "fields" });
   const names = options.map((option, index) => option.title ?? option.description?.slice(0, 40) ?? typesOf(option).types.join(" | "));
-  const select = h("select", { "aria-label": t("form.kind"), onchange: () => choose(select.value) },
-    h("option", { value: "" }, t(within.required ? "form.choose" : "form.leave")), names.map((name, index) => h("option", { value: index }, name || `${index + 1}`)));
+  const select = h("select", { "aria-label": t("form.kind"), onchange: () => ((left.fields = MOST), choose(select.value)) },
+    h("option", { value: "" }, within.required && within.nullable ? t("form.null") : t(within.required ? "form.choose" : "form.leave")), names.map((name, index) => h("option", { value: index }, name || `${index + 1}`)));
   const error = h("p", { class: "error", hidden: true });
   const element = h("fieldset", { class: "field" }, h("legend", {}, named(schema, within)),
     schema.description && h("p", { class: "faint small" }, schema.description), select, error, body);
@@ -354,15 +284,15 @@ function variants(schema, options, within) {
   function choose(index, value) {
     error.hidden = true;
     select.value = index;
-    chosen = index === "" ? null : field(options[Number(index)], { ...within, required: true, label: names[Number(index)] });
+    chosen = index === "" ? null : field(options[Number(index)], { ...within, required: true, nullable: false, label: names[Number(index)] });
     if (chosen && value !== undefined) chosen.set(value);
     replace(body, chosen?.element);
   }
 
   function set(value) {
-    if (value === undefined) return choose("");
+    if (value === undefined || (value === null && within.nullable)) return choose("");
     const index = options.findIndex((option) => typesOf(option).types.includes(Array.isArray(value) ? "array" : value === null ? "null" : typeof value)
-      || (typeof value === "number" && typesOf(option).types.includes("integer")));
+      || (["number", "bigint"].includes(typeof value) && typesOf(option).types.includes("integer")));
     choose(index < 0 ? "" : String(index), value);
   }
 
@@ -374,6 +304,7 @@ function variants(schema, options, within) {
     read() {
       if (chosen) return chosen.read();
       if (!within.required) return undefined;
+      if (within.nullable) return null;
       error.hidden = false;
       error.textContent = t("form.missing");
       throw new Invalid(error.textContent);

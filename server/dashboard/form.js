@@ -1,6 +1,7 @@
 // A form made of a JSON schema of an object, with the whole of it as JSON for what a form cannot say.
 
-import { Invalid, json, properties } from "./field.js";
+import { Invalid, json } from "./control.js";
+import { properties } from "./field.js";
 import { h, replace } from "./dom.js";
 import { merged } from "./schema.js";
 import { t, words } from "./words.js";
@@ -10,6 +11,7 @@ words({
   "form.as.json": ["JSON", "JSON"],
   "form.as": ["Give the arguments as", "参数形式"],
   "form.none": ["It takes no arguments.", "不需要参数。"],
+  "form.beyond": ["The form has no field for this; it can be sent as JSON: {names}", "表单中没有这些字段，可以 JSON 形式发送：{names}"],
   "form.object": ["Arguments are an object: { … }.", "参数必须是对象：{ … }。"],
 });
 
@@ -42,7 +44,12 @@ export function schemaForm(given, { plainOnly = false } = {}) {
     say(null);
     try {
       if (value) raw.set(attempt(parts.read) ?? {});
-      else parts.set(raw.read() ?? {});
+      else {
+        const held = raw.read() ?? {};
+        const beyond = Object.keys(held).filter((name) => !Object.hasOwn(schema.properties ?? {}, name));
+        if (beyond.length) return say(t("form.beyond", { names: beyond.slice(0, 5).join(", ") }));
+        parts.set(held);
+      }
     } catch (failed) {
       return say(failed.message);
     }
@@ -75,7 +82,7 @@ export function schemaForm(given, { plainOnly = false } = {}) {
       say(null);
       try {
         const value = asJson ? raw.read() ?? {} : parts.read();
-        if (typeof value === "object" && !Array.isArray(value)) return value;
+        if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
         say(t("form.object"));
       } catch (failed) {
         if (!(failed instanceof Invalid)) throw failed;

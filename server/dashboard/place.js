@@ -1,5 +1,6 @@
 // Where this page was loaded from, and so where MCP is spoken: on the same host, whatever prefix a proxy put before.
 
+const PATIENCE = 10_000;
 const tag = document.querySelector("meta[name=toolscore]");
 
 /** What ToolScore wrote into the page: transport ("ws", "http" or "app"), path, token (whether one is needed), version. */
@@ -18,7 +19,7 @@ export function address(path, scheme) {
 export async function knock(token) {
   try {
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
-    const answer = await fetch(address("health/detailed"), { headers, cache: "no-store" });
+    const answer = await fetch(address("health/detailed"), { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
     return { status: answer.status, text: answer.ok ? "" : (await answer.text()).trim() };
   } catch {
     return { status: 0, text: "" };

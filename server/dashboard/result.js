@@ -2,6 +2,7 @@
 
 import { note } from "./dialog.js";
 import { h, replace } from "./dom.js";
+import { parse, stringify } from "./exact.js";
 import { bytes, span, t, words } from "./words.js";
 
 words({
@@ -16,19 +17,21 @@ words({
   "result.read": ["Read it", "读取"],
   "result.save": ["Save ({size})", "保存（{size}）"],
   "result.picture": ["Picture from the tool", "工具返回的图片"],
+  "result.more": ["… and {count} more parts, which are not shown.", "…… 另有 {count} 项未显示。"],
   "result.unknown": ["Content of a kind that is not known here: {kind}", "未知类型的内容：{kind}"],
 });
 
 const PICTURE = /^image\/(png|jpeg|gif|webp|avif|bmp|svg\+xml)$/;
 const SOUND = /^audio\/[\w.+-]+$/;
 const LONGEST = 200_000;
+const MOST = 100;
 
 /** Shows a text that can be copied; JSON is set out in lines. */
 export function textBlock(text) {
   let shown = text;
   if (/^\s*[[{]/.test(text) && text.length < LONGEST) {
     try {
-      shown = JSON.stringify(JSON.parse(text), null, 2);
+      shown = stringify(parse(text), 2);
     } catch {
       // It only looks like JSON.
     }
@@ -99,13 +102,14 @@ export function resultBlock({ result, error, cancelled, seconds }, session) {
   return h("section", { class: "result", "aria-label": t("result"), "data-outcome": cancelled ? "cancelled" : outcome ?? (bad ? "error" : "ok") },
     h("p", { class: `callout ${bad ? "fail" : cancelled ? "warn" : "ok"}` }, h("b", {}, word), ` · ${span(seconds)}`, error && `\n${error.message}`),
     result && !parts.length && structured === undefined && h("p", { class: "faint" }, t("result.empty")),
-    twice ? null : parts.map((part) => content(part, session)),
-    structured !== undefined && [!twice && h("h3", {}, t("result.structured")), textBlock(JSON.stringify(structured, null, 2))]);
+    twice ? null : parts.slice(0, MOST).map((part) => content(part, session)),
+    parts.length > MOST && h("p", { class: "faint" }, t("result.more", { count: parts.length - MOST })),
+    structured !== undefined && [!twice && h("h3", {}, t("result.structured")), textBlock(stringify(structured, 2))]);
 }
 
 function alike(text, structured) {
   try {
-    return structured !== undefined && JSON.stringify(JSON.parse(text)) === JSON.stringify(structured);
+    return structured !== undefined && stringify(parse(text)) === stringify(structured);
   } catch {
     return false;
   }

@@ -7,19 +7,32 @@ export function resolved(schema, root, depth = 0) {
   const ref = schema.$ref;
   if (typeof ref !== "string" || depth > 20) return schema;
   let found = root;
-  for (const part of ref.replace(/^#\/?/, "").split("/").filter(Boolean)) {
-    found = found?.[decodeURIComponent(part).replaceAll("~1", "/").replaceAll("~0", "~")];
-  }
+  for (const part of ref.replace(/^#\/?/, "").split("/").filter(Boolean)) found = within(found, part);
   const { $ref: _, ...beside } = schema;
   return { ...resolved(found, root, depth + 1), ...beside };
 }
 
-/** Puts the parts of an `allOf` of objects together. */
-export function merged(schema, root) {
-  const whole = resolved(schema, root);
+function within(value, part) {
+  let name = part;
+  try {
+    name = decodeURIComponent(part);
+  } catch {
+    // It is not written as addresses are; then it is meant as it stands.
+  }
+  name = name.replaceAll("~1", "/").replaceAll("~0", "~");
+  return typeof value === "object" && value !== null && Object.hasOwn(value, name) ? value[name] : undefined;
+}
+
+/**
+ * Puts the parts of an `allOf` of objects together. No more than so many of them: parts that refer to each other could
+ * be without end, or double with each step.
+ */
+export function merged(schema, root, left = { parts: 200 }) {
+  left.parts -= 1;
+  const whole = left.parts < 0 ? {} : resolved(schema, root);
   if (!Array.isArray(whole.allOf)) return whole;
   const { allOf, ...rest } = whole;
-  return allOf.map((part) => merged(part, root)).concat(rest).reduce((all, part) => ({
+  return allOf.slice(0, left.parts).map((part) => merged(part, root, left)).concat(rest).reduce((all, part) => ({
     ...all, ...part,
     ...(all.properties || part.properties ? { properties: { ...all.properties, ...part.properties } } : {}),
     ...(all.required || part.required ? { required: [...new Set([...(all.required ?? []), ...(part.required ?? [])])] } : {}),
@@ -41,6 +54,7 @@ export function typesOf(schema) {
 function typeOf(value) {
   if (value === null) return "null";
   if (Array.isArray(value)) return "array";
+  if (typeof value === "bigint") return "integer";
   if (typeof value === "number") return Number.isInteger(value) ? "integer" : "number";
   return typeof value;
 }
@@ -98,12 +112,12 @@ export function wrong(schema, value) {
     if (schema.maxLength !== undefined && [...value].length > schema.maxLength) return ["form.long", { limit: schema.maxLength }];
     if (schema.pattern !== undefined && !fits(schema.pattern, value)) return ["form.pattern", { pattern: schema.pattern }];
   }
-  if (typeof value === "number") {
+  if (typeof value === "number" || typeof value === "bigint") {
     if (schema.minimum !== undefined && value < schema.minimum) return ["form.least", { limit: schema.minimum }];
     if (schema.maximum !== undefined && value > schema.maximum) return ["form.most", { limit: schema.maximum }];
     if (schema.exclusiveMinimum !== undefined && value <= schema.exclusiveMinimum) return ["form.above", { limit: schema.exclusiveMinimum }];
     if (schema.exclusiveMaximum !== undefined && value >= schema.exclusiveMaximum) return ["form.below", { limit: schema.exclusiveMaximum }];
-    if (schema.multipleOf && Math.abs(value / schema.multipleOf - Math.round(value / schema.multipleOf)) > 1e-9) return ["form.multiple", { limit: schema.multipleOf }];
+    if (schema.multipleOf && !divides(schema.multipleOf, value)) return ["form.multiple", { limit: schema.multipleOf }];
   }
   if (Array.isArray(value)) {
     if (schema.minItems !== undefined && value.length < schema.minItems) return ["form.few", { limit: schema.minItems }];
@@ -112,7 +126,19 @@ export function wrong(schema, value) {
   return null;
 }
 
+function divides(step, value) {
+  if (typeof value === "bigint") return !Number.isInteger(Number(step)) || value % BigInt(step) === 0n;
+  const times = value / Number(step);
+  return Math.abs(times - Math.round(times)) <= 1e-9;
+}
+
+/**
+ * Tells whether a text fits a pattern. One that could take very long (where what repeats is repeated, or is next to
+ * more that repeats) is left to the server: a hostile one would stop this page with it.
+ */
 function fits(pattern, value) {
+  const repeats = pattern.match(/[*+]|\{\d*,/g)?.length ?? 0;
+  if (repeats > 3 || /\)(?:[*+]|\{)/.test(pattern) || (repeats && value.length > 300)) return true;
   try {
     return new RegExp(pattern, "u").test(value);
   } catch {

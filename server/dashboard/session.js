@@ -11,6 +11,8 @@ const EVENTS = "toolscore://events";
 const PAUSES = [0.5, 1, 2, 4, 8, 15, 30];
 const POLL = 2000;
 const REMEMBERED = 2000;
+const PATIENCE = 20_000;
+const BEAT = 20_000;
 const OPEN = { ws: openWebSocket, http: openHttp, app: openApp };
 
 /** A tool was refused, or said that it failed. `outcome` is ToolScore's word for a refusal, where it is one. */
@@ -70,6 +72,11 @@ export class Session {
     this.timer = 0;
     this.polling = 0;
     this.followed = new Map();
+    this.attempt = 0;
+    this.beating = 0;
+    // A line that a suspended computer had, or one of another network, can be dead without anybody having said so.
+    addEventListener("online", () => (this.state === "waiting" ? this.start() : this.beat()));
+    document.addEventListener("visibilitychange", () => document.hidden || this.beat());
   }
 
   get online() {
@@ -79,6 +86,7 @@ export class Session {
   /** Connects, unless a token is needed and there is none. */
   start() {
     clearTimeout(this.timer);
+    this.drop();
     if (config.token && !this.token && config.transport !== "app") return this.become("signin");
     this.connect();
   }
@@ -116,6 +124,8 @@ export class Session {
 
   drop() {
     clearInterval(this.polling);
+    clearInterval(this.beating);
+    this.attempt += 1;
     const rpc = this.rpc;
     this.rpc = null;
     rpc?.close();
@@ -124,8 +134,11 @@ export class Session {
   async connect() {
     this.become("connecting");
     let rpc = null;
+    const mine = ++this.attempt;
+    const late = setTimeout(() => mine === this.attempt && !this.online && this.lost("it does not answer"), PATIENCE);
     try {
       const transport = await OPEN[config.transport](this.token);
+      if (mine !== this.attempt) return transport.close();
       rpc = this.rpc = new Rpc(transport, {
         onrequest: (method, params, signal) => this.asked(method, params, signal),
         onnotification: (method, params) => this.told(method, params),
@@ -143,19 +156,36 @@ export class Session {
         this.server = said.serverInfo ?? {};
         rpc.notify("notifications/initialized");
       }
+      if (mine !== this.attempt) return;
       this.tries = 0;
+      this.beating = setInterval(() => document.hidden || this.beat(), BEAT);
       this.become("online");
       await this.follow();
     } catch (error) {
-      if (rpc && this.rpc !== rpc) return;
-      await this.lost(error.message);
+      if (mine === this.attempt) await this.lost(error.message);
+    } finally {
+      clearTimeout(late);
     }
+  }
+
+  /** Sees whether the line lives. */
+  async beat() {
+    const rpc = this.rpc;
+    if (!rpc || !this.online || config.transport === "app" || this.asking === rpc) return;
+    this.asking = rpc;
+    const late = setTimeout(() => this.rpc === rpc && this.lost("it does not answer any more"), PATIENCE / 2);
+    await rpc.request("ping").catch(() => {});
+    clearTimeout(late);
+    this.asking = null;
   }
 
   async lost(reason = "") {
     this.drop();
     if (config.transport === "app") return this.become("refused", reason);
+    this.become("connecting", reason);
+    const mine = this.attempt;
     const { status, text } = await knock(this.token);
+    if (mine !== this.attempt) return; // somebody has begun anew meanwhile
     if (status === 401) {
       kept.set("token", null, "sessionStorage");
       return this.become("signin", this.token ? text : "");
@@ -207,25 +237,21 @@ export class Session {
   }
 
   async readAll() {
-    const first = !this.cursor;
-    const fresh = [];
-    let missed = false;
+    let first = !this.cursor;
     try {
       while (this.unread && this.rpc) {
         this.unread = false;
         const page = JSON.parse(await this.read(this.cursor ? `${EVENTS}?after=${this.cursor}` : EVENTS));
         this.cursor = page.cursor;
-        missed ||= page.missed;
-        for (const event of page.events) fresh.push(event);
+        this.events.push(...page.events);
+        this.events.splice(0, this.events.length - REMEMBERED);
+        if (page.events.length || page.missed) this.onevents(page.events, { first, missed: page.missed });
+        first = false;
         if (page.more) this.unread = true;
       }
     } catch (error) {
       if (!(error instanceof LostError)) console.warn("toolscore: events could not be read:", error.message);
     }
-    if (!fresh.length && !missed) return;
-    this.events.push(...fresh);
-    this.events.splice(0, this.events.length - REMEMBERED);
-    this.onevents(fresh, { first, missed });
   }
 
   // --- what views do

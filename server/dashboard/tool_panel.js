@@ -1,6 +1,7 @@
 // One tool: what it does, how well it works, the form to try it, and what came of that.
 
 import { h, replace } from "./dom.js";
+import { stringify } from "./exact.js";
 import { schemaForm } from "./form.js";
 import { resultBlock, textBlock } from "./result.js";
 import { clock, number, span, t, words } from "./words.js";
@@ -55,8 +56,10 @@ export function toolPanel(app, tool) {
     replace(came, h("p", { class: "running" }, bar, words_));
     run.disabled = true;
     cancel.hidden = false;
-    const onprogress = ({ progress, total, message }) => {
-      if (total) {
+    const onprogress = (told) => {
+      const [progress, total] = [Number(told.progress) || 0, Number(told.total) || 0]; // whatever a server says
+      const message = told.message === undefined ? "" : String(told.message).slice(0, 500);
+      if (total > 0 && Number.isFinite(total + progress)) {
         bar.max = total;
         bar.value = progress;
       }
@@ -99,7 +102,7 @@ export function toolPanel(app, tool) {
     tool.server !== "toolscore" && [h("h3", {}, t("tool.score")), score],
     h("h3", {}, t("tool.try")),
     h("form", { class: "try", novalidate: true, onsubmit: start, "aria-label": t("tool.try") }, form.element, h("div", { class: "actions" }, run, cancel)), came,
-    h("details", {}, h("summary", {}, t("tool.schema")), textBlock(JSON.stringify(tool.inputSchema ?? {}))),
-    tool.outputSchema && h("details", {}, h("summary", {}, t("tool.output")), textBlock(JSON.stringify(tool.outputSchema))));
+    h("details", {}, h("summary", {}, t("tool.schema")), textBlock(stringify(tool.inputSchema ?? {}))),
+    tool.outputSchema && h("details", {}, h("summary", {}, t("tool.output")), textBlock(stringify(tool.outputSchema))));
   return { element, leave: () => control?.abort(new Error("left")) };
 }

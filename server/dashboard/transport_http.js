@@ -1,6 +1,7 @@
 // MCP over Streamable HTTP (2025-11-25): each message is a POST, answered by JSON or a stream of events; one further
 // stream, kept open by GET, brings what is said without being asked.
 
+import { parse, stringify } from "./exact.js";
 import { address, config } from "./place.js";
 
 const BOTH = "application/json, text/event-stream";
@@ -17,7 +18,7 @@ async function readEvents(body, onmessage) {
     for (const block of blocks) {
       const lines = block.split(/\r?\n/).filter((line) => line.startsWith("data:"));
       const data = lines.map((line) => line.slice(5).replace(/^ /, "")).join("\n");
-      if (data) onmessage(JSON.parse(data));
+      if (data) onmessage(parse(data));
     }
   }
 }
@@ -79,7 +80,7 @@ export function openHttp(token) {
         const answer = await fetch(url, {
           method: "POST",
           headers: headers({ "Content-Type": "application/json", Accept: BOTH }),
-          body: JSON.stringify(message),
+          body: stringify(message),
           signal: ended.signal,
         });
         session ||= answer.headers.get("Mcp-Session-Id") ?? "";
@@ -93,7 +94,7 @@ export function openHttp(token) {
         if (type.startsWith("text/event-stream")) {
           await readEvents(answer.body, take);
           failed("the connection was lost before the answer came"); // to who still waits for one
-        } else if (answer.status === 200 && type.startsWith("application/json")) take(await answer.json());
+        } else if (answer.status === 200 && type.startsWith("application/json")) take(parse(await answer.text()));
         if (message.method === "notifications/initialized" && !listening) {
           listening = true;
           listen();

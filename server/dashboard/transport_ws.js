@@ -1,5 +1,6 @@
 // MCP over WebSocket: one message a text frame, subprotocol `mcp`; a browser can give the token in the address only.
 
+import { parse, stringify } from "./exact.js";
 import { address, config } from "./place.js";
 
 /** Opens a WebSocket to the listener that this page is of. Rejects if it does not open. */
@@ -12,7 +13,7 @@ export function openWebSocket(token) {
       onmessage: () => {},
       onclose: () => {},
       send(message, failed) {
-        if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+        if (socket.readyState === WebSocket.OPEN) socket.send(stringify(message));
         else failed("there is no connection");
       },
       close() {
@@ -27,7 +28,7 @@ export function openWebSocket(token) {
     };
     socket.onmessage = (event) => {
       try {
-        transport.onmessage(JSON.parse(event.data));
+        transport.onmessage(parse(event.data));
       } catch (error) {
         console.error("toolscore: a message was not understood", error);
       }

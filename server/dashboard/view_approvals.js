@@ -2,7 +2,7 @@
 
 import { confirm, dialog, note } from "./dialog.js";
 import { differences, isDifference } from "./diff.js";
-import { debounced, h, replace } from "./dom.js";
+import { gathered, h, replace } from "./dom.js";
 import { clock, t, words } from "./words.js";
 
 words({
@@ -108,7 +108,7 @@ function create(app) {
     }
   }
 
-  const soon = debounced(200, load);
+  const soon = gathered(200, load);
   return { element, show: load, hide() {}, onevents: (events) => events.some((event) => event.event.startsWith("tool_")) && soon(), find: () => list.querySelector("button")?.focus() };
 }
 

@@ -1,7 +1,7 @@
 // Groups: which server needs which, drawn in layers, with its state; a group is started and stopped as one.
 
 import { confirm, note } from "./dialog.js";
-import { debounced, h, replace, s } from "./dom.js";
+import { gathered, h, replace, s } from "./dom.js";
 import { layered } from "./layers.js";
 import { kindOf, shapeOf, stateBadge } from "./state.js";
 import { t, words } from "./words.js";
@@ -148,7 +148,7 @@ function create(app) {
     await load();
   }
 
-  const soon = debounced(150, load);
+  const soon = gathered(150, load);
   return { element, show, hide() {}, onevents: soon, find: () => which.focus() };
 }
 

@@ -1,7 +1,7 @@
 // Installs: find a server or name its source, give what it needs, and see how every installation goes, whoever asked for it.
 
 import { note } from "./dialog.js";
-import { debounced, h, replace, s } from "./dom.js";
+import { gathered, h, replace, s } from "./dom.js";
 import { shapeOf } from "./state.js";
 import { clock, span, t, words } from "./words.js";
 
@@ -207,7 +207,7 @@ function create(app) {
   }
 
   function show() {
-    unwatch ??= session.watch(URI, debounced(50, load));
+    unwatch ??= session.watch(URI, gathered(50, load));
     return load();
   }
 

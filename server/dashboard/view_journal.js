@@ -1,7 +1,8 @@
 // Journal: what was done through ToolScore, page by page back in time and on as it is written; a row opens with all of it.
 
 import { note } from "./dialog.js";
-import { debounced, h, replace, s } from "./dom.js";
+import { debounced, gathered, h, replace, s } from "./dom.js";
+import { stringify } from "./exact.js";
 import { List } from "./list.js";
 import { shapeOf } from "./state.js";
 import { bytes, clock, number, span, t, words } from "./words.js";
@@ -79,7 +80,7 @@ function after(time) {
 }
 
 function pretty(value) {
-  return typeof value === "string" ? value : JSON.stringify(value, null, 2);
+  return typeof value === "string" ? value : stringify(value, 2);
 }
 
 function create(app) {
@@ -128,7 +129,11 @@ function create(app) {
     const fresh = found.filter((one) => !known.has(one.id) && (looks.checked || !isLook(one)));
     for (const one of fresh) known.add(one.id);
     fresh.reverse();
-    records = behind ? [...records, ...fresh] : [...fresh, ...records].slice(0, KEPT);
+    records = behind ? [...records, ...fresh] : [...fresh, ...records];
+    if (!behind && records.length > KEPT) {
+      for (const one of records.splice(KEPT)) known.delete(one.id);
+      oldest = false;
+    }
     count.textContent = t("journal.count", { count: number(records.length) });
     list.set(records, t("journal.none"));
     older.disabled = oldest;
@@ -193,7 +198,7 @@ function create(app) {
     } catch {
       return; // There is no journal, or it may not be followed; reading says which.
     }
-    if (mine === turn) unwatch = session.watch(URI, debounced(50, () => ahead(mine)));
+    if (mine === turn) unwatch = session.watch(URI, gathered(50, () => ahead(mine)));
   }
 
   async function ahead(mine) {

@@ -1,6 +1,6 @@
 // Live: calls and events as they come. Calls are those of the journal that this token may read, over all clients.
 
-import { debounced, h, replace } from "./dom.js";
+import { debounced, gathered, h, replace } from "./dom.js";
 import { clock, number, span, t, words } from "./words.js";
 
 words({
@@ -79,7 +79,7 @@ function create(app) {
   function row(one) {
     const name = one.place ? h("button", { type: "button", class: "quiet link", onclick: () => app.go(...one.place) }, one.name) : one.name;
     return h("tr", { class: one.bad ? "wrong" : "" }, h("td", { class: "at" }, clock(one.at)), h("td", { class: "what" }, one.what), h("td", { class: "name" }, name),
-      h("td", { class: "outcome" }, one.bad ? "✕ " : one.call && one.outcome ? "✓ " : "", one.outcome), h("td", { class: "took" }, one.took === undefined ? "" : span(one.took)), h("td", { class: "detail-cell" }, one.who && h("span", { class: "chip" }, one.who), " ", one.detail));
+      h("td", { class: "outcome" }, one.bad ? "✕ " : one.call && one.outcome ? "✓ " : "", one.outcome), h("td", { class: "took" }, one.took === undefined ? "" : span(one.took)), h("td", { class: "detail-cell" }, one.who && h("span", { class: "chip" }, one.who), " ", one.detail.slice(0, 400)));
   }
 
   function draw() {
@@ -90,7 +90,7 @@ function create(app) {
     empty.textContent = all.length ? t("none.found", { text: find.value }) : t("live.none");
   }
 
-  const soon = debounced(60, draw);
+  const soon = gathered(60, draw);
 
   function paused() {
     return pause.getAttribute("aria-pressed") === "true";

@@ -1,6 +1,6 @@
 // Logs: what a server, a group, all of them or ToolScore itself wrote, followed as it comes.
 
-import { debounced, h, replace } from "./dom.js";
+import { debounced, gathered, h, replace } from "./dom.js";
 import { number, t, words } from "./words.js";
 
 words({
@@ -20,6 +20,7 @@ words({
 const LOGS = "toolscore://logs/";
 const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"];
 const KEPT = 3000;
+const SOME = 1000;
 const EARLIER = 1000;
 
 /** Reads a line: time, level, and text; one of several logs begins with `NAME | `. */
@@ -95,7 +96,8 @@ function create(app) {
         ? (await session.data("server_logs", { name, lines: EARLIER })).lines
         : (await session.read(LOGS + encodeURIComponent(name))).split("\n").filter(Boolean);
       if (mine !== turn) return;
-      lines = (first ? fresh : joined(lines, fresh)).slice(-KEPT);
+      lines = (first ? fresh : joined(lines, fresh));
+      if (lines.length > KEPT + SOME) lines = lines.slice(-KEPT); // not at each line, as all is drawn anew then
       draw(first);
     } catch (error) {
       if (mine === turn && session.online) replace(body, h("p", { class: "callout fail" }, error.message));
@@ -120,7 +122,7 @@ function create(app) {
     if (wanted !== name) lines = drawn = [];
     name = wanted;
     follow.checked = true;
-    unwatch = session.watch(LOGS + encodeURIComponent(name), () => read());
+    unwatch = session.watch(LOGS + encodeURIComponent(name), gathered(50, () => unwatch && read()));
     await Promise.all([choices(), read(true)]);
   }
 

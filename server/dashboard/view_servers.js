@@ -2,7 +2,7 @@
 
 import { chart } from "./chart.js";
 import { confirm, note } from "./dialog.js";
-import { debounced, h, replace } from "./dom.js";
+import { gathered, h, replace } from "./dom.js";
 import { List } from "./list.js";
 import { stateBadge, stateWord } from "./state.js";
 import { Usage } from "./usage.js";
@@ -61,6 +61,8 @@ words({
 
 const TROUBLE = new Set(["FAILED", "BACKOFF"]);
 const LOOK = 3000;
+// What else there is to know is asked after less often, and when something has happened: each time is in the journal.
+const ASK = 10;
 
 function row(one, used) {
   const more = [
@@ -80,6 +82,11 @@ function create(app) {
   let servers = null;
   let opened = null;
   let timer = 0;
+  let pulses = 0;
+  let state_ = null;
+  let drawn = "";
+  const charts = h("div", { class: "charts" });
+  const since = h("span", {});
 
   const find = h("input", { type: "search", placeholder: t("find"), "aria-label": t("find"), oninput: () => filter() });
   const state = h("select", { "aria-label": t("servers.all"), onchange: () => filter() },
@@ -159,11 +166,27 @@ function create(app) {
     return ones.map((one) => h("button", { type: "button", class: "quiet link", onclick: () => app.go("servers", one.name) }, `${one.name} `, stateBadge(one.state)));
   }
 
+  /** Shows what moves by itself. */
+  function move() {
+    const samples = usage.of(state_.name);
+    since.textContent = span(state_.seconds + (performance.now() - state_.read) / 1000);
+    replace(charts,
+      chart(t("servers.memory"), samples.map(({ at: when, memory }) => [when, memory]), bytes),
+      chart(t("servers.cpu"), samples.map(({ at: when, cpu }) => [when, cpu]), (value) => number(value, 2)));
+  }
+
+  /** Shows a server; anew only where something is otherwise than before, as somebody may be marking a text in it. */
   function draw(one) {
+    const { seconds: _, memory: __, cpu: ___, ...rest } = one;
+    state_ = { ...one, read: performance.now() };
+    move();
+    const look_ = JSON.stringify([rest, servers?.find((server) => server.name === one.name)?.version]);
+    if (look_ === drawn && since.isConnected) return;
+    drawn = look_;
     const listed = servers?.find((server) => server.name === one.name) ?? {};
     const failed = TROUBLE.has(one.state);
     const facts = [
-      ["servers.since", span(one.seconds)],
+      ["servers.since", since],
       ["servers.restarted", one.restarts],
       ["servers.version", listed.version],
       ["servers.source", listed.source && h("code", {}, listed.source)],
@@ -179,7 +202,6 @@ function create(app) {
     ].filter(([, value]) => value !== null && value !== undefined && value !== "");
     const at = detail.scrollTop;
     const focused = detail.contains(document.activeElement) ? document.activeElement.dataset.action : undefined;
-    const samples = usage.of(one.name);
     replace(detail,
       h("header", {},
         h("button", { type: "button", class: "back", onclick: () => app.go("servers") }, `← ${t("back")}`),
@@ -187,9 +209,7 @@ function create(app) {
       actions(one),
       one.reason && h("div", { class: `callout ${failed ? "fail" : "warn"}` }, h("b", {}, `${t("servers.why")}: `), one.reason),
       failed && h("div", { class: "callout" }, h("b", {}, `${t("servers.next")}: `), one.next),
-      h("div", { class: "charts" },
-        chart(t("servers.memory"), samples.map(({ at: when, memory }) => [when, memory]), bytes),
-        chart(t("servers.cpu"), samples.map(({ at: when, cpu }) => [when, cpu]), (value) => number(value, 2))),
+      charts,
       h("div", { class: "actions" },
         h("button", { type: "button", "data-action": "tools", onclick: () => app.go("tools", "@", one.name) }, t("servers.show.tools")),
         h("button", { type: "button", "data-action": "logs", onclick: () => app.go("logs", one.name) }, t("servers.show.logs"))),
@@ -215,7 +235,9 @@ function create(app) {
   }
 
   async function pulse() {
-    await Promise.all([usage.refresh(), look()]);
+    pulses += 1;
+    await Promise.all([usage.refresh(), (!usage.readable || pulses % ASK === 0) && look()]);
+    if (state_ && state_.name === opened && since.isConnected) move();
     list.draw(true);
   }
 
@@ -236,7 +258,7 @@ function create(app) {
     await pulse();
   }
 
-  const soon = debounced(150, () => (load(), look()));
+  const soon = gathered(150, () => Promise.all([load(), look()]));
   return { element, show, hide: () => clearInterval(timer), onevents: soon, find: () => find.focus() };
 }
 

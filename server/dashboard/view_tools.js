@@ -1,7 +1,7 @@
 // Tools: find one, read what it does and how well it works, and try it with a form made of its schema.
 
 import { note } from "./dialog.js";
-import { debounced, h, replace } from "./dom.js";
+import { gathered, h, replace } from "./dom.js";
 import { List } from "./list.js";
 import { toolPanel } from "./tool_panel.js";
 import { number, t, words } from "./words.js";
@@ -165,7 +165,7 @@ function create(app) {
     await loaded;
   }
 
-  const soon = debounced(400, load);
+  const soon = gathered(400, load);
   return {
     element, show,
     hide() {
