@@ -368,6 +368,40 @@ def test_it_connects_again_when_toolscore_is_restarted_and_goes_on(browser: Brow
             later.close()
 
 
+def test_a_line_that_is_dead_without_a_word_is_noticed_and_replaced(browser: Browser) -> None:
+    with browser.page("/servers") as page:
+        row(page, "weather").wait_for()
+        page.clock.install()
+        os.kill(browser.one.process.pid, signal.SIGSTOP)  # as a computer that sleeps, or a network that is gone
+        try:
+            page.evaluate("dispatchEvent(new Event('online'))")
+            page.clock.run_for(15_000)
+            browser.until(page, "() => document.body.dataset.state === 'connecting'")
+        finally:
+            os.kill(browser.one.process.pid, signal.SIGCONT)
+        browser.until(page, "() => document.body.dataset.state === 'waiting'")
+        page.clock.run_for(1_000)
+        browser.until(page, "() => document.body.dataset.state === 'online'")
+
+
+def test_a_server_that_is_looked_at_does_not_fill_the_journal(browser: Browser) -> None:
+    with browser.page("/tools") as page:
+        row(page, "orders__forecast").wait_for()
+        page.clock.install()
+        go(page, "/servers/weather")
+        page.get_by_role("heading", name="weather").wait_for()
+        page.locator(".facts").evaluate("one => getSelection().selectAllChildren(one)")
+        for _ in range(8):
+            page.clock.run_for(3_000)
+            page.evaluate("() => new Promise(resolve => requestAnimationFrame(resolve))")
+        assert page.evaluate("getSelection().toString()"), "what somebody marks stays marked"
+    asked = browser.other.call("read_journal", tool="*server_state", since="10m", limit=100)
+    records = asked["structuredContent"]["records"]
+    mine = [one["session"] for one in records if one["client"]["name"] == "toolscore-dashboard"]
+    assert mine
+    assert mine.count(mine[-1]) <= 4
+
+
 def test_a_token_with_few_rights_sees_what_it_may_and_is_told_what_it_may_not(browser: Browser) -> None:
     token = browser.token("guest", "call")
     with browser.page("/journal", token=token) as page:
