@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from argparse import Namespace
 from pathlib import Path
@@ -90,6 +91,11 @@ def _connect(options: Namespace, loaded: Loaded, machine: Machine, out: Output) 
             "The token stays out of a file that others read: set TOOLSCORE_TOKEN for the client "
             "(`toolscore token show`)."
         )
+    elif options.project:
+        out.remark(
+            "The path in it is this machine's. In a file that others read write `toolscore` instead, where all have it "
+            "on their PATH."
+        )
     return 0
 
 
@@ -127,9 +133,10 @@ def _entry(options: Namespace, loaded: Loaded, client: Client, place: Place) -> 
         except TokenError as error:
             raise ConnectError(str(error)) from None
         return reached(client, options.url, token, project=place.scope == "project")
+    # What a variable of this shell names goes in, too: clients do not have it.
     words: list[str] = []
-    if options.home:
-        words += ["--home", str(Path(options.home).expanduser().absolute())]
-    if options.config:
-        words += ["--config", str(Path(options.config).expanduser().absolute())]
+    if loaded.origins["home"] != "default":
+        words += ["--home", str(loaded.settings.home)]
+    if options.config or os.environ.get("TOOLSCORE_CONFIG", "").strip():
+        words += ["--config", str(loaded.config_file)]
     return started(client, words)

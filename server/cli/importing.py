@@ -166,7 +166,7 @@ def _told(
     if copy is not None:
         out.remark(f"What it was before: {copy}")
     if said is None:
-        out.remark("They start with the next ToolScore of this home.")
+        out.remark("They start with the next ToolScore of this home: a client's, or `toolscore start`.")
     elif said:
         out.error(f"the running ToolScore did not take them: {said}")
     else:

@@ -51,9 +51,10 @@ def entry(shell: Shell, client: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("client", ["claude-desktop", "codex"])
 async def test_the_entry_a_client_gets_starts_a_toolscore_that_works(shell: Shell, client: str) -> None:
-    done = shell("connect", client, "--home", str(shell.home))
+    done = shell("connect", client)
     assert done.returncode == 0, done.stderr
     given = entry(shell, client)
+    assert given["args"] == ["--home", str(shell.home)], "TOOLSCORE_HOME of the shell is none of the client's"
     # As clients start servers: with a bare environment and from anywhere.
     environ = {"HOME": shell.environ["HOME"], "TOOLSCORE_TEST_BARE": "1", "TOOLSCORE_TOOLS_SEMANTIC": "off"}
     started = StdioServerParameters(
@@ -95,7 +96,9 @@ def test_undoing_gives_the_file_back_to_the_byte(shell: Shell, client: str) -> N
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     copy = file.with_name(f"{file.name}.before-toolscore")
     assert copy.read_text() == before
-    assert shell("connect", client, "--home", str(shell.home)).returncode == 0  # once more, changed
+    (settings := shell.home.with_name("settings.toml")).touch()
+    changed = shell("connect", client, "--config", str(settings))
+    assert (changed.returncode, "has ToolScore now" in changed.stdout) == (0, True), changed.stderr
     undone = shell("connect", client, "--undo")
     assert undone.returncode == 0, undone.stderr
     assert file.read_text() == before
