@@ -14,6 +14,7 @@ from postgres import Postgres
 from toolscore.tools.database import Where
 from toolscore.tools.memory.definitions import TOOLS
 from toolscore.tools.memory.limits import Limits
+from toolscore.tools.memory.looking import seen
 from toolscore.tools.memory.meaning import Meant
 from toolscore.tools.memory.memory import Asker, Memory
 from toolscore.tools.memory.shelf import Shelf
@@ -208,3 +209,22 @@ def test_a_user_with_very_many_has_an_index_that_finds_the_same_and_goes_with_th
     house("delete_memory", everything=True)
     house.say({"c": "Bob's other kitten"}, user="bob")
     assert pgvector.execute(indexes, url) == []
+
+
+def test_a_look_at_the_database_says_how_vectors_are_compared_and_changes_nothing(
+    pgvector: Postgres, housing: Housing
+) -> None:
+    url = pgvector.database()
+    assert seen(url) is None
+    house = housing(url)
+    house.say(SAID)
+    told = seen(url)
+    assert told is not None
+    assert (told.users, told.messages) == (1, len(SAID))
+    assert told.vectors.startswith("compared by pgvector 0.")
+    house.close()
+    pgvector.execute("DROP EXTENSION vector CASCADE", url)
+    told = seen(url)
+    assert told is not None
+    assert "CREATE EXTENSION vector" in told.vectors
+    assert pgvector.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'", url) == []

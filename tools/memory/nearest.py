@@ -163,7 +163,7 @@ class Nearest:
         whole = cast(near.c.data, self._type)
         each = [
             whole.op(operator, return_type=Float())(
-                cast(bindparam(f"asked{at}", _written(row), Text), self._type)
+                cast(bindparam(f"asked{at}", _written(row), self._type), self._type)
             )
             for at, row in enumerate(asked)
         ]
