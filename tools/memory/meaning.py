@@ -1,7 +1,8 @@
 """Finding by what is meant, with the models and the mixing of the search for tools: the extra `toolscore[semantic]`.
 
-A thread makes the vectors of messages behind the saves; until one has its vector it is found by its words. They are
-compared here, in numpy, on either database: a user's vectors are held in memory while that user searches.
+A thread makes the vectors of messages behind the saves; until one has its vector it is found by its words. PostgreSQL
+compares them where it has pgvector; otherwise they are compared here, in numpy: a user's vectors are held in memory
+while that user searches.
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ import logging
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
 
+from ..errors import StoreError
 from ..search.encoder import LONGEST, Array, Encoder, EncoderError
 from ..search.index import Hit
 from ..search.matrix import Matrix, packed
 from ..search.mixing import CANDIDATES, mixed
 from . import vectors
 from .finding import Wanted
+from .nearest import Nearest
+from .pgvector import NoExtensionError, gone_is_told, prepared
 from .room import User
 from .shelf import Shelf
 from .tables import MESSAGE, SESSION
@@ -32,6 +37,8 @@ REST = 600.0
 """Seconds without anything to encode or ask after which the models' memory is given back."""
 USERS = 8
 """Users whose vectors are held in memory."""
+AGAIN = 5.0
+"""Seconds after which a database that was away is asked again."""
 QUERIES = 64
 """Queries whose vectors are kept."""
 
@@ -64,6 +71,9 @@ class Meant:
         self._last = 0.0
         self._broken = ""
         self._warm = False
+        self._near: Nearest | None = None
+        self._not_near = "the models are being loaded"
+        self._lost = False
         self._thread = threading.Thread(target=self._work, name="memory-encode")
         self._thread.start()
 
@@ -80,6 +90,14 @@ class Meant:
             return "the models are being loaded"
         return "every message" if self._idle.is_set() else "messages are being encoded"
 
+    def compared(self) -> str:
+        """Tell how vectors are compared, and why so."""
+        if self._near is None:
+            return f"in the server's process: {self._not_near}"
+        if not self._near.whole:
+            return "in the server's process, until pgvector in the database has all of them"
+        return self._near.said()
+
     def saved(self, _principal: str, /) -> None:
         """Take note that there are new messages."""
         if not self._broken:
@@ -94,7 +112,10 @@ class Meant:
         """End the thread, after the batch it is at."""
         self._stop.set()
         self._news.set()
-        self._thread.join()
+        while self._thread.is_alive():
+            if (near := self._near) is not None:
+                near.stop()
+            self._thread.join(0.2)
 
     def mixed(
         self, user: User, wanted: Wanted, words: list[tuple[int, float]], limit: int
@@ -103,16 +124,26 @@ class Meant:
         hits = [Hit(str(number), "", score, "words", exact=False, covered=0.0) for number, score in words]
         try:
             asked = self._vector(wanted.query)
+            if (near := self._near) is not None and near.whole:
+                try:
+                    alike = near.likeness(
+                        user, wanted, asked, [int(hit.key) for hit in hits[:CANDIDATES]], limit
+                    )
+                    return _told(mixed(hits[:CANDIDATES], *_keys(alike), limit))
+                except NoExtensionError as error:
+                    self._lose(error)
             with self._lock:
                 matrix = self._matrix(user)
                 likeness = matrix.likeness(asked)
                 if wanted.narrow:
                     likeness = self._narrowed(user, wanted, matrix, likeness)
                 found = mixed(hits[:CANDIDATES], matrix, likeness, limit)
+        except StoreError:
+            raise  # it was read for the words a moment ago, and may be there in the next
         except Exception as error:
             self._give_up(error)
             return [(number, score, "words") for number, score in words[:limit]]
-        return [(int(hit.key), hit.score, hit.why.replace("; ", " and ")) for hit in found]
+        return _told(found)
 
     def _matrix(self, user: User) -> Matrix:
         """Give a user's vectors, as the database has them now."""
@@ -163,36 +194,95 @@ class Meant:
 
     def _work(self) -> None:
         """Encode what has no vector yet, in the order it came."""
-        after = 0
+        after, make = 0, True
         try:
             self._encoder.warm(lambda: not self._stop.is_set())
             self._warm = True
             while not self._stop.is_set():
-                self._news.clear()
-                missing, looked = vectors.without(self._shelf, self._encoder.model, after)
-                for at in range(0, len(missing), BATCH):
-                    if self._stop.is_set():
-                        return
-                    some = missing[at : at + BATCH]
-                    made = packed(self._encoder.documents([content for _number, _owner, content in some]))
-                    rows = [
-                        (number, owner, data) for (number, owner, _), data in zip(some, made, strict=True)
-                    ]
-                    vectors.put(self._shelf, self._encoder.model, rows)
-                if looked > after:
-                    after = looked
-                    continue
-                if not self._news.is_set():
-                    self._idle.set()
-                while not self._news.wait(REST):
-                    if time.monotonic() - self._last >= REST:
-                        self._encoder.rest()
-                self._idle.clear()
+                try:
+                    self._look(make)
+                    make = False
+                    after = self._round(after)
+                except StoreError as error:
+                    if not self._stop.is_set():  # which ends the making of an index
+                        logger.warning("Messages get their vectors later: %s", error)
+                    self._stop.wait(AGAIN)
         except Exception as error:
             self._give_up(error)
+
+    def _round(self, after: int) -> int:
+        """Encode some, and rest when there is no more; give up to which number all have a vector."""
+        self._news.clear()
+        copied = self._with_near(lambda near: near.copy()) or False
+        missing, looked = vectors.without(self._shelf, self._encoder.model, after)
+        for at in range(0, len(missing), BATCH):
+            if self._stop.is_set():
+                return after
+            some = missing[at : at + BATCH]
+            made = packed(self._encoder.documents([content for _number, _owner, content in some]))
+            rows = [(number, owner, data) for (number, owner, _), data in zip(some, made, strict=True)]
+            self._put(rows)
+        if looked > after or copied:
+            return looked
+        self._with_near(lambda near: near.tend())
+        if not self._news.is_set():
+            self._idle.set()
+        while not self._news.wait(REST):
+            if time.monotonic() - self._last >= REST:
+                self._encoder.rest()
+        self._idle.clear()
+        return after
+
+    def _put(self, rows: list[tuple[int, int, bytes]]) -> None:
+        near, model = self._near, self._encoder.model
+        if near is not None:
+            try:
+                with gone_is_told():
+                    return vectors.put(self._shelf, model, rows, near)
+            except NoExtensionError as error:
+                self._lose(error)
+        vectors.put(self._shelf, model, rows)
+
+    def _look(self, make: bool) -> None:
+        """Look whether the database compares vectors, by now; another gateway may have seen to it."""
+        if self._near is not None or self._lost:
+            return
+        model, size = self._encoder.model, self._encoder.size
+        try:
+            self._near = Nearest(self._shelf, prepared(self._shelf, make=make), model, size)
+        except NoExtensionError as error:
+            self._not_near = str(error) if make else self._not_near
+
+    def _with_near(self, do: Callable[[Nearest], bool | None]) -> bool | None:
+        if (near := self._near) is None:
+            return None
+        try:
+            return do(near)
+        except NoExtensionError as error:
+            self._lose(error)
+            return None
+
+    def _lose(self, error: NoExtensionError) -> None:
+        """Compare here from now on; the bytes have everything."""
+        if self._near is not None:
+            logger.warning("Vectors of memory are compared in this process from now on: %s", error)
+        self._near, self._lost, self._not_near = None, True, str(error)
 
     def _give_up(self, error: Exception) -> None:
         # What an error of another kind says may hold what a user said.
         self._broken = str(error) if isinstance(error, EncoderError) else type(error).__name__
         logger.warning("Memory is searched by words only from now on: %s", self._broken)
         self._idle.set()
+
+
+def _keys(alike: Mapping[int, float]) -> tuple[Matrix, Array]:
+    """Give what was compared elsewhere the form that `mixed` takes: keys without vectors, and their likeness."""
+    import numpy as np
+
+    matrix = Matrix(0)
+    matrix.put("", [(str(number), bytes(4)) for number in alike])
+    return matrix, np.fromiter(alike.values(), np.float32, len(alike))
+
+
+def _told(found: Sequence[Hit]) -> list[tuple[int, float, str]]:
+    return [(int(hit.key), hit.score, hit.why.replace("; ", " and ")) for hit in found]

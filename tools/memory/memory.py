@@ -80,6 +80,10 @@ class Meaning(Protocol):
         """Tell how it is, as part of a sentence."""
         ...
 
+    def compared(self) -> str:
+        """Tell how vectors are compared, and why so."""
+        ...
+
     def saved(self, principal: str, /) -> None:
         """Take note that a user has new messages."""
 
@@ -314,6 +318,7 @@ class Memory:
             "database": self._shelf.kind,
             "search": self.search,
             "meaning": self._meaning.said() if self._meaning is not None else self._without,
+            "vectors": self._meaning.compared() if self._meaning is not None else "there are none",
         }
         return Answer(told)
 

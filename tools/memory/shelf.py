@@ -104,6 +104,20 @@ class Shelf:
         with worded(self.where), writing(self._engine) as connection:
             yield connection
 
+    @contextmanager
+    def outside(self) -> Iterator[Connection]:
+        """Give a connection of PostgreSQL without a transaction, which is closed in the end: its settings may change.
+
+        Raises:
+            StoreError: If the database cannot be used.
+        """
+        with worded(self.where), self._engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                yield connection
+            finally:
+                connection.invalidate()
+
     def oldest(self) -> float:
         """Tell from when on messages are kept."""
         return self.clock() - self.limits.age if self.limits.age else 0.0

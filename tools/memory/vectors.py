@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from .nearest import Nearest
 from .room import User
 from .shelf import Shelf
 from .tables import MESSAGE, VECTOR
@@ -30,8 +31,10 @@ def without(shelf: Shelf, model: str, after: int) -> tuple[list[tuple[int, int, 
         return [(row.number, row.owner, row.content) for row in rows], numbers[-1]
 
 
-def put(shelf: Shelf, model: str, made: Sequence[tuple[int, int, bytes]]) -> None:
-    """Keep vectors, of messages that are still there."""
+def put(
+    shelf: Shelf, model: str, made: Sequence[tuple[int, int, bytes]], near: Nearest | None = None
+) -> None:
+    """Keep vectors, of messages that are still there; for pgvector too, where there is one."""
     kind: Any = postgresql if shelf.kind == "postgresql" else sqlite
     with shelf.writing() as connection:
         # Held, so that whoever deletes one meanwhile deletes its vector too.
@@ -49,6 +52,8 @@ def put(shelf: Shelf, model: str, made: Sequence[tuple[int, int, bytes]]) -> Non
             connection.execute(
                 statement.on_conflict_do_update(index_elements=[VECTOR.c.number], set_=changed), rows
             )
+        if near is not None:
+            near.put(connection, [one for one in made if one[0] in there])
 
 
 def count(shelf: Shelf, user: User, model: str) -> int:
