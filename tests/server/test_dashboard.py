@@ -235,6 +235,12 @@ def test_every_text_is_there_in_both_languages() -> None:
     every = "".join(scripts().values())
     known = {key: (english, chinese) for key, english, chinese in entry.findall(every)}
     assert set(used.findall(every)) <= known.keys()
+    # Keys that are chosen among several, or kept in a table: whatever is written like one.
+    families = {key.partition(".")[0] for key in known if "." in key}
+    written = {key for key in re.findall(r'"((?:\w+\.)+\w+)"', every) if key.partition(".")[0] in families}
+    assert written <= known.keys()
+    for before in set(re.findall(r"\bt\(`([\w.]+\.)\$\{", every)):
+        assert any(key.startswith(before) for key in known), before
     lines = re.findall(r'^  "[\w.]+": \[.*$', every, re.MULTILINE)
     assert len(lines) == len(known), "an entry is not on one line, is there twice, or lacks a language"
     for key, (english, chinese) in known.items():

@@ -138,6 +138,7 @@ def test_what_a_server_asks_is_shown_as_a_form_and_answered(browser: Browser) ->
     with browser.page("/tools/weather__ask") as page:
         page.get_by_role("button", name="Run").click()
         dialog = page.get_by_role("dialog").filter(has_text="Which station?")
+        dialog.get_by_text("weather__ask").wait_for()  # of whom the question may be
         dialog.get_by_label("Station").fill("Flesland")
         dialog.locator("button[type=submit]").click()
         page.get_by_text('"station": "Flesland"').first.wait_for()
@@ -372,7 +373,9 @@ def test_a_line_that_is_dead_without_a_word_is_noticed_and_replaced(browser: Bro
     with browser.page("/servers") as page:
         row(page, "weather").wait_for()
         page.clock.install()
-        os.kill(browser.one.process.pid, signal.SIGSTOP)  # as a computer that sleeps, or a network that is gone
+        os.kill(
+            browser.one.process.pid, signal.SIGSTOP
+        )  # as a computer that sleeps, or a network that is gone
         try:
             page.evaluate("dispatchEvent(new Event('online'))")
             page.clock.run_for(15_000)
