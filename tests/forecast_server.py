@@ -3,8 +3,8 @@
     python forecast_server.py [NAME] [FILE]
 
 With FILE it begins once that is there. `forecast` and `record` answer with their arguments; `walk` reports progress
-and ends when it is cancelled or told to by `stop`; `say` writes a line to standard error; `die` ends the process; `ask`
-has the client's user fill in a form.
+and ends when it is cancelled or told to by `stop`; `say` writes a line to standard error; `die` ends the process;
+`ask` has the client's user fill in a form.
 """
 
 from __future__ import annotations

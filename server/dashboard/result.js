@@ -70,7 +70,7 @@ function link(part, session) {
   const read = async () => {
     try {
       const { contents = [] } = await session.request("resources/read", { uri: part.uri });
-      replace(place, contents.map(resource));
+      replace(place, contents.length ? contents.map(resource) : h("p", { class: "faint" }, t("result.empty")));
     } catch (error) {
       replace(place, h("p", { class: "bad" }, error.message));
     }

@@ -118,6 +118,7 @@ function create(app) {
       const missing = (said.missing ?? []).map((one) => ({ tools: 0, restarts: 0, enabled: true, groups: [], source: "", ...one }));
       servers = [...said.servers, ...missing].sort((one, other) => TROUBLE.has(other.state) - TROUBLE.has(one.state) || one.name.localeCompare(other.name));
       filter();
+      if (state_ && state_.name === opened && since.isConnected) draw(state_); // some of it is in the list alone
     } catch (error) {
       if (session.online) note(t("failed", { why: error.message }), "bad");
     }
@@ -179,8 +180,8 @@ function create(app) {
 
   /** Shows a server; anew only where something is otherwise than before, as somebody may be marking a text in it. */
   function draw(one) {
-    const { seconds: _, memory: __, cpu: ___, ...rest } = one;
-    state_ = { ...one, read: performance.now() };
+    const { seconds: _, memory: __, cpu: ___, read = performance.now(), ...rest } = one;
+    state_ = { ...one, read };
     move();
     const look_ = JSON.stringify([rest, servers?.find((server) => server.name === one.name)?.version]);
     if (look_ === drawn && since.isConnected) return;

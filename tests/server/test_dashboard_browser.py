@@ -362,9 +362,9 @@ def test_it_connects_again_when_toolscore_is_restarted_and_goes_on(browser: Brow
         page.get_by_text("not connected; again in").wait_for()
         with serving(home, listen, options=(), **settings) as again:
             browser.at(again).other.register("second", FORECAST)
-            page.evaluate(
-                "document.querySelector('.status button')?.click()"
-            )  # not to wait for its time to come
+            # Not to wait for its time to come.
+            now = "document.querySelector('.status button')?.click()"
+            browser.until(page, f"() => ({now}, document.body.dataset.state === 'online')")
             row(page, "second").wait_for()
             later.close()
 
@@ -393,6 +393,7 @@ def test_a_server_that_is_looked_at_does_not_fill_the_journal(browser: Browser) 
         page.clock.install()
         go(page, "/servers/weather")
         page.get_by_role("heading", name="weather").wait_for()
+        page.locator(".facts").get_by_text("2.1").wait_for()
         page.locator(".facts").evaluate("one => getSelection().selectAllChildren(one)")
         for _ in range(8):
             page.clock.run_for(3_000)
