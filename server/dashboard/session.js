@@ -66,6 +66,7 @@ export class Session {
     this.events = [];
     this.onstate = () => {};
     this.onevents = () => {};
+    this.onforget = () => {};
     this.onask = () => Promise.reject(new Fault({ code: -32601, message: "not offered" }));
     this.rpc = null;
     this.cursor = "";
@@ -96,10 +97,11 @@ export class Session {
 
   /** Takes a token and connects with it. */
   signIn(token) {
+    const other = token.trim() !== this.token;
+    if (other) this.forget();
     this.token = token.trim();
     kept.set("token", this.token, "sessionStorage");
     this.tries = 0;
-    this.drop();
     this.start();
   }
 
@@ -109,12 +111,20 @@ export class Session {
     if (token) this.signIn(token);
   }
 
-  signOut() {
-    clearTimeout(this.timer);
+  /** Forgets all that was told to the one who was here: the next may not be allowed to see it. */
+  forget() {
     this.drop();
-    this.token = "";
     this.events = [];
     this.cursor = "";
+    this.state = "connecting";
+    this.onforget();
+    this.followed.clear();
+  }
+
+  signOut() {
+    clearTimeout(this.timer);
+    this.forget();
+    this.token = "";
     kept.set("token", null, "sessionStorage");
     this.become("signin");
   }

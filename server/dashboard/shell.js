@@ -34,6 +34,7 @@ export class Shell {
     this.seen = false;
     session.onstate = () => this.stateChanged();
     session.onevents = (events, how) => this.shown()?.onevents?.(events, how);
+    session.onforget = () => this.draw();
     session.onhost = (host) => this.hostChanged(host);
     addEventListener("hashchange", () => (session.brought(), this.route()));
     document.addEventListener("visibilitychange", () => {

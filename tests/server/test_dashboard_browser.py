@@ -406,6 +406,22 @@ def test_a_server_that_is_looked_at_does_not_fill_the_journal(browser: Browser) 
     assert mine.count(mine[-1]) <= 4
 
 
+def test_whoever_comes_after_somebody_else_sees_nothing_of_theirs(browser: Browser) -> None:
+    token = browser.token("later", "call")
+    with browser.page("/live") as page:
+        calls = page.locator("#view-live td.what").get_by_text("call", exact=True)
+        page.locator("#view-live table").wait_for()
+        browser.other.call("store__say", text="not for everybody")
+        calls.first.wait_for()
+        page.keyboard.press("?")
+        page.get_by_role("button", name="Forget the token").click()
+        page.get_by_label("Token").fill(token)
+        page.get_by_role("button", name="Connect").click()
+        browser.until(page, "() => document.body.dataset.state === 'online'")
+        page.locator("#view-live tr").filter(has_text="READY").first.wait_for()  # events, which it may see
+        assert not calls.count()
+
+
 def test_a_token_with_few_rights_sees_what_it_may_and_is_told_what_it_may_not(browser: Browser) -> None:
     token = browser.token("guest", "call")
     with browser.page("/journal", token=token) as page:
