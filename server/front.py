@@ -16,7 +16,7 @@ from ..tools.caller import CALL, MANAGE, Caller
 from ..tools.errors import echoed
 from ..tools.exposure import Exposure
 from ..tools.leases import LEASE_KEY
-from ..tools.names import OWN_SERVER
+from ..tools.names import OWN_PREFIX, OWN_SERVER
 from ..tools.outcome import OUTCOME_KEY, RefusalError
 from ..tools.rows import Origin
 from .call import Call
@@ -256,6 +256,11 @@ class Front:
             return await opened.toolset.long_results.resource(uri, caller, modern=modern)
         if is_overview(uri):
             toolset = opened.toolset
+            if toolset.policy is not None:
+                # Who may not list the servers is not told of them by another name.
+                await toolset.policy.subscribing(
+                    OWN_SERVER, f"{OWN_PREFIX}list_servers", exchange.peer.caller
+                )
             return await toolset.overview.read(uri, opened.sight(exchange.peer), toolset.masked)
         if is_journal(uri) and (following := opened.toolset.journal_follow) is not None:
             caller, policy = exchange.peer.caller, opened.toolset.policy

@@ -2,9 +2,9 @@
 
     python forecast_server.py [NAME] [FILE]
 
-With FILE it begins once that is there. `forecast` and `record` answer with their arguments; `walk` reports progress and ends when
-it is cancelled or told to by `stop`; `say` writes a line to standard error; `die` ends the process; `ask` has the
-client's user fill in a form.
+With FILE it begins once that is there. `forecast` and `record` answer with their arguments; `walk` reports progress
+and ends when it is cancelled or told to by `stop`; `say` writes a line to standard error; `die` ends the process;
+`ask` has the client's user fill in a form.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ RECORD = {
     "properties": {
         "number": {"type": "integer"},
         "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
-        "constructor": {"type": "string", "pattern": "^(a+)+$", "default": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!"},
+        "constructor": {"type": "string", "pattern": "^(a+)+$", "default": "a" * 40 + "!"},
         "place": {"$ref": "#/$defs/place"},
     },
     "required": ["number", "note"],

@@ -15,13 +15,13 @@ words({
  * Draws one line.
  *
  * `samples` are `[seconds since 1970, value or null]`, oldest first; `say(value)` writes a value with its unit. A gap is
- * where a value is null.
+ * where a value is null. `few` is said in place of too few values.
  */
-export function chart(label, samples, say) {
+export function chart(label, samples, say, few = t("chart.few")) {
   const values = samples.map(([, value]) => value).filter((value) => value !== null && value !== undefined);
   const now = values.length ? say(values[values.length - 1]) : "–";
   if (values.length < 2) {
-    return h("figure", { class: "chart" }, h("figcaption", {}, h("span", {}, label), h("b", {}, now)), h("p", { class: "faint small" }, t("chart.few")));
+    return h("figure", { class: "chart" }, h("figcaption", {}, h("span", {}, label), h("b", {}, now)), h("p", { class: "faint small" }, few));
   }
   const most = Math.max(...values);
   const top = most > 0 ? most * 1.1 : 1;

@@ -70,7 +70,7 @@ function link(part, session) {
   const read = async () => {
     try {
       const { contents = [] } = await session.request("resources/read", { uri: part.uri });
-      replace(place, contents.map(resource));
+      replace(place, contents.length ? contents.map(resource) : h("p", { class: "faint" }, t("result.empty")));
     } catch (error) {
       replace(place, h("p", { class: "bad" }, error.message));
     }
@@ -107,9 +107,15 @@ export function resultBlock({ result, error, cancelled, seconds }, session) {
     structured !== undefined && [!twice && h("h3", {}, t("result.structured")), textBlock(stringify(structured, 2))]);
 }
 
+function sorted(value) {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
+}
+
 function alike(text, structured) {
   try {
-    return structured !== undefined && stringify(parse(text)) === stringify(structured);
+    return structured !== undefined && stringify(sorted(parse(text))) === stringify(sorted(structured));
   } catch {
     return false;
   }

@@ -12,6 +12,8 @@ const PAUSES = [0.5, 1, 2, 4, 8, 15, 30];
 const POLL = 2000;
 const REMEMBERED = 2000;
 const PATIENCE = 20_000;
+// Own tools in the course of which nobody is asked anything.
+const LOOKS = /^(list_\w+|server_(state|logs)|read_journal|describe_tool|tool_score|search_tools)$/;
 const BEAT = 20_000;
 const OPEN = { ws: openWebSocket, http: openHttp, app: openApp };
 
@@ -64,6 +66,7 @@ export class Session {
     this.events = [];
     this.onstate = () => {};
     this.onevents = () => {};
+    this.onforget = () => {};
     this.onask = () => Promise.reject(new Fault({ code: -32601, message: "not offered" }));
     this.rpc = null;
     this.cursor = "";
@@ -72,6 +75,7 @@ export class Session {
     this.timer = 0;
     this.polling = 0;
     this.followed = new Map();
+    this.running = new Set();
     this.attempt = 0;
     this.beating = 0;
     // A line that a suspended computer had, or one of another network, can be dead without anybody having said so.
@@ -93,10 +97,11 @@ export class Session {
 
   /** Takes a token and connects with it. */
   signIn(token) {
+    const other = token.trim() !== this.token;
+    if (other) this.forget();
     this.token = token.trim();
     kept.set("token", this.token, "sessionStorage");
     this.tries = 0;
-    this.drop();
     this.start();
   }
 
@@ -106,12 +111,20 @@ export class Session {
     if (token) this.signIn(token);
   }
 
-  signOut() {
-    clearTimeout(this.timer);
+  /** Forgets all that was told to the one who was here: the next may not be allowed to see it. */
+  forget() {
     this.drop();
-    this.token = "";
     this.events = [];
     this.cursor = "";
+    this.state = "connecting";
+    this.onforget();
+    this.followed.clear();
+  }
+
+  signOut() {
+    clearTimeout(this.timer);
+    this.forget();
+    this.token = "";
     kept.set("token", null, "sessionStorage");
     this.become("signin");
   }
@@ -202,7 +215,7 @@ export class Session {
 
   async asked(method, params, signal) {
     if (method === "ping") return {};
-    if (method === "elicitation/create") return this.onask(params, signal);
+    if (method === "elicitation/create") return this.onask(params, signal, [...this.running].map(({ name }) => name).filter((name) => !LOOKS.test(name)));
     throw new Fault({ code: -32601, message: `this page does not answer ${method}` });
   }
 
@@ -273,7 +286,9 @@ export class Session {
   callRaw(name, args = {}, options) {
     const direct = config.transport !== "app" || name === "execute_tool";
     const params = direct ? { name, arguments: args } : { name: "execute_tool", arguments: { tool: name, arguments: args } };
-    return this.request("tools/call", params, options);
+    const running = { name };
+    this.running.add(running);
+    return this.request("tools/call", params, options).finally(() => this.running.delete(running));
   }
 
   /** Calls an own tool and gives its structured result. */

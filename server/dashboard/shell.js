@@ -1,6 +1,6 @@
 // The frame of the page: who is connected, the tabs with their views, the keys, light and dark, the language.
 
-import { dialog, noteArea } from "./dialog.js";
+import { dialog, note, noteArea } from "./dialog.js";
 import { h, kept, replace, s } from "./dom.js";
 import { config } from "./place.js";
 import { chosen, language, speak, t } from "./words.js";
@@ -34,6 +34,7 @@ export class Shell {
     this.seen = false;
     session.onstate = () => this.stateChanged();
     session.onevents = (events, how) => this.shown()?.onevents?.(events, how);
+    session.onforget = () => this.draw();
     session.onhost = (host) => this.hostChanged(host);
     addEventListener("hashchange", () => (session.brought(), this.route()));
     document.addEventListener("visibilitychange", () => {
@@ -87,6 +88,7 @@ export class Shell {
       this.gate = null;
       this.main.hidden = false;
     }
+    if (state === "waiting" && session.tries === 2 && why) note(t("trouble", { why }), "bad");
     if (state === "online" && session.host) this.hostChanged(session.host);
     this.refresh();
   }

@@ -73,7 +73,11 @@ export function toolPanel(app, tool) {
       ended.error = ended.cancelled ? null : error;
     }
     ended.seconds = (performance.now() - began) / 1000;
-    replace(came, resultBlock(ended, session));
+    try {
+      replace(came, resultBlock(ended, session));
+    } catch (error) {
+      replace(came, h("p", { class: "callout fail" }, error.message)); // such as of a structure that is too deep
+    }
     control = null;
     run.disabled = false;
     cancel.hidden = true;

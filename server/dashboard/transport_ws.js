@@ -35,7 +35,7 @@ export function openWebSocket(token) {
     };
     socket.onclose = (event) => {
       if (open) transport.onclose({ code: event.code, reason: event.reason });
-      else reject(new Error("the connection was not opened"));
+      else reject(new Error("the WebSocket did not open; a proxy in between must pass upgrades on"));
     };
   });
 }

@@ -46,8 +46,8 @@ function create(app) {
     const before = session.onask;
     const mine = (params) => params.message?.includes(held.tool) && params.requestedSchema?.properties?.approve;
     let seen = false;
-    session.onask = async (params, signal) => {
-      if (seen || !mine(params)) return before(params, signal);
+    session.onask = async (params, signal, tools) => {
+      if (seen || !mine(params)) return before(params, signal, tools);
       seen = true;
       const answer = await dialog(t("approvals.title", held), (close) => [
         h("div", { class: "question", tabindex: "0" }, lines(params.message)),

@@ -39,6 +39,7 @@ words({
   "servers.memory": ["Memory", "内存"],
   "servers.cpu": ["Processors", "处理器"],
   "servers.busy": ["{cpu} % CPU", "{cpu}% CPU"],
+  "servers.idle": ["Nothing runs.", "没有进程在运行。"],
   "servers.facts": ["About it", "详情"],
   "servers.since": ["In this state", "当前状态持续"],
   "servers.restarted": ["Restarts", "重启次数"],
@@ -117,6 +118,7 @@ function create(app) {
       const missing = (said.missing ?? []).map((one) => ({ tools: 0, restarts: 0, enabled: true, groups: [], source: "", ...one }));
       servers = [...said.servers, ...missing].sort((one, other) => TROUBLE.has(other.state) - TROUBLE.has(one.state) || one.name.localeCompare(other.name));
       filter();
+      if (state_ && state_.name === opened && since.isConnected) draw(state_); // some of it is in the list alone
     } catch (error) {
       if (session.online) note(t("failed", { why: error.message }), "bad");
     }
@@ -169,16 +171,17 @@ function create(app) {
   /** Shows what moves by itself. */
   function move() {
     const samples = usage.of(state_.name);
+    const few = ["STOPPED", "FAILED", "BACKOFF"].includes(state_.state) ? t("servers.idle") : undefined;
     since.textContent = span(state_.seconds + (performance.now() - state_.read) / 1000);
     replace(charts,
-      chart(t("servers.memory"), samples.map(({ at: when, memory }) => [when, memory]), bytes),
-      chart(t("servers.cpu"), samples.map(({ at: when, cpu }) => [when, cpu]), (value) => number(value, 2)));
+      chart(t("servers.memory"), samples.map(({ at: when, memory }) => [when, memory]), bytes, few),
+      chart(t("servers.cpu"), samples.map(({ at: when, cpu }) => [when, cpu]), (value) => number(value, 2), few));
   }
 
   /** Shows a server; anew only where something is otherwise than before, as somebody may be marking a text in it. */
   function draw(one) {
-    const { seconds: _, memory: __, cpu: ___, ...rest } = one;
-    state_ = { ...one, read: performance.now() };
+    const { seconds: _, memory: __, cpu: ___, read = performance.now(), ...rest } = one;
+    state_ = { ...one, read };
     move();
     const look_ = JSON.stringify([rest, servers?.find((server) => server.name === one.name)?.version]);
     if (look_ === drawn && since.isConnected) return;

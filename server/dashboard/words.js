@@ -76,6 +76,7 @@ words({
   "online": ["connected", "已连接"],
   "connecting": ["connecting …", "正在连接 …"],
   "waiting": ["not connected; again in {seconds} s", "未连接；{seconds} 秒后重试"],
+  "trouble": ["There is no connection: {why}", "没有连接：{why}"],
   "refused": ["not let in", "被拒绝"],
   "reconnect": ["Connect now", "立即连接"],
   "signin": ["Connect to ToolScore", "连接 ToolScore"],

@@ -30,9 +30,12 @@ from toolscore.tools.caller import CALL
 PARTS = resources.files("toolscore.server.dashboard")
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 APPS = {"extensions": {"io.modelcontextprotocol/ui": {"mimeTypes": [MIME_TYPE]}}}
-POLICY = (
-    '[[rule]]\nwho = "ann"\ntools = ["toolscore__list_tools", "toolscore__open_dashboard"]\nanswer = "deny"\n'
-)
+POLICY = """
+[[rule]]
+who = "ann"
+tools = ["toolscore__list_tools", "toolscore__list_servers", "toolscore__open_dashboard"]
+answer = "deny"
+"""
 SCHEMAS = Path(__file__).parents[1] / "dashboard_schemas.mjs"
 LIMIT = 300_000
 """Bytes the page may weigh."""
@@ -232,6 +235,12 @@ def test_every_text_is_there_in_both_languages() -> None:
     every = "".join(scripts().values())
     known = {key: (english, chinese) for key, english, chinese in entry.findall(every)}
     assert set(used.findall(every)) <= known.keys()
+    # Keys that are chosen among several, or kept in a table: whatever is written like one.
+    families = {key.partition(".")[0] for key in known if "." in key}
+    written = {key for key in re.findall(r'"((?:\w+\.)+\w+)"', every) if key.partition(".")[0] in families}
+    assert written <= known.keys()
+    for before in set(re.findall(r"\bt\(`([\w.]+\.)\$\{", every)):
+        assert any(key.startswith(before) for key in known), before
     lines = re.findall(r'^  "[\w.]+": \[.*$', every, re.MULTILINE)
     assert len(lines) == len(known), "an entry is not on one line, is there twice, or lacks a language"
     for key, (english, chinese) in known.items():
@@ -308,8 +317,9 @@ async def test_the_policy_holds_for_the_tools_and_for_the_app(toolscore: Serving
     token = tokens.create("ann", frozenset({CALL}))
     async with raw(f"{toolscore.url}?token={token}", handshake=False) as ann:
         await introduced(ann, APPS)
-        refused = await ann.request("resources/read", uri="toolscore://tools")
-        assert "policy" in refused["error"]["message"]
+        for name in ("tools", "usage", "groups", "installs"):
+            refused = await ann.request("resources/read", uri=f"toolscore://{name}")
+            assert "policy" in refused["error"]["message"], name
         done = await ann.request("tools/call", name="open_dashboard", arguments={})
         assert done["result"]["_meta"]["toolscore/outcome"] == "unknown_tool"
         assert "open_dashboard" not in await listed(ann)

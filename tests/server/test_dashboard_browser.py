@@ -138,6 +138,7 @@ def test_what_a_server_asks_is_shown_as_a_form_and_answered(browser: Browser) ->
     with browser.page("/tools/weather__ask") as page:
         page.get_by_role("button", name="Run").click()
         dialog = page.get_by_role("dialog").filter(has_text="Which station?")
+        dialog.get_by_text("weather__ask").wait_for()  # of whom the question may be
         dialog.get_by_label("Station").fill("Flesland")
         dialog.locator("button[type=submit]").click()
         page.get_by_text('"station": "Flesland"').first.wait_for()
@@ -361,9 +362,9 @@ def test_it_connects_again_when_toolscore_is_restarted_and_goes_on(browser: Brow
         page.get_by_text("not connected; again in").wait_for()
         with serving(home, listen, options=(), **settings) as again:
             browser.at(again).other.register("second", FORECAST)
-            page.evaluate(
-                "document.querySelector('.status button')?.click()"
-            )  # not to wait for its time to come
+            # Not to wait for its time to come.
+            now = "document.querySelector('.status button')?.click()"
+            browser.until(page, f"() => ({now}, document.body.dataset.state === 'online')")
             row(page, "second").wait_for()
             later.close()
 
@@ -372,7 +373,9 @@ def test_a_line_that_is_dead_without_a_word_is_noticed_and_replaced(browser: Bro
     with browser.page("/servers") as page:
         row(page, "weather").wait_for()
         page.clock.install()
-        os.kill(browser.one.process.pid, signal.SIGSTOP)  # as a computer that sleeps, or a network that is gone
+        os.kill(
+            browser.one.process.pid, signal.SIGSTOP
+        )  # as a computer that sleeps, or a network that is gone
         try:
             page.evaluate("dispatchEvent(new Event('online'))")
             page.clock.run_for(15_000)
@@ -390,6 +393,7 @@ def test_a_server_that_is_looked_at_does_not_fill_the_journal(browser: Browser) 
         page.clock.install()
         go(page, "/servers/weather")
         page.get_by_role("heading", name="weather").wait_for()
+        page.locator(".facts").get_by_text("2.1").wait_for()
         page.locator(".facts").evaluate("one => getSelection().selectAllChildren(one)")
         for _ in range(8):
             page.clock.run_for(3_000)
@@ -400,6 +404,22 @@ def test_a_server_that_is_looked_at_does_not_fill_the_journal(browser: Browser) 
     mine = [one["session"] for one in records if one["client"]["name"] == "toolscore-dashboard"]
     assert mine
     assert mine.count(mine[-1]) <= 4
+
+
+def test_whoever_comes_after_somebody_else_sees_nothing_of_theirs(browser: Browser) -> None:
+    token = browser.token("later", "call")
+    with browser.page("/live") as page:
+        calls = page.locator("#view-live td.what").get_by_text("call", exact=True)
+        page.locator("#view-live table").wait_for()
+        browser.other.call("store__say", text="not for everybody")
+        calls.first.wait_for()
+        page.keyboard.press("?")
+        page.get_by_role("button", name="Forget the token").click()
+        page.get_by_label("Token").fill(token)
+        page.get_by_role("button", name="Connect").click()
+        browser.until(page, "() => document.body.dataset.state === 'online'")
+        page.locator("#view-live tr").filter(has_text="READY").first.wait_for()  # events, which it may see
+        assert not calls.count()
 
 
 def test_a_token_with_few_rights_sees_what_it_may_and_is_told_what_it_may_not(browser: Browser) -> None:
