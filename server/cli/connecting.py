@@ -93,8 +93,8 @@ def _connect(options: Namespace, loaded: Loaded, machine: Machine, out: Output) 
         )
     elif options.project:
         out.remark(
-            "The path in it is this machine's. In a file that others read write `toolscore` instead, where all have it "
-            "on their PATH."
+            "The path in it is this machine's. In a file that others read write `toolscore` instead, where all have "
+            "it on their PATH."
         )
     return 0
 

@@ -34,7 +34,10 @@ def run(options: Namespace, out: Output) -> int:
         # What one finding comes from may be what another was mended by; and a mended file may say what is wrong next.
         loaded, left = _settings(options)
         left += _others(loaded, options)
-        every += [check for check in left if check not in checks]
+        new = [check for check in left if check not in checks]
+        every += new
+        if not out.json_wanted:
+            _show([check for check in new if check.status != "ok"], out)
     if out.json_wanted:
         home = None if loaded is None else str(loaded.settings.home)
         told = list(dict.fromkeys(check.name for check in left if left_over([check])))
@@ -128,7 +131,7 @@ class _Mender:
         if fix.shown:
             self._out.line(fix.shown.rstrip())
         print(f"To mend it: {fix.what}. Do this? [y/N] ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        return sys.stdin.readline().strip().lower() in ("y", "yes", "是")
 
 
 def _show(checks: Iterable[Check], out: Output) -> None:

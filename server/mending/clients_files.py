@@ -15,6 +15,7 @@ from ..home import Home, HomeError, prepare
 from .finding import Check, Fix, MendError
 
 _NAMES = frozenset({"toolscore", "toolscore.exe"})
+_UVX = frozenset({"uvx", "uvx.exe"})
 
 
 def look(home: Home, machine: Machine | None = None, project: Path | None = None) -> Iterator[Check]:
@@ -49,9 +50,15 @@ def _started(entry: Any) -> list[str] | None:
     if not isinstance(command, str) or not isinstance(args, list):
         return None
     words = [command, *map(str, args)]
-    if Path(command.replace("\\", "/")).name.lower() in _NAMES or words[1:3] == ["-m", "toolscore"]:
+    name = Path(command.replace("\\", "/")).name.lower()
+    if name in _NAMES or words[1:3] == ["-m", "toolscore"] or (name in _UVX and _by_uvx(words)):
         return words
     return None
+
+
+def _by_uvx(words: list[str]) -> bool:
+    """Tell whether an entry has the form `uvx --from WHAT toolscore ...`, as the documents have it."""
+    return words[1:2] == ["--from"] and words[3:4] == ["toolscore"]
 
 
 def _gone(words: list[str]) -> str | None:
@@ -60,9 +67,13 @@ def _gone(words: list[str]) -> str | None:
     if "${" in command or command.startswith("~"):
         return None
     path = Path(command)
-    if path.is_absolute():
-        return None if path.exists() else f"{command} is not there any more"
-    return None if shutil.which(command) else f"`{command}` is not on the PATH"
+    if path.is_absolute() and not path.exists():
+        return f"{command} is not there any more"
+    if not path.is_absolute() and not shutil.which(command):
+        return f"`{command}` is not on the PATH"
+    if _by_uvx(words) and (source := Path(words[2])).is_absolute() and not source.exists():
+        return f"{source}, from which uvx would run it, is not there any more"
+    return None
 
 
 def _check(home: Home, machine: Machine, project: Path | None, server: FoundServer, gone: str) -> Check:
@@ -87,6 +98,7 @@ def _fix(home: Home, place: Place, server: FoundServer) -> Fix | None:
     command, *args = program()
     before = [str(one) for one in server.entry.get("args") or []]
     kept = before[2:] if before[:2] == ["-m", "toolscore"] else before
+    kept = before[3:] if _by_uvx(["", *before]) else kept
     entry = dict(server.entry) | {"command": command}
     if args or kept or "args" in entry:
         entry["args"] = [*args, *kept]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,14 @@ def _missing(installation: Installation) -> Path | None:
     words = [installation.spec.command or "", *installation.spec.args]
     for word in words:
         path = Path(word)
-        if path.is_absolute() and path.is_relative_to(folder) and not path.exists():
+        if not path.is_absolute() or not path.is_relative_to(folder):
+            continue
+        if not path.exists():
             return path
+        # A link to a Python that an upgrade took away: what it runs is there, and does not start.
+        python = path.parent / ("python.exe" if os.name == "nt" else "python")
+        if (path.parent.parent / "pyvenv.cfg").is_file() and not python.exists():
+            return python
     return None
 
 

@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from ..clients.rewriting import difference, rewrite, secrets_in
+from ..settings_file import SERVERS
 from ..settings_model import options
 from .finding import Check, Fix, MendError
 
-_PLACE = re.compile(r"\(file (?P<file>.+?), (?:\[(?P<group>[^\]]*)\] )?(?P<name>[^\s()]+)\)")
+_PLACE = re.compile(
+    r"\(file (?P<file>.+?), (?:(?P<server>\[mcpServers\.[^\]]*\])|(?:\[(?P<group>[^\]]*)\] )?(?P<name>[^\s()]+))\)"
+)
 """Where a setting stands, as a problem with it says."""
 _MEANT = re.compile(r"is not a setting .* Did you mean (?P<key>[A-Za-z0-9_.]+)(?: or [A-Za-z0-9_.]+)?\?")
+_STARTS = frozenset({"command", "url", "source"})
+"""What a declared server is nothing without: it is commented out as a whole."""
 _NEAR = 0.85
 """How much a name must be like a setting's to be taken for it (`difflib`)."""
 _HEADER = re.compile(r"\s*\[(?P<name>[^\[\]]+)\]\s*(?:#.*)?")
@@ -45,6 +50,7 @@ def _fix(problems: list[str], file: Path) -> Fix | None:
     for problem in problems:
         if (key := _place(problem, file)) is not None:
             wrong[key] = _meant(problem, key)
+    wrong = {key: meant for key, meant in wrong.items() if not (len(key) > 2 and key[:2] in wrong)}
     if not wrong:
         return None
     try:
@@ -79,7 +85,10 @@ def _place(problem: str, file: Path) -> tuple[str, ...] | None:
     found = _PLACE.search(problem)
     if found is None or found["file"] != str(file):
         return None
-    return (*found["group"].split("."), found["name"]) if found["group"] else (found["name"],)
+    if found["server"]:
+        return tuple(found["server"].strip("[]").split("."))
+    key = (*found["group"].split("."), found["name"]) if found["group"] else (found["name"],)
+    return key[:2] if len(key) == 3 and key[0] == SERVERS and key[2] in _STARTS else key
 
 
 def _meant(problem: str, key: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -108,12 +117,10 @@ def mended(text: str, wrong: Mapping[tuple[str, ...], tuple[str, ...] | None]) -
     while at < len(lines):
         line = lines[at]
         if (header := _HEADER.fullmatch(line.rstrip("\r\n"))) is not None:
-            table = tuple(part.strip().strip("\"'") for part in header["name"].split("."))
+            table = _table(header)
             if (key := table) in wrong and wrong[key] is None:
-                # A table that is no group: it and all in it.
-                end = next(
-                    (i for i in range(at + 1, len(lines)) if lines[i].lstrip().startswith("[")), len(lines)
-                )
+                # A table that is no group, or a server: it and all in it.
+                end = next((i for i in range(at + 1, len(lines)) if _is_other(lines[i], key)), len(lines))
                 lines[at:end] = [_commented(one) for one in lines[at:end]]
                 found.add(key)
                 at = end
@@ -137,9 +144,24 @@ def mended(text: str, wrong: Mapping[tuple[str, ...], tuple[str, ...] | None]) -
         after = tomllib.loads(new)
     except tomllib.TOMLDecodeError:
         return None
-    if found != set(wrong) or after != _expected(before, wrong):
+    expected = _expected(before, wrong)
+    for one in (after, expected):
+        if one.get(SERVERS) == {}:
+            del one[SERVERS]  # whose last server went
+    if found != set(wrong) or after != expected:
         return None
     return new
+
+
+def _is_other(line: str, key: tuple[str, ...]) -> bool:
+    """Tell whether a line begins a table that is not within another."""
+    if (header := _HEADER.fullmatch(line.rstrip("\r\n"))) is None:
+        return line.lstrip().startswith("[")
+    return _table(header)[: len(key)] != key
+
+
+def _table(header: re.Match[str]) -> tuple[str, ...]:
+    return tuple(part.strip().strip("\"'") for part in header["name"].split("."))
 
 
 def _commented(line: str) -> str:

@@ -110,6 +110,13 @@ def test_a_settings_file_that_was_changed_meanwhile_is_not_overwritten(tmp_path:
             '# toolscore doctor: a = """\n# toolscore doctor: [b]\n# toolscore doctor: """\n[b]\nc = 1\n',
         ),
         ("[b]\nc = {d = 1}\n", {("b", "c", "d"): None}, None),
+        # A server without what starts it is none: it goes as a whole, and what is within it.
+        (
+            "[mcpServers.x]\ncommand = 3\n[mcpServers.x.env]\nA = '1'\n[mcpServers.y]\nurl = 'u'\n",
+            {("mcpServers", "x"): None},
+            "# toolscore doctor: [mcpServers.x]\n# toolscore doctor: command = 3\n"
+            "# toolscore doctor: [mcpServers.x.env]\n# toolscore doctor: A = '1'\n[mcpServers.y]\nurl = 'u'\n",
+        ),
         # Both are there: the right one holds, and the wrong one goes.
         (
             "[p]\ntimeot = 1\ntimeout = 2\n",
@@ -195,6 +202,35 @@ def test_an_entry_that_cannot_be_told_or_is_another_program_is_left_alone(tmp_pa
     assert [(check.name, check.status) for check in found] == [("clients", "ok")]
 
 
+def test_an_entry_that_uvx_runs_from_a_file_that_is_gone_is_found(tmp_path: Path) -> None:
+    file = tmp_path / ".codex/config.toml"
+    file.parent.mkdir()
+    shutil.copy(sys.executable, uvx := tmp_path / "uvx")
+    words = ["--from", str(tmp_path / "x.whl"), "toolscore", "--home", "/h"]
+    file.write_text(
+        f"[mcp_servers.toolscore]\ncommand = {json.dumps(str(uvx))}\nargs = {json.dumps(words)}\n"
+    )
+    machine = Machine(tmp_path, sys.platform, {})
+    (check,) = clients_files.look(Home.at(tmp_path / "home"), machine)
+    assert "x.whl, from which uvx would run it, is not there any more" in check.found
+    assert check.fix is not None
+    check.fix.do()
+    entry = tomllib.loads(file.read_text())["mcp_servers"]["toolscore"]
+    assert [entry["command"] == str(uvx), entry["args"]] == [False, ["--home", "/h"]]
+    (check,) = clients_files.look(Home.at(tmp_path / "home"), machine)
+    assert check.status == "ok"
+
+
+def test_servers_in_the_settings_that_nothing_can_start_are_commented_out_as_a_whole(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[mcpServers.x]\ncommand = 3\ntimeout = "x"\n[mcpServers.w]\nargs = ["a"]\n[process]\n')
+    with pytest.raises(SettingsError) as wrong:
+        load({}, home=str(tmp_path), environ={})
+    fix_of(tuple(wrong.value.problems), file).do()
+    load({}, home=str(tmp_path), environ={})
+    assert tomllib.loads(file.read_text()) == {"process": {}}
+
+
 @contextmanager
 def orphan(home: Home) -> Iterator[psutil.Popen]:
     """A process that the ledger says is of a ToolScore that is gone."""
@@ -234,6 +270,10 @@ def test_a_damaged_environment_is_installed_again_and_a_failed_server_started(sh
     (source / "requirements.txt").touch()
     shutil.copy(shell.cwd / "server.py", source / "server.py")
     assert shell("install", str(source), "--name", "small").returncode == 0
+    # What an upgrade of the Python it was made with leaves: a link into nothing.
+    (python := shell.home / "servers/small/venv/bin/python").unlink()
+    python.symlink_to(shell.cwd / "gone")
+    assert f"its environment is damaged: {python} is not there" in shell("doctor", "--dry-run").stdout
     shutil.rmtree(shell.home / "servers/small/venv")
     done = shell("doctor", "--fix")
     assert done.returncode == 1  # it fetches something, and so asks
