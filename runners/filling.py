@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .environment import NEVER
 from .known_secrets import KnownSecrets
 from .log_mask import Mask, SeenValues
-from .spec import Installation, ServerSpec
+from .spec import Installation, ServerSpec, SourceKind
 from .template import expand_spec, secret_names, variables
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ async def filled(
 
     def own_secret(key: str) -> str | None:
         # A server sees what was given for it, never another server's.
-        return options.secret(key) if key.startswith(f"{name}/") else None
+        if not key.startswith(f"{name}/"):
+            return None
+        own = options.builtin_secret(key) if installation.kind is SourceKind.BUILTIN else None
+        return options.secret(key) if own is None else own
 
     named: Mapping[str, str] = {}
     if names := secret_names(template) - NEVER - extra.keys():

@@ -51,6 +51,7 @@ class ProcessOptions:
         python: Interpreter for Python servers; ToolScore's own when `None`.
         node: Node program; found when `None`.
         secret: Looks up `${secret:KEY}`.
+        builtin_secret: The same for parts of ToolScore; no other server gets what it gives, whatever its name.
         named: Looks up secrets by the names a person gave them; may wait for a keyring.
         vault: Keeps what OAuth grants for servers over HTTP; without one there is no OAuth.
         log_bytes: Bytes of one file of a log.
@@ -69,6 +70,7 @@ class ProcessOptions:
     python: str | None = None
     node: str | None = None
     secret: Callable[[str], str | None] = lambda _key: None
+    builtin_secret: Callable[[str], str | None] = lambda _key: None
     named: Callable[[str], str | None] = no_names
     vault: TokenVault | None = None
     log_bytes: int = MAX_BYTES

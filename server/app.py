@@ -59,7 +59,7 @@ from .gateways.home import joined, shared_by
 from .home import Home, prepare
 from .journal_home import journal_of, note_change, note_state, take_journal
 from .long_results import LongResults
-from .memory_home import MEMORY, memory_of, with_database
+from .memory_home import MEMORY, database_secret, memory_of
 from .own_log import mask_own_log
 from .owner import HomeLock
 from .pins_tools import PinsTools
@@ -345,7 +345,8 @@ def _process_options(settings: Settings, home: Home) -> ProcessOptions:
         install_timeout=install.timeout,
         python=install.python or None,
         node=install.node or None,
-        secret=with_database(_readable(secrets.get), settings, home),
+        secret=_readable(secrets.get),
+        builtin_secret=database_secret(settings, home),
         named=_readable(NamedSecrets(secrets, home.path).get),
         vault=SecretsVault(secrets),
         log_bytes=settings.log.max_size << 20,

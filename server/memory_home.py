@@ -81,14 +81,12 @@ def memory_of(settings: Settings, home: Home) -> Builtin:
     return Builtin(installation, definitions, optional=True, private=True)
 
 
-def with_database(
-    secret: Callable[[str], str | None], settings: Settings, home: Home
-) -> Callable[[str], str | None]:
-    """Add to what looks up secrets the URL of the shared database, which no other server can refer to."""
+def database_secret(settings: Settings, home: Home) -> Callable[[str], str | None]:
+    """Give what tells this server the URL of the shared database; it is asked for parts of ToolScore only."""
 
     def look_up(key: str) -> str | None:
         if key != _URL or not settings.database.url:
-            return secret(key)
+            return None
         try:
             where = store_of(settings, home)
         except StoreError as error:

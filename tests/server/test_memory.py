@@ -25,6 +25,7 @@ from toolscore_client import TOOLSCORE, call, connected, execute, outcome, text
 
 SECRET = "the-walnut-of-alice"
 CALL = frozenset({"call"})
+FAULTY = Path(__file__).parents[1] / "faulty_server.py"
 WORDS = ("--set", "memory.semantic=off")
 """Nothing here is about meaning, whose models take seconds to load."""
 
@@ -167,3 +168,20 @@ async def test_several_gateways_of_one_database_have_one_memory(tmp_path: Path, 
         assert (usage["database"], usage["messages"]) == ("postgresql", 1)
         rows = json.dumps([str(row) for row in postgres.execute("SELECT installation FROM server", url)])
         assert str(postgres.port) not in rows  # the URL is no part of what is kept
+
+
+async def test_a_server_of_its_name_that_is_not_it_does_not_get_the_url_of_the_database(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    environment = {**os.environ, "TOOLSCORE_DATABASE_URL": postgres.database(empty=True)}
+    reference = "X=${secret:memory/database}"
+    words = ["register", "memory", "--env", reference, "--", sys.executable, str(FAULTY)]
+    done = subprocess.run(
+        [TOOLSCORE, "--home", str(tmp_path), *words],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "The secret memory/database is not in the secrets file" in done.stderr

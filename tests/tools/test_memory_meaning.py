@@ -100,6 +100,7 @@ def test_without_its_models_it_goes_on_by_words_and_says_so(tmp_path: Path) -> N
     assert meant.settle(PATIENCE)
     answer = call(memory, "search_memory", query="violin")
     assert (answer["search"], answer["hits"][0]["id"]) == ("words", "5")
+    assert "by words only (not available" in call(memory, "search_memory", query="zebra")["note"]
     assert call(memory, "memory_usage")["meaning"] == "not available: a part of it is missing"
     meant.close()
     shelf.close()

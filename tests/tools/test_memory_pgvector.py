@@ -12,6 +12,7 @@ import pytest
 
 from postgres import Postgres
 from toolscore.tools.database import Where
+from toolscore.tools.errors import StoreError
 from toolscore.tools.memory.definitions import TOOLS
 from toolscore.tools.memory.limits import Limits
 from toolscore.tools.memory.looking import seen
@@ -228,3 +229,22 @@ def test_a_look_at_the_database_says_how_vectors_are_compared_and_changes_nothin
     assert told is not None
     assert "CREATE EXTENSION vector" in told.vectors
     assert pgvector.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'", url) == []
+
+
+def test_a_database_that_was_away_does_not_end_the_search_by_meaning(
+    pgvector: Postgres, housing: Housing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolscore.tools.memory.meaning.AGAIN", 0.05)
+    house = housing(pgvector.database())
+    house.say(SAID)
+    before = house.found("kitten")
+    pgvector.kill()
+    with pytest.raises(StoreError):
+        house.found("kitten")
+    house.meant.saved("alice")  # and its thread looks for what is new, in vain
+    pgvector.start()
+    assert house.found("kitten") == before
+    house.say({"7": "kitten"})
+    assert len(house.found("cat")) == len(before) + 1
+    assert house("memory_usage")["search"] == "words and meaning"
+    assert house.compared().startswith("by pgvector ")

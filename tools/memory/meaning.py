@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -213,7 +213,7 @@ class Meant:
     def _round(self, after: int) -> int:
         """Encode some, and rest when there is no more; give up to which number all have a vector."""
         self._news.clear()
-        copied = self._with_near(lambda near: near.copy()) or False
+        copied = self._copied()
         missing, looked = vectors.without(self._shelf, self._encoder.model, after)
         for at in range(0, len(missing), BATCH):
             if self._stop.is_set():
@@ -224,7 +224,11 @@ class Meant:
             self._put(rows)
         if looked > after or copied:
             return looked
-        self._with_near(lambda near: near.tend())
+        if self._near is not None:
+            try:
+                self._near.tend()
+            except NoExtensionError as error:  # of which every vector is looked at, then
+                logger.warning("A user with very many vectors gets no index: %s", error)
         if not self._news.is_set():
             self._idle.set()
         while not self._news.wait(REST):
@@ -253,14 +257,14 @@ class Meant:
         except NoExtensionError as error:
             self._not_near = str(error) if make else self._not_near
 
-    def _with_near(self, do: Callable[[Nearest], bool | None]) -> bool | None:
+    def _copied(self) -> bool:
         if (near := self._near) is None:
-            return None
+            return False
         try:
-            return do(near)
+            return near.copy()
         except NoExtensionError as error:
             self._lose(error)
-            return None
+            return False
 
     def _lose(self, error: NoExtensionError) -> None:
         """Compare here from now on; the bytes have everything."""

@@ -219,6 +219,8 @@ class Memory:
         told: dict[str, Any] = {"hits": hits, "search": self.search}
         if not hits:
             told["note"] = "Nothing fits. Try other words, or leave filters out."
+            if self._meaning is not None and not self._meaning.ready:
+                told["note"] += f" It was searched by words only ({self._meaning.said()})."
         return Answer(told, quotation(line(hit) for hit in hits) if hits else told["note"])
 
     def _sessions(self, asker: Asker, given: ListSessions) -> Answer:
