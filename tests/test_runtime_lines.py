@@ -259,6 +259,107 @@ async def test_what_a_line_that_is_closed_in_order_did_not_hear_is_sent_again() 
     assert told == ["first", "second"]
 
 
+async def test_a_closing_that_the_other_side_does_not_end_is_ended_by_the_client() -> None:
+    done = asyncio.Event()
+
+    async def stuck(wire: ServerConnection, message: Any) -> None:
+        wire.transport.pause_reading()
+        wire.protocol.send_close(1001, "unheard: but nothing more is done")
+        wire.send_data()
+        await done.wait()
+        wire.transport.abort()
+
+    async with (
+        asyncio.timeout(120),
+        answering(stuck, answer) as url,
+        ToolScore.connect(url, ping_interval=None) as ts,  # so that no ping ends it either
+    ):
+        assert (await ts.call("x__y")).repeats == 1
+        done.set()
+
+
+async def test_a_question_that_is_taken_back_is_asked_no_more() -> None:
+    asking, over = asyncio.Event(), asyncio.Event()
+
+    async def ask(_params: Any) -> dict[str, Any]:
+        asking.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            over.set()
+        return {}
+
+    async def curious(wire: ServerConnection, message: Any) -> None:
+        await wire.send(json.dumps({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create"}))
+        await asking.wait()
+        for wrong in ([], "other", 7):
+            back = {"method": "notifications/cancelled", "params": {"requestId": wrong}}
+            await wire.send(json.dumps({"jsonrpc": "2.0", **back}))
+        assert not over.is_set()
+        back = {"method": "notifications/cancelled", "params": {"requestId": "q"}}
+        await wire.send(json.dumps({"jsonrpc": "2.0", **back}))
+        await over.wait()
+        await answer(wire, message)
+
+    async with (
+        asyncio.timeout(120),
+        answering(curious) as url,
+        ToolScore.connect(url, on_elicitation=ask) as ts,
+    ):
+        assert (await ts.call("x__y")).ok
+
+
+async def test_a_call_from_another_event_loop_is_refused_before_anything_is_sent() -> None:
+    heard: list[str] = []
+
+    async def note(wire: ServerConnection, message: Any) -> None:
+        heard.append(message["params"]["name"])
+        await answer(wire, message)
+
+    async with asyncio.timeout(120), answering(note) as url, ToolScore.connect(url) as ts:
+        elsewhere = asyncio.to_thread(asyncio.run, ts.call("wrong__loop"))  # type: ignore[arg-type]
+        with pytest.raises(RuntimeError, match="belongs to another event loop"):
+            await elsewhere
+        assert (await ts.call("x__y")).ok
+    assert heard == ["x__y"]
+
+
+async def test_no_more_is_taken_than_twice_what_is_in_flight_and_a_cancelled_call_ends_the_rest() -> None:
+    taken = given = 0
+
+    async def slowly() -> AsyncIterator[dict[str, int]]:
+        nonlocal taken
+        for number in range(100):
+            await asyncio.sleep(0)  # so that those who want one queue up
+            taken += 1
+            yield {"n": number}
+
+    async def cancelled(view: ToolScore, number: int) -> Result:
+        if number == 3:
+            raise asyncio.CancelledError
+        return await view.call("x__y")
+
+    async with asyncio.timeout(120), answering(answer) as url, ToolScore.connect(url) as ts:
+        async for _item, _result in ts.map("x__y", slowly(), in_flight=8):
+            given += 1
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert taken - given <= 16
+        assert given == 100
+        with pytest.raises(asyncio.CancelledError):
+            [_ async for _ in ts.map(cancelled, range(10), in_flight=2, ordered=True)]
+
+
+async def test_an_address_that_does_not_do_says_why_for_each_of_several() -> None:
+    async with asyncio.timeout(120), answering(answer) as url:
+        closed = f"ws://127.0.0.1:{free_port()}/mcp"
+        with pytest.raises(WebSocketError, match="none of 2 addresses") as raised:
+            async with ToolScore.connect([closed, url.replace("ws:", "wss:")]):
+                pass
+        assert "toolscore serve --listen" in str(raised.value)
+        assert "no TLS is spoken there" in str(raised.value)
+
+
 async def test_nonsense_from_the_other_side_ends_nothing_and_its_end_ends_the_waiting() -> None:
     async def odd(wire: ServerConnection, message: Any) -> None:
         for frame in (
@@ -300,6 +401,8 @@ async def test_without_a_line_a_call_is_refused_after_a_while() -> None:
             refused = await ts.call("x__y")
             while refused.outcome == Outcome.OUTCOME_UNKNOWN:  # it was just ending
                 refused = await ts.call("x__y")
+            late = await ts.call("x__y", timeout=0.01)
+            assert (late.outcome, "Nothing was sent" in late.text) == (Outcome.TIMED_OUT, True)
             assert refused.outcome == Outcome.UNAVAILABLE
             assert "Nothing was sent" in refused.text
             assert token not in refused.text
