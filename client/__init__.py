@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .errors import ClosedError as ClosedError
     from .errors import JSONRPCError as JSONRPCError
+    from .errors import LineLostError as LineLostError
     from .errors import TimedOutError as TimedOutError
     from .errors import WebSocketError as WebSocketError
     from .events import Event as Event
@@ -30,6 +31,7 @@ _PLACES = {
     "Gaps": "library",
     "Instance": "lease",
     "JSONRPCError": "errors",
+    "LineLostError": "errors",
     "Outcome": "result",
     "Result": "result",
     "TimedOutError": "errors",

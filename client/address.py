@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from ssl import SSLError
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -19,6 +20,10 @@ CLOSED_WITHIN = 2.0
 
 _MCP = Subprotocol("mcp")
 _RUNS = "Check that `toolscore serve --listen` runs there, and the host and port."
+_TLS = (
+    "Check ws:// against wss://, the host name, and the certificate: `ssl=` takes a context that trusts one of your "
+    "own (`ssl.create_default_context(cafile=...)`)."
+)
 _CHECK = {
     401: "Check the token: `toolscore token show` prints it; pass it as `token=`.",
     403: "Check the rights of the token, and the Origin header if you set one.",
@@ -104,8 +109,13 @@ class Where:
                 return WebSocketError(f"{text}. {hint}", status, reason=said)
             case ws.InvalidURI() | ws.InvalidProxy():  # they quote the whole address
                 return WebSocketError(f"cannot connect to {self}: the address or the proxy's is not valid.")
+            case SSLError():
+                return WebSocketError(f"cannot connect to {self}: {self.clean(str(exc))}. {_TLS}")
+            case ConnectionAbortedError() | ConnectionResetError() if self.url.startswith("wss:"):
+                return WebSocketError(f"cannot connect to {self}: no TLS is spoken there. {_TLS}")
             case OSError():
-                return WebSocketError(f"cannot connect to {self}: {self.clean(str(exc))}. {_RUNS}")
+                said = self.clean(str(exc)) or type(exc).__name__
+                return WebSocketError(f"cannot connect to {self}: {said}. {_RUNS}")
         text = self.clean(str(exc.__cause__ or exc))
         return WebSocketError(f"{self} is no WebSocket: {text}. Check the port, and ws:// against wss://.")
 

@@ -25,6 +25,7 @@ DESCRIBED = 20_000
 """Tools of which it is remembered whether they may be called twice."""
 
 TOO_LATE = "The client's time limit of {:g} s is over, and the call was cancelled. It may have taken effect."
+NOT_SENT = "The client's time limit of {:g} s is over: {}. Nothing was sent."
 NO_LINE = "There is no line to ToolScore: {}. Nothing was sent. The client goes on trying; call again later."
 LOST = (
     "The line to ToolScore was lost after the call was sent ({}). It may have taken effect: the tool is not "
@@ -97,7 +98,7 @@ class Core:
                         await self._some(only)
                 except TimeoutError:
                     if until == deadline:
-                        raise TimedOutError("there was no line within the time limit") from None
+                        raise TimedOutError("there was no line", unheard=True) from None
                     problem = self.keepers[only or 0].problem
                     raise WebSocketError(str(problem or "none within the client's patience")) from None
             elif not line.full:
@@ -107,7 +108,10 @@ class Core:
                     async with asyncio.timeout_at(deadline):
                         await line.room()
                 except TimeoutError:
-                    raise TimedOutError("there was no room on the line within the time limit") from None
+                    raise TimedOutError("there was no room on the line", unheard=True) from None
+                until = (
+                    clock() + self.patience if deadline is None else min(clock() + self.patience, deadline)
+                )
 
     async def _some(self, only: int | None) -> None:
         """Wait until one of the lines is up."""
@@ -192,8 +196,9 @@ class Core:
             if not isinstance(result, dict):
                 result = result_of(answer)
             return Result(tool, result, time.perf_counter() - begun, repeats, number)
-        except TimedOutError:
-            text, outcome = TOO_LATE.format(timeout), Outcome.TIMED_OUT
+        except TimedOutError as exc:
+            text = NOT_SENT.format(timeout, exc) if exc.unheard else TOO_LATE.format(timeout)
+            outcome = Outcome.TIMED_OUT
         except LineLostError as exc:
             if self.closed:
                 raise ClosedError("this client was closed while a call was under way") from None
@@ -216,7 +221,11 @@ class Core:
         deadline = None if timeout is None else loop.time() + timeout
         repeats = 0
         while True:
-            number, line = await self.line(deadline, only)
+            try:
+                number, line = await self.line(deadline, only)
+            except TimedOutError as exc:
+                exc.unheard = repeats == 0
+                raise
             identity, future = line.begin(method, params, on_progress)
             timer = None
             if deadline is not None:
@@ -321,6 +330,8 @@ class Core:
             except BaseException:
                 await self.unwatch(uri, event)
                 raise
+            for other in self.watched.get(uri, ()):
+                other.set()  # who came meanwhile may have looked before it was subscribed to
         return event
 
     async def unwatch(self, uri: str, event: asyncio.Event) -> None:
@@ -347,10 +358,10 @@ class Core:
         self.closed = True
         for keeper in self.keepers:
             keeper.closed = True
-        for asking in self._asking.values():
-            asking.cancel()
         with anyio.move_on_after(CLOSED_WITHIN, shield=True):
             await asyncio.gather(*(keeper.close() for keeper in self.keepers))
+            if self._asking:  # without lines they end; whoever waits for them is not to seem cancelled
+                await asyncio.wait([*self._asking.values()])
 
 
 def _late(future: asyncio.Future[Message]) -> None:

@@ -49,4 +49,12 @@ class ClosedError(ConnectionError):
 
 
 class TimedOutError(TimeoutError):
-    """No answer within the time that was given; what was asked was cancelled."""
+    """No answer within the time that was given; what was asked was cancelled.
+
+    Attributes:
+        unheard: Whether nothing was sent, as there was no line, or no room on it.
+    """
+
+    def __init__(self, text: str, *, unheard: bool = False) -> None:
+        super().__init__(text)
+        self.unheard = unheard

@@ -11,6 +11,7 @@ from pydantic_core import from_json
 
 from .core import Core
 from .errors import LineLostError, WebSocketError
+from .keeper import FOR_GOOD
 
 EVENTS_URI = "toolscore://events"
 
@@ -57,6 +58,10 @@ async def follow(core: Core, after: str | None, *, remembered: bool) -> AsyncGen
         core: The client.
         after: The cursor after which to begin; `None`: now.
         remembered: Whether, without a cursor, to begin with all that is remembered.
+
+    Raises:
+        WebSocketError: If the client is not taken in any more, as when its token was revoked.
+        ClosedError: If the client was closed.
     """
     changed = await core.watch(EVENTS_URI)  # first, so that nothing falls between reading and being told
     try:
@@ -92,9 +97,13 @@ async def _page(core: Core, cursor: str) -> dict[str, Any] | None:
     uri = f"{EVENTS_URI}?after={cursor}" if cursor else EVENTS_URI
     try:
         read = await core.request("resources/read", {"uri": uri})
-    except (LineLostError, WebSocketError):
+    except LineLostError:
         if core.closed:
             raise
+        return None
+    except WebSocketError as exc:
+        if exc.status in FOR_GOOD:
+            raise  # such as a token that was revoked: whoever waits for events would wait for ever
         return None
     page: dict[str, Any] = from_json(read["contents"][0]["text"])
     return page

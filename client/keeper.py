@@ -20,7 +20,7 @@ so that many clients of one ToolScore do not come back in step."""
 LASTING = 1.0
 """Seconds after which a line has proved itself: when it is lost, the next try is made at once again."""
 
-_FOR_GOOD = (400, 401, 403, 404, 421)
+FOR_GOOD = (400, 401, 403, 404, 421)
 """HTTP statuses that trying again does not mend by itself."""
 
 logger = logging.getLogger("toolscore.client")
@@ -76,14 +76,25 @@ class Keeper:
         Raises:
             WebSocketError: If there is none to be had.
         """
-        for number in range(self._count):
+        problems: list[WebSocketError] = []
+        while self.line is None:
             try:
                 self._take(await self._open(next(self._places)))
-                break
             except WebSocketError as exc:
-                if number == self._count - 1:
-                    raise
-                logger.info("%s", exc)
+                problems.append(exc)
+                if len(problems) == self._count:
+                    break
+        if self.line is None:
+            last = problems[-1]
+            if self._count == 1:
+                raise last
+            text = " ".join(str(one) for one in problems)
+            raise WebSocketError(
+                f"none of {self._count} addresses takes the client. {text}",
+                last.status,
+                last.code,
+                last.reason,
+            )
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     def _take(self, line: Line) -> None:
@@ -114,12 +125,16 @@ class Keeper:
             self._on_change(False, str(lost))
             if loop.time() - since >= LASTING:
                 pause = 0.0
+            refused = False
             while self.line is None:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - nothing is secret in it
                 pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
                 try:
                     self._take(await self._open(next(self._places)))
                 except WebSocketError as exc:
+                    if exc.status in FOR_GOOD and not refused:
+                        refused = True  # once, however often it is tried
+                        logger.warning("the line cannot be opened anew: %s", exc)
                     self.problem = exc
                     self._tell()
                 except Exception as exc:  # whoever waits for a line must not wait for ever
@@ -146,7 +161,7 @@ class Keeper:
         while (line := self.line) is None or not line.usable:
             if self.closed:
                 raise ClosedError("this client was closed")
-            if isinstance(self.problem, WebSocketError) and self.problem.status in _FOR_GOOD:
+            if isinstance(self.problem, WebSocketError) and self.problem.status in FOR_GOOD:
                 refused += 1
                 if refused > self._count:
                     raise self.problem

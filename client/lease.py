@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from .core import Core
+from .errors import ClosedError
 from .result import Outcome, Result
 
 if TYPE_CHECKING:
@@ -82,8 +83,9 @@ class Leasing:
         except BaseException:
             for one in taking:
                 one.cancel()
-            await asyncio.gather(*taking, return_exceptions=True)
-            await self.__aexit__()
+            with anyio.CancelScope(shield=True):  # a scope of anyio cancels each further waiting too
+                await asyncio.wait(taking)
+                await self.__aexit__()
             raise
         return list(self._instances)
 
@@ -99,9 +101,15 @@ class Leasing:
     async def _renew(self, instance: Instance) -> None:
         while True:
             await asyncio.sleep(instance.ttl / 3)
-            result = await self._view.call(
-                "acquire_server", {"lease": instance.lease, "ttl": self._ttl}, repeat=True, check=False
-            )
+            try:
+                result = await self._view.call(
+                    "acquire_server", {"lease": instance.lease, "ttl": self._ttl}, repeat=True, check=False
+                )
+            except ClosedError:
+                return
+            except Exception as exc:  # whatever it is, the next time may go well
+                logger.warning("the lease on %s was not renewed: %s", instance.name, exc)
+                continue
             if result.outcome == Outcome.REFUSED:
                 instance.lost = result.text
                 logger.warning("the lease on %s is lost: %s", instance.name, result.text)

@@ -84,6 +84,8 @@ class Line:
         self._queue: deque[asyncio.Future[None]] = deque()
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._answering: dict[str | int, asyncio.Task[None]] = {}
+        """Of requests of the other side, by their ids, what answers them."""
         wire.begin(self._take, self._gone)
 
     @classmethod
@@ -139,7 +141,13 @@ class Line:
 
         Raises:
             ValueError: If it has no JSON form.
+            RuntimeError: If this is another event loop than that of the line.
         """
+        if asyncio.get_running_loop() is not self.wire.loop:
+            raise RuntimeError(
+                "this client belongs to another event loop: connect in the loop and thread that calls, or call by "
+                "asyncio.run_coroutine_threadsafe"
+            )
         identity = next(self._numbers)
         if on_progress is not None:
             params = {**params, "_meta": {**params.get("_meta", {}), "progressToken": identity}}
@@ -234,13 +242,32 @@ class Line:
         if not isinstance(method, str):
             logger.warning("%s sent a message without a method", self.where)
         elif "id" in message:
-            task = self.wire.loop.create_task(self._answer(method, message["id"], params))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._asked(method, message["id"], params)
         elif method == "notifications/progress":
             self._progressed(params)
         else:
+            if method == "notifications/cancelled" and isinstance(
+                asked := params.get("requestId"), str | int
+            ):
+                answering = self._answering.get(asked)
+                if answering is not None:
+                    answering.cancel()
             self._notified(method, params)
+
+    def _asked(self, method: str, identity: Any, params: Message) -> None:
+        """Have a request of the other side answered, unless it takes that back."""
+        task = self.wire.loop.create_task(self._answer(method, identity, params))
+        self._tasks.add(task)
+        known = isinstance(identity, str | int)
+        if known:
+            self._answering[identity] = task
+
+        def done(_task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if known and self._answering.get(identity) is task:
+                del self._answering[identity]
+
+        task.add_done_callback(done)
 
     def _next(self) -> None:
         while self._queue:

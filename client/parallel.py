@@ -156,8 +156,10 @@ class Spread(Generic[T]):
         def ended(worker: asyncio.Task[None]) -> None:
             nonlocal left
             left -= 1
-            if not worker.cancelled() and worker.exception() is not None and self._failure is None:
-                self._failure = worker.exception()
+            # One that is cancelled while the results are waited for: what makes the call, or gives the things, was.
+            failure = asyncio.CancelledError() if worker.cancelled() else worker.exception()
+            if failure is not None and self._failure is None:
+                self._failure = failure
             self._news.set()
 
         for worker in workers:
@@ -181,9 +183,6 @@ class Spread(Generic[T]):
 
     async def _work(self) -> None:
         while True:
-            while self._begun - self._given >= self._ahead:  # whoever takes the results is slower
-                self._taken.clear()
-                await self._taken.wait()
             found, number, item = await self._next()
             if not found:
                 return
@@ -193,14 +192,20 @@ class Spread(Generic[T]):
     async def _next(self) -> tuple[bool, int, Any]:
         item: Any
         if isinstance(self._items, AsyncIterator):
-            async with self._taking:
+            async with self._taking:  # and only then is it seen whether there is room: many may wait here
+                await self._room()
                 item = await anext(self._items, _OVER)
-        else:
-            item = next(self._items, _OVER)
-        if item is _OVER:
-            return False, 0, item
-        self._begun += 1
-        return True, self._begun - 1, item
+                self._begun += item is not _OVER
+                return item is not _OVER, self._begun - 1, item
+        await self._room()
+        item = next(self._items, _OVER)
+        self._begun += item is not _OVER
+        return item is not _OVER, self._begun - 1, item
+
+    async def _room(self) -> None:
+        while self._begun - self._given >= self._ahead:  # whoever takes the results is slower
+            self._taken.clear()
+            await self._taken.wait()
 
     def _put(self, done: tuple[int, T, Result]) -> None:
         if not self._ordered:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
+from .errors import ClosedError, JSONRPCError
 from .result import Result
 
 if TYPE_CHECKING:
     from .runtime import ToolScore
 
 EXECUTOR = "python-executor"
+
+ENDED_WITHIN = 5.0
+"""Seconds that ending a session may take; after that it ends when it is idle."""
+
+logger = logging.getLogger("toolscore.client")
 
 
 class Execution:
@@ -111,7 +120,16 @@ class PythonSession:
         return await self._view.execute_python(code, session=self.id, on_output=on_output, **options)
 
     async def __aexit__(self, *_exc: object) -> None:
-        if not self._view.closed:
-            await self._view.call(
-                f"{EXECUTOR}__session_end", {"session": self.id}, timeout=5.0, repeat=True, check=False
-            )
+        if self._view.closed:
+            return
+        with anyio.CancelScope(shield=True):  # also a block that is cancelled ends what it began
+            try:
+                await self._view.call(
+                    f"{EXECUTOR}__session_end",
+                    {"session": self.id},
+                    timeout=ENDED_WITHIN,
+                    repeat=True,
+                    check=False,
+                )
+            except (JSONRPCError, ClosedError) as exc:  # it ends when it is idle
+                logger.info("a session of Python was not ended: %s", exc)

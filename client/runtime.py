@@ -326,6 +326,9 @@ class ToolScore(Discovery):
         Raises:
             JSONRPCError: If it is answered with an error.
             TimedOutError: If there is no answer in time.
+            WebSocketError: If there is no line.
+            LineLostError: If the line was lost each time it was sent.
+            ClosedError: If the client was closed.
         """
         return await self._core.request(method, params or {}, timeout=timeout)
 

@@ -6,6 +6,7 @@ lock for each message are not used: they would cost a call more than all the res
 
 from __future__ import annotations
 
+from asyncio import TimerHandle
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ class Wire(ClientConnection):
 
     _take: Callable[[bytes], None] | None = None
     _lost: Callable[[], None]
+    _ending: TimerHandle | None = None
 
     def begin(self, take: Callable[[bytes], None], lost: Callable[[], None]) -> None:
         """Say who takes the messages.
@@ -58,6 +60,14 @@ class Wire(ClientConnection):
             return
         self.transport.write(b"".join(protocol.data_to_send()))
 
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, and see to it that a connection that is being closed ends."""
+        super().data_received(data)
+        if self.close_deadline is not None and self._ending is None and self._take is not None:
+            # The library does so only while somebody reads or closes. The other side may say that it closes, and
+            # then leave the TCP connection as it is.
+            self._ending = self.loop.call_at(self.close_deadline, self.transport.abort)
+
     def process_event(self, event: Any) -> None:
         """Take a frame."""
         take = self._take
@@ -76,5 +86,7 @@ class Wire(ClientConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that it is gone."""
         super().connection_lost(exc)
+        if self._ending is not None:
+            self._ending.cancel()
         if self._take is not None:
             self._lost()

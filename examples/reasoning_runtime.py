@@ -19,7 +19,9 @@ import os
 import random
 import secrets
 import sys
+import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,7 +68,7 @@ class Model:
     """A model behind an HTTP endpoint, in one of two dialects."""
 
     def __init__(self, endpoint: str, model: str, api: str, key: str, timeout: float) -> None:
-        self.name, self.api, self.tokens = model, api, 0
+        self.name, self.api, self.tokens, self._key = model, api, 0, key
         headers = {"authorization": f"Bearer {key}"} if key else {}
         if api == "anthropic":
             headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
@@ -76,6 +78,12 @@ class Model:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+    def masked(self, text: str) -> str:
+        """Give a text without the key, which an endpoint, or the model, may repeat."""
+        for form in {self._key, json.dumps(self._key, ensure_ascii=False)[1:-1]} - {""}:
+            text = text.replace(form, "[key]")
+        return text
 
     def body(self, system: str, messages: list[Message]) -> Message:
         """Give the request."""
@@ -102,7 +110,10 @@ class Model:
             message = reply["choices"][0]["message"]
             calls = message.get("tool_calls") or []
             found = [(call["id"], _code(call["function"]["arguments"])) for call in calls]
-            return {"role": "assistant", **message}, message.get("content") or "", found
+            text = message.get("content") or ""
+            if not isinstance(text, str):  # some give a list of parts
+                text = "".join(part.get("text") or "" for part in text)
+            return {"role": "assistant", **message}, text, found
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as exc:
             raise ModelError(f"the model's answer cannot be read ({type(exc).__name__}: {exc})") from exc
 
@@ -132,7 +143,7 @@ class Model:
                         return reply if isinstance(reply, dict) else {}
                     except ValueError:
                         return {}
-                problem = f"HTTP {answer.status_code}: {answer.text[:300]}"
+                problem = f"HTTP {answer.status_code}: {self.masked(answer.text)[:300]}"
                 if answer.status_code not in (408, 409, 429) and answer.status_code < 500:
                     raise ModelError(f"the endpoint refused: {problem}")
                 after = answer.headers.get("retry-after", "")
@@ -159,13 +170,11 @@ class Trajectory:
         self.lines: list[Message] = []
         self.executions = 0
         self._begun = time.perf_counter()
-        schema = {
-            "schema": "toolscore.trajectory",
-            "version": 1,
-            "session": self.session,
-            "trace": self.trace,
-        }
-        self.add("episode", **schema, task=task, model=model.name, api=model.api)
+        self._masked = model.masked
+        about = {"session": self.session, "trace": self.trace, "task": task}
+        self.add(
+            "episode", schema="toolscore.trajectory", version=1, **about, model=model.name, api=model.api
+        )
 
     def add(self, kind: str, **members: Any) -> None:
         """Add a line."""
@@ -203,7 +212,9 @@ class Trajectory:
         part = file.with_name(f".{file.name}.{os.getpid()}")
         try:
             with os.fdopen(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as out:
-                out.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in self.lines)
+                out.writelines(
+                    self._masked(json.dumps(line, ensure_ascii=False)) + "\n" for line in self.lines
+                )
             part.replace(file)
         finally:
             part.unlink(missing_ok=True)
@@ -243,8 +254,7 @@ class Runtime:
         yes = self._installing and self._given.yes
         if not yes and set(wanted) <= {"allow"} and sys.stdin.isatty():
             question = "".join(one if one.isprintable() else " " for one in str(params.get("message")))
-            said = await asyncio.to_thread(input, f"{question}\nAllow it? [y/N] ")
-            yes = said.strip().lower() in ("y", "yes")
+            yes = (await typed(f"{question}\nAllow it? [y/N] ")).strip().lower() in ("y", "yes")
         self.trajectory.add("question", message=params.get("message"), allowed=yes)
         return {"action": "accept", "content": dict.fromkeys(wanted, True)} if yes else {"action": "decline"}
 
@@ -260,8 +270,9 @@ class Runtime:
                 self._installing = False
         self.trajectory.add("tools", label=gaps.label, needs=gaps.raw.get("needs"), done=list(gaps.done))
         found = {tool.name: tool for tool in gaps.tools}
-        for tool in await ts.search(self._given.task, limit=10):
-            found.setdefault(tool.name, tool)
+        with suppress(CallError):  # a task without a word that could be searched for
+            for tool in await ts.search(self._given.task, limit=10):
+                found.setdefault(tool.name, tool)
         own = ("toolscore", "python-executor")
         return [tool for tool in found.values() if tool.server not in own and tool.quarantined is None]
 
@@ -292,9 +303,15 @@ class Runtime:
         except ModelError as exc:
             status = exc.status
             raise
+        except asyncio.CancelledError:
+            status = "interrupted"
+            raise
         finally:
             self.trajectory.add("end", status=status, answer=answer, tokens=self._model.tokens)
-            self.trajectory.save(given.save)
+            try:
+                self.trajectory.save(given.save)
+            except OSError as exc:  # the answer was paid for
+                print(f"error: the trajectory was not saved: {exc}", file=sys.stderr)
         return answer
 
     async def _reason(self, ts: ToolScore, tools: list[Tool]) -> str:
@@ -359,6 +376,21 @@ class Runtime:
         return text, not done.ok
 
 
+async def typed(prompt: str) -> str:
+    """Give a line from the terminal. Neither Ctrl-C nor the end of the time waits for its thread."""
+    loop = asyncio.get_running_loop()
+    line: asyncio.Future[str] = loop.create_future()
+
+    def read() -> None:
+        said = os.read(sys.stdin.fileno(), 1000).decode(errors="replace")
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(lambda: line.done() or line.set_result(said))
+
+    print(prompt, end="", file=sys.stderr, flush=True)
+    threading.Thread(target=read, daemon=True).start()
+    return await line
+
+
 def main(words: list[str] | None = None) -> int:
     """Run a task; the answer is on standard output."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -377,7 +409,11 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--request-seconds", type=float, default=60.0, help="for one answer of the endpoint")
     parser.add_argument("--save", type=Path, default=Path("trajectory.jsonl"))
     given = parser.parse_args(words)
-    key = os.environ.get(given.key_variable, "")
+    if not given.endpoint.startswith(("http://", "https://")):
+        parser.error("--endpoint begins with http:// or https://")
+    if not given.save.parent.is_dir():
+        parser.error(f"--save: there is no folder {given.save.parent}")
+    key = os.environ.get(given.key_variable, "").strip()
 
     async def run() -> str:
         model = Model(given.endpoint, given.model, given.api, key, given.request_seconds)
@@ -391,6 +427,9 @@ def main(words: list[str] | None = None) -> int:
     except (ModelError, CallError, JSONRPCError, WebSocketError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"interrupted; what was done is in {given.save}", file=sys.stderr)
+        return 130
     return 0
 
 

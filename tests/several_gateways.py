@@ -48,6 +48,7 @@ class Gate:
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._asked = False
         self.url = ""
         """Where its clients connect to."""
 
@@ -62,6 +63,7 @@ class Gate:
 
     def start(self) -> None:
         """Start it, and wait until it serves."""
+        self._asked = False
         self.home.parent.mkdir(parents=True, exist_ok=True)
         words = [TOOLSCORE, "serve", "--standalone", "--home", str(self.home), "--no-token"]
         words += ["--listen", "ws://127.0.0.1:0/mcp"]
@@ -88,14 +90,16 @@ class Gate:
         self.process.wait(LIFE)
 
     def end(self) -> None:
-        """Ask it to end; `close` waits for it."""
-        self.process.terminate()
+        """Ask it to end, once, as a second time would have it hurry; `close` waits for it."""
+        if not self._asked:
+            self._asked = True
+            self.process.terminate()
 
     def close(self) -> None:
         """Have it end, and wait for that."""
         if self._process is None:
             return
-        self._process.terminate()
+        self.end()
         try:
             self._process.wait(LIFE)
         finally:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import os
+import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,10 +21,10 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from gap_parts import CHESS, entry, remote, shelf, tool_servers
-from listening import Serving, register, serving
+from listening import Serving, serving
 from toolscore.client import ToolScore
 from toolscore.tools.journal.trajectory import SCHEMA
-from toolscore_client import BARE
+from toolscore_client import BARE, FAULTY
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
 
@@ -37,10 +40,11 @@ class Script:
         self.said = list(said)
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
-        self.over = threading.Event()
+        self.heard, self.over = threading.Event(), threading.Event()
 
     def next(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
         self.asked.append(body)
+        self.heard.set()
         said = self.said.pop(0) if len(self.said) > 1 else self.said[0]
         if said == "hang":
             self.over.wait(60)
@@ -115,7 +119,6 @@ def example() -> ModuleType:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A ToolScore in whose catalog a server for chess waits, and whose code may call tools."""
     folder = tmp_path_factory.mktemp("reasoning")
-    register(folder / "home", "f")
     options = ("--no-token", "--set", "network.rights=call,manage", "--set", "sandbox.tools=*")
     with (
         tool_servers(folder, board=[CHESS]) as (urls, ready),
@@ -135,6 +138,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 async def filled(url: str, entries: str) -> None:
     async with ToolScore.connect(url, check=True) as ts:
+        await ts.call("register_tool", {"name": "f", "command": sys.executable, "args": ["-S", FAULTY]})
         await ts.call("sync_catalog", {"source": entries})
 
 
@@ -207,7 +211,7 @@ def test_it_installs_what_is_missing_and_answers_in_spite_of_everything(
 @pytest.mark.parametrize(
     ("said", "more", "why"),
     [
-        ([(400, {}, b"no such model")], (), "no such model"),
+        ([(400, {}, b"no such model for k3y")], (), "no such model for [key]"),
         (["hang"], ("--request-seconds", "0.2"), "Timeout"),
         ([(200, {}, b"{}")], (), "cannot be read"),
         ([{"text": "  "}], (), "nothing of use"),
@@ -221,7 +225,9 @@ def test_a_model_that_cannot_be_had_is_an_error_with_its_reason(
     more: tuple[str, ...],
     why: str,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("MODEL_API_KEY", "k3y")
     status, lines = run(example, house, tmp_path, Script(*said), "openai", *more)
     assert status == 1
     assert why in capsys.readouterr().err
@@ -239,6 +245,68 @@ def test_it_keeps_to_its_limits(
     assert f"--max-{limit}" in capsys.readouterr().err
     assert of(lines, "end")[0]["status"] == limit
     assert len(of(lines, "step")) >= (3 if limit != "seconds" else 1)
+
+
+def test_an_answer_in_parts_is_read_and_the_key_is_kept_out_of_the_file(
+    example: ModuleType,
+    house: Serving,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MODEL_API_KEY", 'k3"y')
+    parts = [{"type": "text", "text": "it is "}, {"type": "text", "text": 'k3"y'}]
+    reply = {"choices": [{"message": {"role": "assistant", "content": parts}}]}
+    script = Script((200, {}, json.dumps(reply).encode()))
+    status, lines = run(example, house, tmp_path, script, "openai")
+    assert (status, capsys.readouterr().out) == (0, 'it is k3"y\n')
+    assert of(lines, "end")[0]["answer"] == "it is [key]"
+    assert 'k3"y' not in "".join(str(line) for line in lines)
+    for wrong in (("--endpoint", "host/v1"), ("--save", str(tmp_path / "none" / "t.jsonl"))):
+        with pytest.raises(SystemExit):
+            example.main([TASK, "--model", "m", "--endpoint", "http://127.0.0.1:1/v1", *wrong])
+        assert wrong[0] in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_it_in_order(house: Serving, tmp_path: Path) -> None:
+    script, file = Script("hang"), tmp_path / "t.jsonl"
+    with endpoint(script) as url:
+        words = [sys.executable, str(EXAMPLE), TASK, "--endpoint", url, "--model", "m", "--save", str(file)]
+        process = subprocess.Popen(
+            [*words, "--toolscore", house.url],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads matter
+        )
+        try:
+            assert script.heard.wait(120)
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=120)[1].decode()
+        finally:
+            process.kill()
+    assert (process.returncode, "Traceback" in said) == (130, False), said
+    assert json.loads(file.read_text().splitlines()[-1])["status"] == "interrupted"
+
+
+def test_what_is_typed_is_waited_for_without_keeping_the_end_waiting(
+    example: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inward, outward = os.pipe()
+    with os.fdopen(inward) as stdin, os.fdopen(outward, "wb", buffering=0) as typing:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        typing.write(b"y\n")
+        assert asyncio.run(example.typed("? ")) == "y\n"
+
+        async def late() -> None:
+            async with asyncio.timeout(0.01):
+                await example.typed("? ")
+
+        threads = set(threading.enumerate())
+        with pytest.raises(TimeoutError):
+            asyncio.run(late())
+        [reading] = set(threading.enumerate()) - threads
+        typing.write(b"too late\n")
+        reading.join()
 
 
 def test_without_a_yes_nothing_is_installed(example: ModuleType, house: Serving, tmp_path: Path) -> None:

@@ -205,6 +205,10 @@ async def test_each_of_a_batch_of_episodes_has_an_instance_of_its_own(house: Ser
             async with ts.leases("leased", 3):
                 scope.cancel()
                 await asyncio.sleep(600)
+        with anyio.move_on_after(0.5) as scope:  # and one that had some of them, but not all
+            async with ts.leases("leased", 4, ttl=600):
+                pass
+        assert scope.cancelled_caught
         async with ts.leases("leased", 3, wait=20):  # sooner than their time would have ended them
             pass
 
@@ -235,6 +239,12 @@ async def test_python_keeps_its_variables_in_a_session(house: Serving) -> None:
             assert "ZeroDivisionError" in (failed.error or "")
         assert "".join(printed) == done.stdout == "here\n"
         gone = await ts.execute_python("x", session=python.id)
+        assert gone.status in (Outcome.UNAVAILABLE, Outcome.INVALID_ARGUMENTS)
+        with anyio.move_on_after(100) as scope:  # also a block that is cancelled ends its session
+            async with ts.python() as python:
+                scope.cancel()
+                await asyncio.sleep(600)
+        gone = await ts.execute_python("1", session=python.id)
         assert gone.status in (Outcome.UNAVAILABLE, Outcome.INVALID_ARGUMENTS)
 
 
