@@ -35,6 +35,8 @@ __all__ = ["Check", "examine", "healthy", "left_over"]
 _SUPPORTED = ((3, 11), (3, 14))
 _ROOMY = 1 << 30
 """Free bytes below which a few servers' environments may not fit any more."""
+_FULL = 4 << 20
+"""Free bytes below which not even the store and the journal can be written."""
 _GET_NODE = (
     "install Node.js 18 or later (https://nodejs.org), or ToolScore's extra: pip install 'toolscore[node]'"
 )
@@ -279,7 +281,10 @@ def _space(home: Home) -> Check:
         free = shutil.disk_usage(_nearest(home.path)).free
     except OSError as error:
         return Check("disk", "warn", f"free space unknown: {error.strerror}")
-    found = f"{free / (1 << 30):.1f} GiB free"
+    found = f"{free / (1 << 30):.1f} GiB free" if free >= _ROOMY else f"{free >> 20} MiB free"
+    if free < _FULL:
+        advice = "free some space, or choose another folder with --home or TOOLSCORE_HOME"
+        return Check("disk", "missing", found, advice, needed=True)
     if free < _ROOMY:
         return Check("disk", "warn", found, "free some space: each server's environment takes 20 to 200 MiB")
     return Check("disk", "ok", found)
@@ -373,7 +378,7 @@ def _secrets(home: Home) -> Check:
             return Check("secrets", "warn", found, advice)
         secrets.names()
     except SecretsError as error:
-        return Check("secrets", "missing", str(error), "see to that", needed=True)
+        return Check("secrets", "missing", str(error), needed=True)  # which says what to do
     if not home.secrets_file.exists():
         return Check("secrets", "ok", "none in a file yet")
     return Check("secrets", "ok", f"{home.secrets_file}, {'sealed, ' * sealed}readable")

@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from ..runners.errors import FaultError
+from ..tools.errors import StoreError
 from .exchange import Exchange
 from .front import Front
 from .shape import INTERNAL
@@ -29,6 +30,9 @@ async def serve(front: Front, exchange: Exchange) -> None:
         front.parking.abandoned(exchange)  # a cancelled request is not answered (MCP)
     except FaultError as exc:
         _finished(front, exchange, "error", exc.as_error())
+    except StoreError as exc:  # of this machine, such as a full disk; it says what to do
+        logger.error("%s failed: %s", exchange.method, exc)
+        _finished(front, exchange, "error", {"code": INTERNAL_ERROR, "message": str(exc)})
     except Exception:
         logger.exception("bug while serving %s", exchange.method)
         _finished(front, exchange, "error", {"code": INTERNAL_ERROR, "message": INTERNAL})

@@ -79,7 +79,8 @@ def _read(file: str) -> dict[str, LockedServer]:
             with Path(file).open("rb") as opened:
                 content = opened.read(MAX_BYTES + 1)
     except OSError as error:
-        raise _Failed(f"{file} cannot be read: {error.strerror}.") from error
+        cure = " `toolscore lock FILE` writes one." if isinstance(error, FileNotFoundError) else ""
+        raise _Failed(f"{file} cannot be read: {error.strerror}.{cure}") from error
     return parse(content, "standard input" if file == "-" else file)
 
 

@@ -61,7 +61,8 @@ def _check(words: list[str], settings: Settings, out: Output) -> int:
             else:
                 out.line(f"there is no {path}, so there is no policy")
             return 0
-        problems = [{"line": 0, "text": "there is no such file."}]
+        text = "there is no such file. `toolscore policy template` prints one to begin with."
+        problems = [{"line": 0, "text": text}]
     except PolicyError as error:
         problems = [{"line": one.line, "text": one.text} for one in error.problems]
     if out.json_wanted:

@@ -66,7 +66,7 @@ async def _put(where: str, path: Path, replaces: int | None, out: Output) -> int
         read(path)
         text = path.read_bytes().decode()
     except FileNotFoundError:
-        out.error(f"{path}: there is no such file.")
+        out.error(f"{path}: there is no such file. `toolscore policy template` prints one to begin with.")
         return 1
     except PolicyError as error:
         out.error(f"The policy cannot be used, so that all is as it was:\n{error}")

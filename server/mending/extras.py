@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import shlex
 import subprocess
 import sys
 
@@ -25,7 +26,7 @@ def fix(extra: str) -> Fix | None:
     wanted = _wanted(extra)
     if not wanted:
         return None
-    shown = " ".join(wanted)
+    shown = shlex.join(wanted)  # as `>` is more to a shell than to uv
     command = f"uv pip install --python {sys.executable} {shown}"
     return Fix(f"install {shown} into the environment of ToolScore ({command})", lambda: _installed(wanted))
 
@@ -56,11 +57,11 @@ def _installed(wanted: list[str]) -> str:
         )
     except subprocess.TimeoutExpired as error:
         raise MendError(
-            f"uv was not done after {PATIENCE:g} s. Try `{' '.join(command)}` by hand."
+            f"uv was not done after {PATIENCE:g} s. Try `{shlex.join(command)}` by hand."
         ) from error
     if done.returncode:
         last = (done.stderr.strip() or "it said nothing").splitlines()[-1]
-        raise MendError(f"uv could not install it: {last}. Try `{' '.join(command)}` by hand.")
+        raise MendError(f"uv could not install it: {last}. Try `{shlex.join(command)}` by hand.")
     importlib.invalidate_caches()
     names = " ".join(one.partition(">")[0].partition("=")[0].partition("<")[0] for one in wanted)
     return f"installed (undo: uv pip uninstall --python {sys.executable} {names})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import stat
 from collections.abc import Iterator
@@ -53,9 +54,8 @@ def _permissions(home: Home) -> Check:
             open_to_others.append((path, stat.S_IMODE(status.st_mode), wanted))
     if foreign:
         shown = ", ".join(map(str, foreign))
-        return Check(
-            "permissions", "warn", f"{shown} belong to another user", f"sudo chown {os.geteuid()} {shown}"
-        )
+        advice = f"sudo chown {os.geteuid()} {shlex.join(map(str, foreign))}"
+        return Check("permissions", "warn", f"{shown} belong to another user", advice)
     if not open_to_others:
         return Check("permissions", "ok", "what is private in the home is for its owner only")
     shown = ", ".join(f"{path.name} ({mode:o})" for path, mode, _ in open_to_others)
@@ -75,7 +75,7 @@ def _closed(found: list[tuple[Path, int, int]]) -> str:
             path.chmod(wanted)
         except OSError as error:
             raise MendError(f"{path} cannot be changed: {error.strerror}. Its owner or root can.") from error
-    undo = "; ".join(f"chmod {mode:o} {path}" for path, mode, _ in found)
+    undo = "; ".join(f"chmod {mode:o} {shlex.quote(str(path))}" for path, mode, _ in found)
     return f"they are their owner's alone (undo: {undo})"
 
 
