@@ -28,7 +28,7 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from toolscore.client import WebSocketError, websocket
+from toolscore.client import WebSocketError, address, websocket
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
 Mode = Literal["legacy", "auto"]
@@ -484,6 +484,13 @@ async def test_a_message_above_the_bound_ends_the_connection_and_says_so() -> No
                 await client.call_tool("any", {})
 
 
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a peer that does nothing less time for its part of the closing; one test has it in full."""
+    monkeypatch.setattr(address, "CLOSED_WITHIN", 0.2)
+
+
+@pytest.mark.usefixtures("brief")
 async def test_a_peer_that_no_longer_answers_pings_is_given_up() -> None:
     async with tcp(dead) as url:
         with anyio.fail_after(10):
@@ -561,6 +568,7 @@ async def test_a_flood_waits_for_its_reader_and_does_not_keep_the_client_from_le
                     pass
 
 
+@pytest.mark.usefixtures("brief")
 async def test_a_server_that_reads_nothing_makes_the_writer_wait_and_is_left_in_time() -> None:
     with anyio.fail_after(20):
         async with tcp(dead) as url, websocket(url) as (_incoming, outgoing):
@@ -579,6 +587,7 @@ async def test_leaving_is_bounded_while_the_peer_is_silent() -> None:
                 pass
 
 
+@pytest.mark.usefixtures("brief")
 async def test_leaving_is_bounded_when_it_is_a_cancellation() -> None:
     async with tcp(dead) as url:
         with anyio.fail_after(6):

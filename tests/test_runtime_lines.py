@@ -368,12 +368,17 @@ async def test_who_is_not_taken_in_any_more_is_told_also_where_events_are_waited
     def refuse(wire: ServerConnection, _request: Request) -> Response | None:
         return next(left, wire.respond(HTTPStatus.UNAUTHORIZED, "no such token"))
 
-    async with asyncio.timeout(120), answering(leaving, process_request=refuse) as url:
-        async with ToolScore.connect(url, token="t0ken") as ts, aclosing(ts.events()) as events:
-            with pytest.raises(WebSocketError, match="401: no such token"):
-                await anext(events)
-            assert (await ts.call("x__y")).outcome == Outcome.UNAVAILABLE
-    assert ["401" in record.message for record in caplog.records] == [True]
+    async with (
+        asyncio.timeout(120),
+        answering(leaving, process_request=refuse) as url,
+        ToolScore.connect(url, token="t0ken") as ts,
+        aclosing(ts.events()) as events,
+    ):
+        with pytest.raises(WebSocketError, match="401: no such token"):
+            await anext(events)
+        assert (await ts.call("x__y")).outcome == Outcome.UNAVAILABLE
+    told = [record.message for record in caplog.records if record.name == "toolscore.client"]
+    assert ["401" in text for text in told] == [True]
 
 
 async def test_an_address_that_does_not_do_says_why_for_each_of_several() -> None:

@@ -18,7 +18,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from helpers import gone
 from postgres import Postgres, running_postgres
-from several_gateways import PATIENCE, Gate, Gates, Visitor, eventually, running, visiting
+from several_gateways import LIFE, PATIENCE, Gate, Gates, Visitor, eventually, running, visiting
+from toolscore.client import ToolScore
 from toolscore_client import TOOLSCORE
 
 NAMES = ("one", "two", "three")
@@ -97,6 +98,29 @@ class Load:
         self.wrong.append(result)
 
 
+async def runtime(url: str, load: Load) -> None:
+    """Call by the client for runtimes, which goes on by itself, and follow the events."""
+    servers: set[str] = set()
+
+    async def follow(ts: ToolScore) -> None:
+        async for event in ts.events():
+            servers.add(event.server)
+
+    async with ToolScore.connect(url, lines=3, patience=LIFE) as ts:
+        following = asyncio.create_task(follow(ts))
+        number = 0
+        while not load.over.is_set():
+            calls = [(f"{name}__add", {"a": (number := number + 1), "b": 1}) for name in (*SHARED, "own")]
+            for (_tool, given), result in zip(calls, await ts.execute_many(calls), strict=True):
+                if result.text != str(given["a"] + 1):
+                    load.wrong.append(result)
+            await asyncio.sleep(0.05)  # the gateways that start want some of the machine too
+        assert ts.lines_lost >= 3
+        assert servers & {*SHARED}
+        following.cancel()
+        await asyncio.wait([following])
+
+
 @pytest.fixture
 def three(postgres: Postgres, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Gates]:
     timeout = getattr(request, "param", 40)
@@ -114,6 +138,7 @@ async def test_a_rolling_restart_under_load_loses_no_call(three: Gates) -> None:
     async with Balancer(three).serving() as balancer:
         load = Load(balancer.url)
         clients = [asyncio.create_task(load.client(f"{name}__add")) for name in (*SHARED, "own")]
+        clients.append(asyncio.create_task(runtime(balancer.url, load)))
         for name in NAMES:
             before = load.told["answered"]
             await eventually(lambda before=before: _more(load, before + 40))
