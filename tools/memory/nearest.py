@@ -237,6 +237,8 @@ class Nearest:
                 for owner in sorted(owners):
                     if self._index(owner) not in there:
                         self._make(connection, owner)
+                        # So that the planner knows how many rows it saves.
+                        connection.execute(text("ANALYZE memory_near"))
             finally:
                 self._busy = None
 
