@@ -381,10 +381,14 @@ async def typed(prompt: str) -> str:
     loop = asyncio.get_running_loop()
     line: asyncio.Future[str] = loop.create_future()
 
+    def came(said: str) -> None:
+        if not line.done():
+            line.set_result(said)
+
     def read() -> None:
         said = os.read(sys.stdin.fileno(), 1000).decode(errors="replace")
         with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(lambda: line.done() or line.set_result(said))
+            loop.call_soon_threadsafe(came, said)
 
     print(prompt, end="", file=sys.stderr, flush=True)
     threading.Thread(target=read, daemon=True).start()

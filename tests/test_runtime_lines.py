@@ -299,7 +299,8 @@ async def test_a_question_that_is_taken_back_is_asked_no_more() -> None:
     async def curious(wire: ServerConnection, message: Any) -> None:
         await wire.send(json.dumps({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create"}))
         await asking.wait()
-        for wrong in ([], "other", 7):
+        nobodys: list[Any] = [[], "other", 7]
+        for wrong in nobodys:
             back = {"method": "notifications/cancelled", "params": {"requestId": wrong}}
             await wire.send(json.dumps({"jsonrpc": "2.0", **back}))
         assert not over.is_set()
@@ -324,7 +325,7 @@ async def test_a_call_from_another_event_loop_is_refused_before_anything_is_sent
         await answer(wire, message)
 
     async with asyncio.timeout(120), answering(note) as url, ToolScore.connect(url) as ts:
-        elsewhere = asyncio.to_thread(asyncio.run, ts.call("wrong__loop"))  # type: ignore[arg-type]
+        elsewhere = asyncio.to_thread(asyncio.run, ts.call("wrong__loop"))
         with pytest.raises(RuntimeError, match="belongs to another event loop"):
             await elsewhere
         assert (await ts.call("x__y")).ok
