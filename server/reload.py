@@ -142,6 +142,8 @@ class Reloader:
                 patience = SETTLE
                 continue
             async with self._alone:
+                if stamp == self._seen:
+                    return  # read meanwhile, as somebody asked for it
                 loaded = await self._load()
                 bad = stamp is None or isinstance(loaded, SettingsError)
                 if _stamp(path) != stamp or (bad and patience < PATIENCE):
