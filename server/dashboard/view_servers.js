@@ -180,10 +180,11 @@ function create(app) {
 
   /** Shows a server; anew only where something is otherwise than before, as somebody may be marking a text in it. */
   function draw(one) {
-    const { seconds: _, memory: __, cpu: ___, read = performance.now(), ...rest } = one;
+    const { read = performance.now() } = one;
     state_ = { ...one, read };
     move();
-    const look_ = JSON.stringify([rest, servers?.find((server) => server.name === one.name)?.version]);
+    const moves = { seconds: 0, uptime: 0, memory: 0, cpu: 0, files: 0, processes: 0, read: 0 };
+    const look_ = JSON.stringify([{ ...one, ...moves }, servers?.find((server) => server.name === one.name)?.version]);
     if (look_ === drawn && since.isConnected) return;
     drawn = look_;
     const listed = servers?.find((server) => server.name === one.name) ?? {};
