@@ -82,7 +82,7 @@ class Glance:
             servers.append(
                 {
                     "name": name,
-                    "state": str(life.state) if life else "STOPPED",
+                    "state": str(all_of[0].shown) if all_of else "STOPPED",
                     "enabled": row.enabled,
                     "restarts": sum(one.life.restarts for one in all_of),
                     "reason": life.reason if life else None,

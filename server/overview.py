@@ -148,7 +148,7 @@ class Overview:
             told.append(
                 {
                     "name": name,
-                    "state": str(unit.life.state) if unit else "STOPPED",
+                    "state": str(unit.shown) if unit else "STOPPED",
                     "since": round(time.time() - max(0.0, now - unit.life.since), 3) if unit else None,
                     "restarts": unit.life.restarts if unit else 0,
                     "reason": unit.life.reason if unit else None,

@@ -123,13 +123,13 @@ def _place(options: Namespace, client: Client, machine: Machine) -> Place:
 
 def _entry(options: Namespace, loaded: Loaded, client: Client, place: Place) -> dict[str, Any]:
     if options.url:
-        from ..given_token import given
-        from ..tokens import TokenError, Tokens
+        from ..tokens import TokenError
+        from .home_tokens import home_tokens
 
         home = Home.at(loaded.settings.home)
         try:
             prepare(home)
-            token = Tokens(home, frozenset[str](loaded.settings.network.rights), given()).default()
+            token = home_tokens(loaded, home).default()
         except TokenError as error:
             raise ConnectError(str(error)) from None
         return reached(client, options.url, token, project=place.scope == "project")

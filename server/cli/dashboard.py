@@ -14,12 +14,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ...tools.caller import CALL, MANAGE
-from ..given_token import given
 from ..home import Home
 from ..owner import current_owner
 from ..settings import Loaded
-from ..tokens import TokenError, Tokens, UnknownTokenError
+from ..tokens import TokenError, UnknownTokenError
 from .authorize import has_browser
+from .home_tokens import home_tokens
 from .output import Output
 
 NAME = "dashboard"
@@ -92,12 +92,7 @@ def page_of(listening: Sequence[str]) -> str | None:
 
 
 def _token(options: Namespace, loaded: Loaded, home: Home) -> str:
-    where = ""
-    if loaded.settings.database.url:
-        from ..database_home import store_of
-
-        where = str(store_of(loaded.settings, home))
-    tokens = Tokens(home, frozenset(loaded.settings.network.rights), given(), where)
+    tokens = home_tokens(loaded, home)
     if not options.manage:
         return tokens.default()
     with suppress(UnknownTokenError):

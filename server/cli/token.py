@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from ..given_token import given
 from ..home import Home, prepare
 from ..settings import Loaded
 from ..tokens import GENERATED, RIGHTS, TokenError, Tokens, UnknownTokenError
+from .home_tokens import home_tokens
 from .output import Output
 
 
@@ -22,12 +22,7 @@ def run(options: Namespace, loaded: Loaded, out: Output) -> int:
     """
     home = Home.at(loaded.settings.home)
     rights = frozenset[str](loaded.settings.network.rights)
-    where = ""
-    if loaded.settings.database.url:
-        from ..database_home import store_of
-
-        where = str(store_of(loaded.settings, home))
-    tokens = Tokens(home, rights, given(), where)
+    tokens = home_tokens(loaded, home)
     try:
         match options.what:
             case "show":

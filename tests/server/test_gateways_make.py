@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mcp.client.client import Client
+from mcp_types import TextResourceContents
 
 from cli_shell import SERVER
 from fleet import gateways, servers, until
@@ -134,6 +136,11 @@ async def test_a_call_while_it_is_being_made_is_told_to_wait(tmp_path: Path, pos
         assert "Call again in a moment" in text(refused)
         assert (refused.meta or {})["toolscore/retryAfter"] > 0
         assert (await state(b, "it"))["state"] == "INSTALLING"
+        groups = (await b.read_resource("toolscore://groups")).contents[0]
+        assert isinstance(groups, TextResourceContents)
+        assert [one["state"] for one in json.loads(groups.text)["servers"] if one["name"] == "it"] == [
+            "INSTALLING"
+        ]
         assert "is being installed at this one" in text(await b.call_tool("server_state", {"name": "it"}))
         mark.touch()
         done = await until(lambda: execute(b, "it__say"), lambda done: not done.is_error)
