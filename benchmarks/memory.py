@@ -22,6 +22,9 @@ from toolscore.tools.memory.limits import Limits
 from toolscore.tools.memory.memory import Asker, Memory
 from toolscore.tools.memory.shelf import Shelf
 
+LEAST = 400
+"""Messages without which there is nothing to take a median of."""
+
 _ENGLISH = (
     "the meeting about budget moved to {} because {} was late and nobody had the {} report ready for review before "
     "lunch so we decided to ask {} again next week and write a short note for the team"
@@ -164,6 +167,8 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--semantic", type=int, default=0, metavar="N")
     given = parser.parse_args()
+    if given.messages < LEAST:
+        parser.error(f"--messages is {LEAST} at the least, so that some are asked for in each language")
     run(given.messages, semantic=False)
     if given.semantic:
         run(given.semantic, semantic=True)

@@ -98,6 +98,20 @@ async def pair(bench: Bench, command: list[str]) -> AsyncIterator[tuple[Client, 
         yield toolscore.client, await toolscore.unix("unix")
 
 
+async def killed(pid: int) -> float:
+    """Kill a process; give the moment from which it is gone, its pipes closed: it has to get its turn to die."""
+    loop, gone = asyncio.get_running_loop(), asyncio.Event()
+    descriptor = os.pidfd_open(pid)
+    try:
+        loop.add_reader(descriptor, gone.set)
+        os.kill(pid, signal.SIGKILL)
+        await gone.wait()
+        return time.monotonic()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
 def kill(bench: Bench, report: Report) -> None:
     """kill -9 of a server under load; another one is under load as well."""
     for name, command in (("stdlib child", FAULTY), ("SDK child", SDK)):
@@ -129,7 +143,7 @@ async def _kill(bench: Bench, report: Report, name: str, command: list[str]) -> 
             ]
             await asyncio.sleep(rng.uniform(0.3, 0.6))
             moment = time.monotonic()
-            os.kill(pid, signal.SIGKILL)
+            dead = await killed(pid)
             firsts = [
                 asyncio.get_running_loop().create_task(load.first_after(moment, HANG)) for load in loads
             ]
@@ -145,8 +159,8 @@ async def _kill(bench: Bench, report: Report, name: str, command: list[str]) -> 
                 if call.ended < moment:
                     counts["lost_later"] += call.outcome != OK
                     continue
-                # Written before ToolScore could know: the kernel tells it a moment after the kill.
-                if call.begun < moment + 0.02:
+                # Written before ToolScore could know: the kernel tells it a moment after the end.
+                if call.begun < dead + 0.02:
                     counts["in_flight"] += 1
                     counts["unknown"] += call.outcome == "outcome_unknown"
                     counts["replayed"] += call.tool == "sleep_safely" and call.outcome == OK

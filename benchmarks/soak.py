@@ -99,7 +99,7 @@ async def soak(world: World, minutes: float) -> Report:
         log = toolscore.log
     ended = time.monotonic()
     left = [process for process, _marker in world.marked()]
-    while left and time.monotonic() < ended + 2:
+    while left and time.monotonic() < ended + 10:
         await asyncio.sleep(0.1)
         left = [process for process, _marker in world.marked()]
     for process in left:

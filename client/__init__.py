@@ -17,23 +17,35 @@ if TYPE_CHECKING:
     from .events import Event as Event
     from .lease import Instance as Instance
     from .library import Gaps as Gaps
+    from .library import Need as Need
+    from .library import Offer as Offer
+    from .library import Server as Server
     from .library import Tool as Tool
+    from .python import Execution as Execution
+    from .python import PythonSession as PythonSession
     from .result import CallError as CallError
     from .result import Outcome as Outcome
     from .result import Result as Result
     from .runtime import ToolScore as ToolScore
+    from .tasks import Task as Task
     from .transport import websocket as websocket
 
 _PLACES = {
     "CallError": "result",
     "ClosedError": "errors",
     "Event": "events",
+    "Execution": "python",
     "Gaps": "library",
     "Instance": "lease",
     "JSONRPCError": "errors",
     "LineLostError": "errors",
+    "Need": "library",
+    "Offer": "library",
     "Outcome": "result",
+    "PythonSession": "python",
     "Result": "result",
+    "Server": "library",
+    "Task": "tasks",
     "TimedOutError": "errors",
     "Tool": "library",
     "ToolScore": "runtime",

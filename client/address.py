@@ -24,10 +24,12 @@ _TLS = (
     "Check ws:// against wss://, the host name, and the certificate: `ssl=` takes a context that trusts one of your "
     "own (`ssl.create_default_context(cafile=...)`)."
 )
+_PATH = "Check the path: it is that of the address given to `--listen`, such as /mcp."
 _CHECK = {
+    200: _PATH,
     401: "Check the token: `toolscore token show` prints it; pass it as `token=`.",
     403: "Check the rights of the token, and the Origin header if you set one.",
-    404: "Check the path: it is that of the address given to `--listen`, such as /mcp.",
+    404: _PATH,
     421: "Use the host name of the address given to `--listen`.",
 }
 # At level DEBUG websockets writes the request's headers down, the token included.

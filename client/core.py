@@ -28,11 +28,25 @@ TOO_LATE = "The client's time limit of {:g} s is over, and the call was cancelle
 NOT_SENT = "The client's time limit of {:g} s is over: {}. Nothing was sent."
 NO_LINE = "There is no line to ToolScore: {}. Nothing was sent. The client goes on trying; call again later."
 LOST = (
-    "The line to ToolScore was lost after the call was sent ({}). It may have taken effect: the tool is not "
-    "annotated read-only or idempotent, so that it was not called again. Look before you repeat it."
+    "The line to ToolScore was lost after the call was sent ({}). It may have taken effect: {}. Look before you "
+    "repeat it."
 )
+UNSAFE = "the tool is not annotated read-only or idempotent, so that it was not called again"
 
 logger = logging.getLogger("toolscore.client")
+
+
+class GivenUpError(LineLostError):
+    """A request that might have been sent again was not, or not with success.
+
+    Attributes:
+        why: The reason.
+        repeats: How often it was sent again.
+    """
+
+    def __init__(self, lost: LineLostError, why: str, repeats: int) -> None:
+        super().__init__(str(lost))
+        self.why, self.repeats = why, repeats
 
 
 class Core:
@@ -148,9 +162,7 @@ class Core:
             TimedOutError: If there is no answer in time.
             WebSocketError: If there is no line.
         """
-        answer, _line, _repeats = await self._sent(
-            method, params, timeout, on_progress, (lambda: repeat) if only is None else (lambda: False), only
-        )
+        answer, _line, _repeats = await self._sent(method, params, timeout, on_progress, lambda: repeat, only)
         return result_of(answer)
 
     async def call(
@@ -185,9 +197,8 @@ class Core:
                     if not exc.unheard and not await self.may_repeat(tool, repeat):
                         raise
                     answer, number, repeats = await self._sent(
-                        "tools/call", params, None, None, lambda: self.may_repeat(tool, repeat), only
+                        "tools/call", params, None, None, lambda: self.may_repeat(tool, repeat), only, exc
                     )
-                    repeats += 1
             else:
                 answer, number, repeats = await self._sent(
                     "tools/call", params, timeout, on_progress, lambda: self.may_repeat(tool, repeat), only
@@ -202,7 +213,8 @@ class Core:
         except LineLostError as exc:
             if self.closed:
                 raise ClosedError("this client was closed while a call was under way") from None
-            text, outcome = LOST.format(exc), Outcome.OUTCOME_UNKNOWN
+            text, outcome = LOST.format(exc, getattr(exc, "why", UNSAFE)), Outcome.OUTCOME_UNKNOWN
+            repeats = getattr(exc, "repeats", 0)
         except WebSocketError as exc:
             text, outcome = NO_LINE.format(str(exc).rstrip(".")), Outcome.UNAVAILABLE
         return Result.refusal(tool, outcome, text, time.perf_counter() - begun, repeats)
@@ -215,17 +227,26 @@ class Core:
         on_progress: Progress | None,
         repeat: Callable[[], Any],
         only: int | None,
+        lost: LineLostError | None = None,
     ) -> tuple[Message, int, int]:
-        """Send a request until there is an answer; give that, its line, and how often it was repeated."""
+        """Send it until there is an answer; give that, its line and the repeats. `lost`: of a line it was sent on."""
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
-        repeats = 0
+        repeats = 0 if lost is None else 1
+        heard = None if lost is None or lost.unheard else lost
         while True:
             try:
                 number, line = await self.line(deadline, only)
+                if deadline is not None and loop.time() >= deadline:
+                    raise TimedOutError("there was none left")
             except TimedOutError as exc:
-                exc.unheard = repeats == 0
+                exc.unheard = heard is None
                 raise
+            except WebSocketError as exc:
+                if heard is None:
+                    raise
+                why = f"it may be called again, but there is no line to do so: {str(exc).rstrip('.')}"
+                raise GivenUpError(heard, why, repeats - 1) from None
             identity, future = line.begin(method, params, on_progress)
             timer = None
             if deadline is not None:
@@ -236,11 +257,21 @@ class Core:
                 line.withdraw(identity, "the client's time limit" if isinstance(exc, TimedOutError) else "")
                 raise
             except LineLostError as exc:
-                if self.closed or repeats >= REPEATS:
+                if self.closed:
                     raise
+                heard = heard if exc.unheard else exc
+                if repeats >= REPEATS:
+                    if heard is None:
+                        raise WebSocketError(str(exc)) from None
+                    why = f"it was sent again {repeats} times, and each of the lines was lost"
+                    raise GivenUpError(heard, why, repeats) from None
                 allowed = exc.unheard or repeat()
                 if allowed is not True and allowed is not False:
-                    allowed = await allowed
+                    try:
+                        async with asyncio.timeout_at(deadline):
+                            allowed = await allowed
+                    except TimeoutError:
+                        raise TimedOutError("the client's time limit is over") from None
                 if not allowed:
                     raise
                 repeats += 1
@@ -319,12 +350,11 @@ class Core:
         Returns:
             What is set whenever it changed, or may have changed while there was no line.
         """
-        event = asyncio.Event()
-        first = uri not in self.watched
+        event, first = asyncio.Event(), uri not in self.watched
         self.watched.setdefault(uri, set()).add(event)
         if first:
             try:
-                await self.request("resources/subscribe", {"uri": uri}, only=0)
+                await self.request("resources/subscribe", {"uri": uri}, repeat=False, only=0)
             except (LineLostError, WebSocketError):
                 pass  # the next line will be told
             except BaseException:

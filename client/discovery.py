@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from .library import Gaps, Server, Tool
+from .options import InstallOptions
 from .result import Result
 
 
@@ -129,7 +130,12 @@ class Discovery:
         return Gaps.of(told)
 
     async def install(
-        self, source: str, *, name: str | None = None, timeout: float | None = None, **options: Any
+        self,
+        source: str,
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+        **options: Unpack[InstallOptions],
     ) -> dict[str, Any]:
         """Install a server, and give its name, version and the first of its tools.
 

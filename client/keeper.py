@@ -30,7 +30,7 @@ class Keeper:
     """One line that is kept up.
 
     Args:
-        places: Where to; after a failure the next one is tried.
+        places: Where to; after a failure the next one is tried, but first the same one where a line was only cut.
         first: Which of them to try first.
         options: Those of the websockets library.
         answerers: Who answers what servers ask, by method.
@@ -53,6 +53,7 @@ class Keeper:
     ) -> None:
         self._places = itertools.cycle([*places[first % len(places) :], *places[: first % len(places)]])
         self._count = len(places)
+        self._again: Where | None = None
 
         async def open_line(where: Where) -> Line:
             return await Line.open(where, options, answerers, on_notification, info)
@@ -125,12 +126,15 @@ class Keeper:
             self._on_change(False, str(lost))
             if loop.time() - since >= LASTING:
                 pause = 0.0
+                # It was cut, and what is there may still be: leases, and sessions of Python.
+                self._again = line.where if line.cut else None
             refused = False
             while self.line is None:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - nothing is secret in it
                 pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
                 try:
-                    self._take(await self._open(next(self._places)))
+                    again, self._again = self._again, None
+                    self._take(await self._open(again or next(self._places)))
                 except WebSocketError as exc:
                     if exc.status in FOR_GOOD and not refused:
                         refused = True  # once, however often it is tried

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Unpack
 
 import anyio
 
 from .core import Core
 from .errors import ClosedError
+from .options import CallOptions
 from .result import Outcome, Result
 
 if TYPE_CHECKING:
@@ -38,7 +40,9 @@ class Instance:
         self.ttl = float(told["ttl"])
         self.lost: str | None = None
 
-    async def call(self, tool: str, arguments: dict[str, Any] | None = None, **options: Any) -> Result:
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any] | None = None, **options: Unpack[CallOptions]
+    ) -> Result:
         """Call a tool of it.
 
         Args:
@@ -94,7 +98,8 @@ class Leasing:
         # Sent again after a lost line: a lease that was given and not heard of ends with its time.
         result = await self._view.call("acquire_server", arguments, repeat=True, check=False)
         told = result.check().structured
-        instance = Instance(self._view.within(lease=told["lease"]), self._server, told)
+        view = self._view.at(result.line).within(lease=told["lease"])
+        instance = Instance(view, self._server, told)
         self._instances.append(instance)
         self._renewing.append(asyncio.get_running_loop().create_task(self._renew(instance)))
 
@@ -102,7 +107,7 @@ class Leasing:
         while True:
             await asyncio.sleep(instance.ttl / 3)
             try:
-                result = await self._view.call(
+                result = await instance.tools.call(
                     "acquire_server", {"lease": instance.lease, "ttl": self._ttl}, repeat=True, check=False
                 )
             except ClosedError:
@@ -115,10 +120,10 @@ class Leasing:
                 logger.warning("the lease on %s is lost: %s", instance.name, result.text)
                 return
 
-    async def _release(self, lease: str) -> None:
+    async def _release(self, instance: Instance) -> None:
         try:
-            await self._view.call(
-                "release_server", {"lease": lease}, timeout=RELEASED_WITHIN, repeat=True, check=False
+            await instance.tools.call(
+                "release_server", {"lease": instance.lease}, timeout=RELEASED_WITHIN, repeat=True, check=False
             )
         except Exception as exc:  # whatever it is, the lease ends with its time
             logger.info("a lease was not given back, and ends with its time: %s", exc)
@@ -129,9 +134,7 @@ class Leasing:
         if self._core.closed:
             return
         # Tasks of their own: also a block that is cancelled gives back what it took.
-        releasing = [
-            self._core.spawn(self._release(one.lease)) for one in self._instances if one.lost is None
-        ]
+        releasing = [self._core.spawn(self._release(one)) for one in self._instances if one.lost is None]
         if releasing:
             with anyio.move_on_after(RELEASED_WITHIN, shield=True):
                 await asyncio.wait(releasing)

@@ -183,6 +183,12 @@ class Line:
         return self.wire.protocol.state is State.OPEN
 
     @property
+    def cut(self) -> bool:
+        """Whether it ended without a word of either side, as when something between them broke."""
+        exc = self.wire.protocol.close_exc if self.lost.done() else None
+        return isinstance(exc, ConnectionClosed) and exc.rcvd is None and exc.sent is None
+
+    @property
     def full(self) -> bool:
         """Whether a request would have to wait for room."""
         return len(self.pending) >= MOST or self.wire.paused

@@ -146,9 +146,13 @@ class Spread(Generic[T]):
         self._news = asyncio.Event()
         self._taken = asyncio.Event()
         self._failure: BaseException | None = None
+        self._broken: Exception | None = None
 
     async def results(self) -> AsyncGenerator[tuple[int, T, Result]]:
-        """Give each result with its number and its thing; leaving the loop cancels what is under way."""
+        """Give each result with its number and its thing; leaving the loop cancels what is under way.
+
+        Where the things break off with an error, those that were taken before are called to their end first.
+        """
         loop = asyncio.get_running_loop()
         workers = {loop.create_task(self._work()) for _ in range(self._workers)}
         left = len(workers)
@@ -173,6 +177,8 @@ class Spread(Generic[T]):
                 if self._failure is not None:
                     raise self._failure
                 if not left:
+                    if self._broken is not None:
+                        raise self._broken
                     return
                 self._news.clear()
                 await self._news.wait()
@@ -190,17 +196,20 @@ class Spread(Generic[T]):
             self._put((number, item, result))
 
     async def _next(self) -> tuple[bool, int, Any]:
-        item: Any
-        if isinstance(self._items, AsyncIterator):
-            async with self._taking:  # and only then is it seen whether there is room: many may wait here
-                await self._room()
-                item = await anext(self._items, _OVER)
-                self._begun += item is not _OVER
-                return item is not _OVER, self._begun - 1, item
-        await self._room()
-        item = next(self._items, _OVER)
-        self._begun += item is not _OVER
-        return item is not _OVER, self._begun - 1, item
+        source, item = self._items, _OVER
+        async with self._taking:  # and only then is it seen whether there is room: many may wait here
+            await self._room()
+            try:
+                if self._broken is None:
+                    item = (
+                        await anext(source, _OVER)
+                        if isinstance(source, AsyncIterator)
+                        else next(source, _OVER)
+                    )
+            except Exception as exc:
+                self._broken = exc
+            self._begun += item is not _OVER
+            return item is not _OVER, self._begun - 1, item
 
     async def _room(self) -> None:
         while self._begun - self._given >= self._ahead:  # whoever takes the results is slower

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import anyio
 
 from .errors import ClosedError, JSONRPCError
+from .options import CodeOptions, SessionOptions
 from .result import Result
 
 if TYPE_CHECKING:
@@ -103,21 +104,30 @@ class PythonSession:
         options: Arguments of `session_start`.
     """
 
-    def __init__(self, view: ToolScore, options: dict[str, Any]) -> None:
+    def __init__(self, view: ToolScore, options: SessionOptions) -> None:
         self._view, self._options = view, options
         self.id = ""
 
     async def __aenter__(self) -> PythonSession:
         # Sent again after a lost line: a session that was begun and not heard of ends when it is idle.
-        started = await self._view.call(f"{EXECUTOR}__session_start", self._options, repeat=True, check=True)
-        self.id = str(started.structured["session"])
+        started = await self._view.call(
+            f"{EXECUTOR}__session_start", {**self._options}, repeat=True, check=True
+        )
+        self.id, self._view = str(started.structured["session"]), self._view.at(started.line)
         return self
 
     async def run(
-        self, code: str, *, on_output: Callable[[str], None] | None = None, **options: Any
+        self,
+        code: str,
+        *,
+        on_output: Callable[[str], None] | None = None,
+        timeout: float | None = None,
+        **options: Unpack[CodeOptions],
     ) -> Execution:
         """Run code in it; see `ToolScore.execute_python`."""
-        return await self._view.execute_python(code, session=self.id, on_output=on_output, **options)
+        return await self._view.execute_python(
+            code, session=self.id, on_output=on_output, timeout=timeout, **options
+        )
 
     async def __aexit__(self, *_exc: object) -> None:
         if self._view.closed:

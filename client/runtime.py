@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from ssl import SSLContext
-from typing import Any, TypeVar
+from typing import Any, Self, Unpack
 
 from .address import Where
 from .core import Core
-from .discovery import Discovery
 from .events import Event, follow
 from .keeper import Keeper
 from .lease import Instance, Leasing
 from .line import Answerer, Message, Progress, client_info, guarded
+from .many import Many
 from .meta import answerers_of, meta_of
-from .parallel import Spread, persistent
+from .options import CodeOptions, SessionOptions
+from .parallel import persistent
 from .python import EXECUTOR, Execution, PythonSession
 from .result import Result
 from .tasks import Task
 
-T = TypeVar("T")
 
-Call = tuple[str, dict[str, Any]]
-"""A tool, and its arguments."""
-
-
-class ToolScore(Discovery):
+class ToolScore(Many):
     """A client of one ToolScore, or of several that share a store. Made by `connect`."""
 
-    def __init__(self, core: Core, meta: Message, *, check: bool) -> None:
-        self._core, self._meta, self._check = core, meta, check
+    def __init__(self, core: Core, meta: Message, *, check: bool, only: int | None = None) -> None:
+        self._core, self._meta, self._check, self._only = core, meta, check, only
 
     @classmethod
     @asynccontextmanager
@@ -96,8 +93,15 @@ class ToolScore(Discovery):
 
         Raises:
             ValueError: If an argument cannot be used.
+            RuntimeError: If this is no event loop of asyncio.
             WebSocketError: If none of the addresses takes the client.
         """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "toolscore.client runs on asyncio, also under anyio, but not on trio"
+            ) from None
         places = [Where(one, token) for one in ([url] if isinstance(url, str) else url)]
         if not places or lines < 1:
             raise ValueError("at least one address and one line")
@@ -137,7 +141,7 @@ class ToolScore(Discovery):
         trace: str | None = None,
         lease: str | None = None,
         check: bool | None = None,
-    ) -> ToolScore:
+    ) -> Self:
         """Give a client on the same lines whose calls belong together.
 
         Args:
@@ -147,7 +151,15 @@ class ToolScore(Discovery):
             check: Whether its calls raise `CallError`.
         """
         meta = meta_of(self._meta, session, trace, lease)
-        return type(self)(self._core, meta, check=self._check if check is None else check)
+        return type(self)(self._core, meta, check=self._check if check is None else check, only=self._only)
+
+    def at(self, line: int) -> Self:
+        """Give a client whose calls go over one line, for what only the gateway at its other end has.
+
+        Args:
+            line: `Result.line` of the call that made it.
+        """
+        return type(self)(self._core, self._meta, check=self._check, only=line)
 
     @property
     def closed(self) -> bool:
@@ -214,83 +226,30 @@ class ToolScore(Discovery):
 
             async def once() -> Result:
                 return await self._core.call(
-                    tool, params, timeout=timeout, on_progress=on_progress, repeat=repeat
+                    tool, params, timeout=timeout, on_progress=on_progress, repeat=repeat, only=self._only
                 )
 
             result = await persistent(once, patience)
         else:
             result = await self._core.call(
-                tool, params, timeout=timeout, on_progress=on_progress, repeat=repeat
+                tool, params, timeout=timeout, on_progress=on_progress, repeat=repeat, only=self._only
             )
         return result.check() if (self._check if check is None else check) else result
 
-    async def map(
-        self,
-        tool: str | Callable[[ToolScore, T], Awaitable[Result]],
-        items: Iterable[T] | AsyncIterable[T],
-        *,
-        in_flight: int = 64,
-        ordered: bool = False,
-        patience: float = 60.0,
-        timeout: float | None = None,
-        repeat: bool | None = None,
-    ) -> AsyncGenerator[tuple[T, Result]]:
-        """Call a tool for each of many arguments, and give each with its result, as they come.
-
-        Things are taken as there is room, so that there may be more than fit into memory. Where ToolScore says that a
-        queue is full, fewer calls are made at the same time, and those that were refused are made again. Results are
-        never raised. Close the generator (`contextlib.aclosing`) to cancel what is under way.
-
-        Args:
-            tool: A tool, and the things are its arguments; or what makes a call of a thing.
-            items: The things.
-            in_flight: Calls at the same time, at the most.
-            ordered: Whether to give them in the order of the things.
-            patience: Seconds in which a call that is refused for now is made again.
-            timeout: Seconds for each call.
-            repeat: Whether calls may be sent again after a line was lost.
-        """
-        if isinstance(tool, str):
-            name = tool
-
-            async def call(item: T) -> Result:
-                params = self._params(name, item)  # type: ignore[arg-type]
-                return await self._core.call(name, params, timeout=timeout, on_progress=None, repeat=repeat)
-        else:
-            make, view = tool, self.within(check=False)
-
-            async def call(item: T) -> Result:
-                return await make(view, item)
-
-        spread = Spread(items, call, in_flight, ordered=ordered, patience=patience)
-        async with aclosing(spread.results()) as results:
-            async for _number, item, result in results:
-                yield item, result
-
-    async def execute_many(
-        self, calls: Iterable[Call], *, in_flight: int = 64, **options: Any
-    ) -> list[Result]:
-        """Make many calls, and give their results in the same order.
-
-        Args:
-            calls: Tools with their arguments.
-            in_flight: Calls at the same time, at the most.
-            **options: `patience`, `timeout` and `repeat` of `map`.
-        """
-        inner = {key: options[key] for key in ("timeout", "repeat") if key in options}
-
-        async def one(view: ToolScore, call: Call) -> Result:
-            return await view.call(call[0], call[1], **inner)
-
-        found = self.map(
-            one, calls, in_flight=in_flight, ordered=True, patience=options.get("patience", 60.0)
+    async def _once(
+        self, tool: str, arguments: Mapping[str, Any], timeout: float | None, repeat: bool | None
+    ) -> Result:
+        params = self._params(tool, arguments)
+        return await self._core.call(
+            tool, params, timeout=timeout, on_progress=None, repeat=repeat, only=self._only
         )
-        return [result async for _call, result in found]
 
     async def begin_task(
         self, tool: str, arguments: Mapping[str, Any] | None = None, *, ttl: float = 3600.0
     ) -> Task:
         """Call a tool as an MCP task, whose result outlives the line (docs/relay.md), if its server has tasks.
+
+        A server without them answers at once, and so does `Task.result`.
 
         Args:
             tool: `server__tool`.
@@ -301,8 +260,10 @@ class ToolScore(Discovery):
             CallError: If it was refused.
         """
         params = self._params(tool, arguments) | {"task": {"ttl": int(ttl * 1000)}}
-        result = await self._core.call(tool, params, timeout=None, on_progress=None, repeat=None)
-        return Task(self._core, tool, result.check().raw["task"])
+        result = await self._core.call(
+            tool, params, timeout=None, on_progress=None, repeat=None, only=self._only
+        )
+        return Task(self._core, result.check())
 
     async def whole(self, result: Result) -> str:
         """Give the whole text of a result that was cut (docs/search.md); it is kept for an hour.
@@ -371,7 +332,7 @@ class ToolScore(Discovery):
         session: str | None = None,
         on_output: Callable[[str], None] | None = None,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[CodeOptions],
     ) -> Execution:
         """Run Python in the sandbox; where that is allowed it calls tools itself (`toolscore_tools`).
 
@@ -382,7 +343,7 @@ class ToolScore(Discovery):
             timeout: Seconds until it is cancelled.
             **options: `stdin`, `files`, `limits` and `packages` of docs/sandbox.md.
         """
-        arguments = {"code": code, **options}
+        arguments: dict[str, Any] = {"code": code, **options}
         if session is not None:
             arguments["session"] = session
         told: Progress | None = None
@@ -395,7 +356,7 @@ class ToolScore(Discovery):
             )
         )
 
-    def python(self, **options: Any) -> PythonSession:
+    def python(self, **options: Unpack[SessionOptions]) -> PythonSession:
         """Have a session of the sandbox while the block lasts.
 
         Args:

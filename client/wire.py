@@ -6,8 +6,10 @@ lock for each message are not used: they would cost a call more than all the res
 
 from __future__ import annotations
 
+import socket
 from asyncio import TimerHandle
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
@@ -15,6 +17,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
 _DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
+_LONGEST = 1e6
 
 
 class Wire(ClientConnection):
@@ -37,10 +40,23 @@ class Wire(ClientConnection):
         self._begun: bytearray | None = None
         self._waiting: list[bytes] = []
         self._take, self._lost = take, lost
+        self._bound()
         for frame in list(self.recv_messages.frames.queue):
             self.process_event(frame)
         if self.connection_lost_waiter.done():
             lost()
+
+    def _bound(self) -> None:
+        """Have the connection end where nothing leaves it for as long as a ping may take.
+
+        A ping of the library waits behind what does not leave, and its time begins only then.
+        """
+        option, sock = getattr(socket, "TCP_USER_TIMEOUT", None), self.transport.get_extra_info("socket")
+        if option is None or sock is None or self.ping_interval is None or self.ping_timeout is None:
+            return  # the former: not Linux
+        with suppress(OSError):
+            seconds = min(self.ping_interval + self.ping_timeout, _LONGEST)
+            sock.setsockopt(socket.IPPROTO_TCP, option, max(1, int(seconds * 1000)))
 
     def write(self, message: bytes) -> None:
         """Write a message, together with others that are made in this turn of the event loop."""

@@ -1,164 +1,57 @@
 """A runtime that reasons: a model writes Python that calls tools, until it has the answer.
 
-    toolscore start --listen ws://127.0.0.1:8765/mcp
+    toolscore start --listen ws://127.0.0.1:8765/mcp --set sandbox.tools='*' --set network.rights=call,manage
     export TOOLSCORE_TOKEN=$(toolscore token show) MODEL_API_KEY=...
     python examples/reasoning_runtime.py "What time is it in Tokyo?" --endpoint https://HOST/v1 --model NAME
 
 `--api openai` is any endpoint with `chat/completions` and tools, `--api anthropic` any with `messages`. It finds out
 what is missing for the task and has it installed (asks, unless `--yes`; the policy holds in any case), lets the model
 write code that runs in ToolScore's sandbox with the tools as functions (the setting `sandbox.tools` allows that),
-gives errors back to it, keeps to limits of steps, tokens and time, and saves the trajectory as JSON lines.
+gives errors back to it, keeps to limits of steps, tokens and time, and saves the trajectory as JSON lines. The answer
+is on standard output; the exit status is 1 without one, 130 after Ctrl-C. More is in docs/runtimes.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import os
-import random
 import secrets
 import sys
 import threading
 import time
-from contextlib import suppress
-from datetime import UTC, datetime
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx2
+from reasoning_model import Message, Model, ModelError, UnreadableError
 
-from toolscore.client import CallError, Gaps, JSONRPCError, Tool, ToolScore, WebSocketError
-
-Message = dict[str, Any]
-Calls = list[tuple[str, str | None]]
+from toolscore.client import CallError, Gaps, JSONRPCError, PythonSession, Tool, ToolScore, WebSocketError
 
 SYSTEM = """You solve the user's task by writing Python, which you run with the function run_python. It runs in a \
 sandbox without network; variables stay from one call to the next. Tools are functions of the module toolscore_tools:
 {tools}
-Characters of names that Python does not allow are _ there. A function gives the tool's structured result or its text,
+Characters of names that Python does not allow are _ there, and call_tool("server__tool", {{...}}) takes full names. \
+A function gives the tool's structured result or its text,
 and raises ToolError. The value of the last expression and what is printed come back to you: print what you need, and
 work on results in code instead of repeating them. When you know the answer, say it without calling run_python."""
-RUN = {
-    "name": "run_python",
-    "description": "Run Python in the sandbox. The value of the last expression, the output and errors come back.",
-    "schema": {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]},
-}
-NUDGE = "That was neither an answer nor a call of run_python with code. Say the answer, or run code."
+NUDGE = (
+    "That was cut off, or neither an answer nor a call of run_python with code. Say the answer, or run code."
+)
+AFRESH = "this is a new session: variables and files of the one before are gone"
 SHOWN = 8000
 """Characters of an execution that the model is shown."""
 
 GARBAGE = 3
 """Answers in a row that are of no use, after which it is given up."""
 
-TRIES, LONGEST_PAUSE = 5, 20.0
-COUNTED = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
+PAGE, MOST = 200, 5000
+"""Steps that are asked for at once, and that are kept: the last ones."""
+
 SCORED = ("score", "expected", "successes", "failures", "p50", "p90")
-
-
-class ModelError(Exception):
-    """The model cannot be had, says nothing of use, or did not come to an end within a limit: its `status`."""
-
-    def __init__(self, text: str, status: str = "failed") -> None:
-        super().__init__(text)
-        self.status = status
-
-
-class Model:
-    """A model behind an HTTP endpoint, in one of two dialects."""
-
-    def __init__(self, endpoint: str, model: str, api: str, key: str, timeout: float) -> None:
-        self.name, self.api, self.tokens, self._key = model, api, 0, key
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        if api == "anthropic":
-            headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
-        self._url = endpoint.rstrip("/") + ("/messages" if api == "anthropic" else "/chat/completions")
-        self._http = httpx2.AsyncClient(headers=headers, timeout=timeout)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
-    def masked(self, text: str) -> str:
-        """Give a text without the key, which an endpoint, or the model, may repeat."""
-        for form in {self._key, json.dumps(self._key, ensure_ascii=False)[1:-1]} - {""}:
-            text = text.replace(form, "[key]")
-        return text
-
-    def body(self, system: str, messages: list[Message]) -> Message:
-        """Give the request."""
-        if self.api == "anthropic":
-            tool = {"name": RUN["name"], "description": RUN["description"], "input_schema": RUN["schema"]}
-            said = {"system": system, "messages": messages, "tools": [tool], "max_tokens": 4096}
-        else:
-            function = {"name": RUN["name"], "description": RUN["description"], "parameters": RUN["schema"]}
-            first = {"role": "system", "content": system}
-            said = {"messages": [first, *messages], "tools": [{"type": "function", "function": function}]}
-        return {"model": self.name, **said}
-
-    async def ask(self, system: str, messages: list[Message]) -> tuple[Message, str, Calls]:
-        """Give the model's message, its text, and by the ids of its calls the code to run (`None`: unreadable)."""
-        reply = await self._post(self.body(system, messages))
-        try:
-            usage = reply.get("usage") or {}
-            self.tokens += sum(int(usage.get(name) or 0) for name in COUNTED)
-            if self.api == "anthropic":
-                blocks = reply["content"]
-                text = "".join(block["text"] for block in blocks if block["type"] == "text")
-                found = [(one["id"], _code(one["input"])) for one in blocks if one["type"] == "tool_use"]
-                return {"role": "assistant", "content": blocks}, text, found
-            message = reply["choices"][0]["message"]
-            calls = message.get("tool_calls") or []
-            found = [(call["id"], _code(call["function"]["arguments"])) for call in calls]
-            text = message.get("content") or ""
-            if not isinstance(text, str):  # some give a list of parts
-                text = "".join(part.get("text") or "" for part in text)
-            return {"role": "assistant", **message}, text, found
-        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as exc:
-            raise ModelError(f"the model's answer cannot be read ({type(exc).__name__}: {exc})") from exc
-
-    def told(self, results: list[tuple[str, str, bool]]) -> list[Message]:
-        """Give the messages that tell the model what came of its calls: id, text, and whether it is an error."""
-        if self.api == "anthropic":
-            blocks = [
-                {"type": "tool_result", "tool_use_id": call, "content": text, "is_error": error}
-                for call, text, error in results
-            ]
-            return [{"role": "user", "content": blocks}]
-        return [{"role": "tool", "tool_call_id": call, "content": text} for call, text, _error in results]
-
-    async def _post(self, body: Message) -> Message:
-        """Send a request, again after 408, 409, 429, 5xx, a broken line or no answer."""
-        problem = ""
-        for number in range(TRIES):
-            pause = min(2.0**number, LONGEST_PAUSE) * random.uniform(0.1, 0.5)  # noqa: S311 - no secret
-            try:
-                answer = await self._http.post(self._url, json=body)
-            except httpx2.HTTPError as exc:
-                problem = f"{type(exc).__name__} {exc}".strip()
-            else:
-                if answer.status_code == 200:
-                    try:
-                        reply = answer.json()
-                        return reply if isinstance(reply, dict) else {}
-                    except ValueError:
-                        return {}
-                problem = f"HTTP {answer.status_code}: {self.masked(answer.text)[:300]}"
-                if answer.status_code not in (408, 409, 429) and answer.status_code < 500:
-                    raise ModelError(f"the endpoint refused: {problem}")
-                after = answer.headers.get("retry-after", "")
-                pause = min(float(after), LONGEST_PAUSE) if after.replace(".", "", 1).isdecimal() else pause
-            await asyncio.sleep(pause)
-        raise ModelError(f"the endpoint gave no answer in {TRIES} tries: {problem}")
-
-
-def _code(given: Any) -> str | None:
-    try:
-        said = json.loads(given) if isinstance(given, str) else given
-    except ValueError:
-        return None
-    code = said.get("code") if isinstance(said, dict) else None
-    return code if isinstance(code, str) and code.strip() else None
 
 
 class Trajectory:
@@ -184,20 +77,15 @@ class Trajectory:
 
     async def collect(self, ts: ToolScore) -> None:
         """Add what the journal has of this session, the calls that code made among it, and the tools' scores."""
-        query = {"session": self.session, "contents": True, "limit": 200}
-        records: list[Message] = []
-        deadline = time.monotonic() + 5  # the journal is written a moment after the calls
-        while time.monotonic() < deadline:
-            read = await ts.call("read_journal", query)
-            if not read.ok:  # a policy may hide it
-                self.add("note", text=f"what the code called is not known: {read.text}")
-                return
-            records = [one for one in read.structured["records"] if one.get("method") == "tools/call"]
-            ran = [record for record in records if str(record.get("tool")).endswith("__python_execute")]
-            if len(ran) >= self.executions:
-                break
-            await asyncio.sleep(0.1)
-        records.sort(key=lambda record: record["time"])
+        try:
+            await self._collect(ts)
+        except (JSONRPCError, ConnectionError) as exc:  # the answer was paid for
+            self.add("note", text=f"what the code called is not known: {exc}")
+
+    async def _collect(self, ts: ToolScore) -> None:
+        records, problem = await self._steps(ts)
+        if problem:
+            self.add("note", text=problem)
         index = {record.get("span"): number for number, record in enumerate(records)}
         for number, record in enumerate(records):
             self.lines.append({"type": "step", **_step(number, record, index)})
@@ -207,11 +95,41 @@ class Trajectory:
                 score = told.structured["scores"][0]
                 self.add("score", tool=name, **{key: score[key] for key in SCORED})
 
+    async def _steps(self, ts: ToolScore) -> tuple[list[Message], str]:
+        """Give what the journal has, in the order it began, and what is to be said about that."""
+        found: dict[str, Message] = {}
+        query: Message = {"session": self.session, "contents": True, "limit": PAGE}
+        deadline = time.monotonic() + 20  # the journal is written a moment after the calls
+        problem = ""
+        while True:
+            read = await ts.call("read_journal", query)
+            if not read.ok:  # a policy may hide it
+                problem = f"what the code called is not known: {read.text}"
+                break
+            page = read.structured["records"]
+            before = len(found)
+            found |= {one["id"]: one for one in page if one.get("method") == "tools/call"}
+            if "until" not in query and time.monotonic() < deadline:
+                ran = [one for one in found.values() if str(one.get("tool")).endswith("__python_execute")]
+                if len(ran) < self.executions and len(page) < PAGE:
+                    await asyncio.sleep(0.1)
+                    continue
+            if len(page) < PAGE or len(found) == before:
+                break
+            if len(found) >= MOST:
+                problem = f"of what the code called only the last {len(found)} steps are here"
+                break
+            # They come in the order they ended in: those that are left began before the first of these ended.
+            took = timedelta(seconds=(page[0].get("seconds") or 0.0) + 0.001)
+            query["until"] = (datetime.fromisoformat(page[0]["time"]) + took).isoformat()
+        return sorted(found.values(), key=lambda record: record["time"]), problem
+
     def save(self, file: Path) -> None:
         """Write it, whole or not at all, readable by its owner only: it has all that tools said."""
         part = file.with_name(f".{file.name}.{os.getpid()}")
         try:
-            with os.fdopen(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as out:
+            descriptor = os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as out:
                 out.writelines(
                     self._masked(json.dumps(line, ensure_ascii=False)) + "\n" for line in self.lines
                 )
@@ -247,6 +165,7 @@ class Runtime:
         self._given, self._model = given, model
         self.trajectory = Trajectory(given.task, model)
         self._installing = False
+        self._python: PythonSession | None = None
 
     async def asked(self, params: Message) -> Message:
         """Answer what ToolScore, or a tool, asks the user: only yes or no, and by default no."""
@@ -268,6 +187,8 @@ class Runtime:
                 gaps = await ts.ensure_tools(self._given.task, install=way, timeout=self._given.max_seconds)
             finally:
                 self._installing = False
+        if gaps.label != "covered" and gaps.next:
+            print(gaps.next, file=sys.stderr)
         self.trajectory.add("tools", label=gaps.label, needs=gaps.raw.get("needs"), done=list(gaps.done))
         found = {tool.name: tool for tool in gaps.tools}
         with suppress(CallError):  # a task without a word that could be searched for
@@ -283,11 +204,9 @@ class Runtime:
             ModelError: If the model cannot be had, or a limit was reached before it had an answer.
             CallError: If ToolScore refused what is needed.
         """
-        given, status, answer = self._given, "failed", ""
-        token, late = (
-            os.environ.get("TOOLSCORE_TOKEN"),
-            f"no answer within {given.max_seconds:g} s (--max-seconds)",
-        )
+        given, status, answer, problem = self._given, "failed", "", ""
+        token = os.environ.get("TOOLSCORE_TOKEN", "").strip() or None
+        late = f"no answer within {given.max_seconds:g} s (--max-seconds)"
         try:
             async with ToolScore.connect(given.toolscore, token=token, on_elicitation=self.asked) as ts:
                 view = ts.within(session=self.trajectory.session, trace=self.trajectory.trace)
@@ -300,14 +219,15 @@ class Runtime:
                     raise ModelError(late, "seconds") from None
                 finally:
                     await self.trajectory.collect(ts)
-        except ModelError as exc:
-            status = exc.status
-            raise
         except asyncio.CancelledError:
             status = "interrupted"
             raise
+        except Exception as exc:
+            status, problem = exc.status if isinstance(exc, ModelError) else status, str(exc)
+            raise
         finally:
-            self.trajectory.add("end", status=status, answer=answer, tokens=self._model.tokens)
+            tokens = self._model.tokens
+            self.trajectory.add("end", status=status, answer=answer, error=problem or None, tokens=tokens)
             try:
                 self.trajectory.save(given.save)
             except OSError as exc:  # the answer was paid for
@@ -315,10 +235,10 @@ class Runtime:
         return answer
 
     async def _reason(self, ts: ToolScore, tools: list[Tool]) -> str:
-        lines = [
-            f"- {t.name.replace('__', '.', 1)}({json.dumps(t.input_schema or {})}): {t.description}"
-            for t in tools
-        ]
+        lines = []
+        for tool in tools:
+            schema = json.dumps(tool.input_schema or {}, ensure_ascii=False)
+            lines.append(f"- {tool.name.replace('__', '.', 1)}({schema}): {tool.description}")
         system = SYSTEM.format(
             tools="\n".join(lines) or "- none fits; call help(toolscore_tools) to see what there is"
         )
@@ -326,7 +246,7 @@ class Runtime:
         self.trajectory.add("message", role="system", content=system)
         self.trajectory.add("message", **messages[0])
         garbage = 0
-        async with ts.python() as python:
+        async with AsyncExitStack() as self._sessions:
             for _number in range(self._given.max_steps):
                 if self._model.tokens >= self._given.max_tokens:
                     raise ModelError(
@@ -334,8 +254,8 @@ class Runtime:
                     )
                 try:
                     said, text, calls = await self._model.ask(system, messages)
-                except ModelError as exc:
-                    if (garbage := garbage + 1) >= GARBAGE or "cannot be read" not in str(exc):
+                except UnreadableError as exc:
+                    if (garbage := garbage + 1) >= GARBAGE:
                         raise
                     self.trajectory.add("garbage", error=str(exc))
                     continue
@@ -348,7 +268,7 @@ class Runtime:
                 else:
                     garbage = 0
                 messages += [said] if calls else []
-                results = [(call, *await self._ran(python, code)) for call, code in calls]
+                results = [(call, *await self._ran(ts, code)) for call, code in calls]
                 told = self._model.told(results) if calls else [{"role": "user", "content": NUDGE}]
                 if not calls and messages[-1] == told[0]:
                     told = []  # it was told that already
@@ -357,19 +277,28 @@ class Runtime:
                 messages += told
         raise ModelError(f"no answer within {self._given.max_steps} steps (--max-steps)", "steps")
 
-    async def _ran(self, python: Any, code: str | None) -> tuple[str, bool]:
+    async def _ran(self, ts: ToolScore, code: str | None) -> tuple[str, bool]:
         """Run code, and give what the model is told of it, and whether it is an error."""
         if code is None:
             return NUDGE, True
         print(f"--- code\n{code}\n---", file=sys.stderr)
-        done = await python.run(code)
+        new = self._python is None
+        if self._python is None:
+            self._python = await self._sessions.enter_async_context(ts.python())
+        done = await self._python.run(code)
+        if done.result.refused and self._python.id in done.result.text and not new:
+            self._python = None  # it is over, as after a limit, and nothing was run
+            text, error = await self._ran(ts, code)
+            return f"note: {AFRESH}\n{text}", error
         self.trajectory.executions += 0 if done.result.refused else 1
         parts = [f"status: {done.status}", *(f"note: {note}" for note in done.notes)]
         parts += [f"value: {done.repr}"] if done.repr and done.repr != "None" else []
         parts += [
             f"{name}:\n{text}" for name, text in (("stdout", done.stdout), ("stderr", done.stderr)) if text
         ]
-        parts += [f"error:\n{done.error}"] if done.error else []
+        if done.error:
+            parts.append(f"error:\n{done.error}")
+            print(done.error, file=sys.stderr)  # such as a setting that is missing
         text = "\n".join(parts)
         if len(text) > SHOWN:
             text = f"{text[: SHOWN // 2]}\n[{len(text) - SHOWN} characters left out]\n{text[-SHOWN // 2 :]}"
@@ -397,27 +326,35 @@ async def typed(prompt: str) -> str:
 
 def main(words: list[str] | None = None) -> int:
     """Run a task; the answer is on standard output."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("task")
+    about, _, more = (__doc__ or "").partition("\n\n")
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=about, epilog=more, formatter_class=plain)
+    parser.add_argument("task", help="in words of any language")
     parser.add_argument("--endpoint", required=True, help="such as https://HOST/v1")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--api", choices=("openai", "anthropic"), default="openai")
+    parser.add_argument("--model", required=True, help="its name there")
+    parser.add_argument("--api", choices=("openai", "anthropic"), default="openai", help="(%(default)s)")
     parser.add_argument(
-        "--key-variable", default="MODEL_API_KEY", help="the variable that holds the endpoint's key"
+        "--key-variable", default="MODEL_API_KEY", help="what holds the endpoint's key (%(default)s)"
     )
-    parser.add_argument("--toolscore", nargs="+", default=["ws://127.0.0.1:8765/mcp"], help="addresses")
+    parser.add_argument(
+        "--toolscore", nargs="+", default=["ws://127.0.0.1:8765/mcp"], help="ws://127.0.0.1:8765/mcp"
+    )
     parser.add_argument("--yes", action="store_true", help="install what is missing without asking")
-    parser.add_argument("--max-steps", type=int, default=12)
-    parser.add_argument("--max-seconds", type=float, default=300.0)
-    parser.add_argument("--max-tokens", type=int, default=200_000, help="of all requests together")
-    parser.add_argument("--request-seconds", type=float, default=60.0, help="for one answer of the endpoint")
-    parser.add_argument("--save", type=Path, default=Path("trajectory.jsonl"))
+    parser.add_argument("--max-steps", type=int, default=12, help="answers of the model (%(default)s)")
+    parser.add_argument("--max-seconds", type=float, default=300.0, help="(%(default)s)")
+    parser.add_argument("--max-tokens", type=int, default=200_000, help="of all requests (%(default)s)")
+    parser.add_argument("--request-seconds", type=float, default=60.0, help="for one answer (%(default)s)")
+    parser.add_argument("--save", type=Path, default=Path("trajectory.jsonl"), help="(%(default)s)")
     given = parser.parse_args(words)
     if not given.endpoint.startswith(("http://", "https://")):
         parser.error("--endpoint begins with http:// or https://")
+    if not all(one.startswith(("ws://", "wss://")) for one in given.toolscore):
+        parser.error("--toolscore: an address begins with ws:// or wss://")
     if not given.save.parent.is_dir():
         parser.error(f"--save: there is no folder {given.save.parent}")
     key = os.environ.get(given.key_variable, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        parser.error(f"the variable {given.key_variable} holds characters that no key has")
 
     async def run() -> str:
         model = Model(given.endpoint, given.model, given.api, key, given.request_seconds)
@@ -438,4 +375,8 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # an answer in a language the terminal does not know
     sys.exit(main())

@@ -64,5 +64,5 @@ class Relisting:
                     offers = await list_offers(session)
             except (TimeoutError, RunnerError) as exc:
                 logger.warning("server %s: its changed lists cannot be had: %s", session.key, exc)
-                return
-            self._on_listed(tools, offers)
+            else:
+                self._on_listed(tools, offers)

@@ -29,8 +29,9 @@ INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
 INTERNAL_ERROR = -32603
 
-LAST_WORDS = 0.3
-"""Seconds that requests in flight wait for a server's exit status once it closed its output."""
+LAST_WORDS = 0.9
+"""Seconds that requests in flight wait for a server's exit status once it closed its output; a busy machine may take
+some for it. After one second the supervisor ends a server that lives on without a line."""
 
 
 def _as_it_is(message: Message) -> Message:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -109,6 +110,10 @@ class ServerSpec(BaseModel):
             raise ValueError("a server needs a command to start or a url to connect to")
         if self.url and not self.url.startswith(_URLS):
             raise ValueError(f"url must start with ws://, wss://, http:// or https://, not {self.url!r}")
+        try:
+            urlsplit(self.url or "")
+        except ValueError as error:  # brackets that hold no IPv6 address
+            raise ValueError(f"url cannot be read: {error}") from error
         if self.confine is not None and (wrong := unconfinable(self.command, self.url, self.confine)):
             raise ValueError(f"confine {wrong}")
         if self.container is not None and (wrong := uncontainable(self.url, self.confine, self.container)):

@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 HANDOVER = 10.0
 """Seconds the calls under way have to be answered when another version of their server takes its place."""
 
+GIVEN_UP = (State.FAILED, State.BACKOFF)
+"""States in which one that needed another server has given it up, for now or for good."""
+
 _TURN = 0.02
 """Seconds between two looks whether they are."""
 
@@ -113,11 +116,21 @@ class Supervisor:
 
     def _changed(self, unit: Unit) -> None:
         if unit.life.state is State.READY:
-            for key in self._blocked.pop(unit.name, set()):
+            for key in list(self._blocked.get(unit.name, ())):
                 blocked = self.find(key)
-                if blocked is not None and blocked.life.state in (State.FAILED, State.BACKOFF):
+                if blocked is not None and blocked.life.state is State.STARTING:
+                    continue  # it goes on by itself; or it is giving up just now, and starts again once it has
+                self._blocked[unit.name].discard(key)
+                if blocked is not None and blocked.life.state in GIVEN_UP:
                     blocked.start()
         self.on_change(unit)
+        if unit.life.state in GIVEN_UP and not unit.to_stop:
+            for name, blocked_keys in self._blocked.items():
+                needed = self.units.get(name)
+                ready = needed is not None and needed.enabled and needed.life.state is State.READY
+                if ready and unit.key in blocked_keys:
+                    blocked_keys.discard(unit.key)
+                    unit.start()
 
     def add(self, installation: Installation, *, era: str | None = None) -> Unit:
         """Take a server under supervision, STOPPED."""

@@ -140,6 +140,11 @@ class Unit:
         return self.life.state not in (State.STOPPED, State.FAILED)
 
     @property
+    def to_stop(self) -> bool:
+        """Whether somebody has asked for a stop that was not begun yet."""
+        return self._stop_wanted
+
+    @property
     def closing(self) -> bool:
         """Whether it is being ended for good."""
         return self._closing

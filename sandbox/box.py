@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 SETTLE = 1.0
 """Seconds in which everything in a session has to stand still after a job."""
 
+LOOKS = 250
+"""Looks that it has at the least: seconds pass also while the machine does nothing of it."""
+
 IDLE_LOOK = 0.5
 """Seconds between two looks at a session in which no job runs."""
 
@@ -152,13 +155,14 @@ class Box:
     async def _stands_still(self) -> bool:
         """Wait until nothing runs in it any more: its init has stopped all, but some may have been waking others."""
         deadline = time.monotonic() + SETTLE
-        quiet = 0
+        quiet = looks = 0
         while True:
             restless = watch.awake(self.pid)
             quiet = 0 if restless else quiet + 1
+            looks += 1
             if quiet == 2:
                 return True
-            if time.monotonic() > deadline:
+            if restless and looks >= LOOKS and time.monotonic() > deadline:
                 return False
             for pid in restless:
                 _stop(pid, self.pid)

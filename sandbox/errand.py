@@ -303,7 +303,7 @@ class Errand:
     def _drain(self, deadline: float) -> None:
         """Read what is in the pipes still; writers that live on do not hold this up."""
         for name in ("stdout", "stderr", "result"):
-            while self._box.lines[name] >= 0 and time.monotonic() < deadline:
+            while self._box.lines[name] >= 0:
                 before = self._kept.get(name, 0), len(self._box.said), self._value
                 if self._limit == "output" and name != "result":
                     break
@@ -312,6 +312,9 @@ class Errand:
                     len(self._box.said),
                     self._value,
                 ):
+                    break
+                # Once in any case: what was written before is there, though the time passed with something else.
+                if time.monotonic() >= deadline:
                     break
 
     def refuse(self, reason: str) -> None:

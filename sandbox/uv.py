@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 MOST_WORDS = 1_500
 """Characters of uv's words that are told, from the beginning: the reason comes first, hints after it."""
@@ -127,7 +128,8 @@ async def run(arguments: Sequence[str], timeout: float, keep: int, tell: Tell | 
             await process.wait()
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it may have ended, and only the news of that be under way
+                os.killpg(process.pid, signal.SIGKILL)
             await asyncio.shield(process.wait())
     if process.returncode:
         words = _PASSWORDS.sub("***@", "\n".join(said)).strip()

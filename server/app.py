@@ -57,6 +57,7 @@ from .functions import serve_functions
 from .gap_tools import GapTools
 from .gateways.home import joined, shared_by
 from .home import Home, prepare
+from .index_tools import IndexTools
 from .journal_home import journal_of, note_change, note_state, take_journal
 from .long_results import LongResults
 from .memory_home import MEMORY, database_secret, memory_of
@@ -198,10 +199,9 @@ async def open_library(
             router = Router(library, supervisor)
             guard(router, approvals, supervisor)
             router.masks = means.known.answers
+            vectors = home.vectors_dir if settings.tools.semantic == "auto" else None
             # One command is over before the models are loaded: it goes by words.
-            by_meaning = settings.tools.semantic == "auto" and origin != "cli"
-            vectors = home.vectors_dir if by_meaning else None
-            finder = Finder(library, scores, own=unlisted, vectors=vectors)
+            finder = Finder(library, scores, own=unlisted, vectors=vectors, patient=origin != "cli")
             afterwards.push_async_callback(finder.aclose)
             long_results = LongResults(KeptResults(home.results_dir), settings.tools.result_limit)
             router.score = scores.observe
@@ -220,6 +220,8 @@ async def open_library(
                 pins.approvals = approvals
                 toolset.extend(pins.handlers)
                 toolset.extend(SearchTools(library, finder).handlers)
+                toolset.extend(IndexTools(library, finder, by_meaning=vectors is not None).handlers)
+                toolset.overview.follow(finder)
                 toolset.extend(CatalogTools(catalog, servers).handlers)
                 deciding = ApprovalsTools(approvals, library)
                 deciding.approved = partial(_pinned, servers)

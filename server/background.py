@@ -26,6 +26,24 @@ STOP_DEADLINE = 15.0
 _TURN = 0.05
 """Seconds between two looks: nothing tells when another process begins to listen or gives up a lock."""
 
+OPEN_PATIENCE = 10.0
+"""Seconds the library of one that answers may take to open before it is called started all the same."""
+
+_LOOK = 0.2
+"""Seconds between two looks whether one that is asked has ended."""
+
+_HELLO = {
+    "jsonrpc": "2.0",
+    "id": "start",
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "toolscore-start", "version": "1"},
+    },
+}
+"""What a client of a background ToolScore says first."""
+
 _TAIL = 30
 """Lines of the log that explain a start that failed."""
 
@@ -102,6 +120,12 @@ def _wait_for_answer(home: Home, process: subprocess.Popen[bytes], begun: float)
         # Of two that are started at once one finds the home taken, which is as good as started.
         serving = owner is not None and owner.mode != "command"
         if owner is not None and serving and answers(owner.socket or str(home.socket_path)):
+            if owner.pid == process.pid:
+                if not _opened(process, owner.socket or str(home.socket_path)):
+                    continue  # it ended, which is told above
+                owner = (
+                    current_owner(home) or owner
+                )  # it listens at all its addresses by now, and has noted them
             # It is to outlive us, so it is not ours to wait for: this silences the warning about that.
             process.returncode = ended or 0
             return owner, owner.pid == process.pid
@@ -226,19 +250,51 @@ def answers(path: str, timeout: float = 2.0) -> bool:
     family: int | None = getattr(socket, "AF_UNIX", None)
     if family is None:
         return False
-    hello = {
-        "jsonrpc": "2.0",
-        "id": "start",
-        "method": "initialize",
-        "params": {
-            "protocolVersion": "2025-11-25",
-            "capabilities": {},
-            "clientInfo": {"name": "toolscore-start", "version": "1"},
-        },
-    }
     with suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as line:
         line.settimeout(timeout)
         line.connect(path)
-        line.sendall(json.dumps(hello).encode() + b"\n")
+        line.sendall(json.dumps(_HELLO).encode() + b"\n")
         return bool(line.recv(1))
+    return False
+
+
+def _opened(process: subprocess.Popen[bytes], path: str) -> bool:
+    """Wait until a ToolScore that answers has opened its library; it says hello before, and ends if it cannot.
+
+    Args:
+        process: It.
+        path: Its Unix socket.
+
+    Returns:
+        Whether it still runs; also where it takes long, as with a database that is far.
+    """
+    deadline = time.monotonic() + OPEN_PATIENCE
+    listing = {"name": "list_servers", "arguments": {}}
+    asked = (
+        _HELLO,
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": "opened", "method": "tools/call", "params": listing},
+    )
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.settimeout(_LOOK)
+        line.connect(path)
+        line.sendall(b"".join(json.dumps(one).encode() + b"\n" for one in asked))
+        if _listed(process, line, deadline):
+            return True
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(_TURN)  # it could not be asked, or said what is wrong: then it is about to end
+    return process.poll() is None
+
+
+def _listed(process: subprocess.Popen[bytes], line: socket.socket, deadline: float) -> bool:
+    """Tell whether what was asked is answered with a result before it ends or says what is wrong."""
+    told = b""
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(TimeoutError):
+            if not (piece := line.recv(1 << 20)):
+                return False
+            *whole, told = (told + piece).split(b"\n")
+            for one in map(json.loads, whole):
+                if one.get("id") == "opened":
+                    return "result" in one
     return False

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -68,6 +69,8 @@ class Connection(ABC):
     def __init__(self, *, slow_timeout: float = SLOW_TIMEOUT) -> None:
         self.express: ExpressLane | None = None
         """Takes out what is only passed on, before the SDK sees it."""
+        self.opened: Callable[[], Coroutine[Any, Any, object]] | None = None
+        """Waits until there is somebody who answers."""
         self._first: tuple[Any, str] | None = None
         self._opening: JSONRPCRequest | None = None
         self._slow_timeout = slow_timeout
@@ -272,10 +275,24 @@ class Connection(ABC):
                     await self._arrived.wait()
                     self._arrived.clear()
                 if self._outstanding or self._in_flight():
+                    await self._start_over()
                     with anyio.move_on_after(LAST_ANSWERS):
                         await self._settled.wait()
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 return
+
+    async def _start_over(self) -> None:
+        """Wait until ToolScore has started: that takes as long as it takes, and is no time that requests have."""
+        if self.opened is None:
+            return
+        loop = asyncio.get_running_loop()
+        over = [loop.create_task(one) for one in (self.opened(), self._settled.wait(), self.closed.wait())]
+        try:
+            await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in over:
+                one.cancel()
+            await asyncio.gather(*over, return_exceptions=True)
 
     @property
     def unanswered(self) -> int:

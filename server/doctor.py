@@ -22,7 +22,7 @@ from ..runners.ports import is_free
 from ..sandbox.probe import probe
 from .folders import HomeError, file_system, refuse_network
 from .home import Home
-from .mending import clients_files, extras, home_files, servers
+from .mending import clients_files, extras, home_files, servers, store_file
 from .mending.finding import Check, Status
 from .owner import current_owner
 from .policy_path import BadPolicyError, path_of
@@ -62,10 +62,12 @@ def examine(settings: Settings) -> Iterator[Check]:
     if settings.database.url:
         yield _gateways(settings, home)
     yield from _ray(settings)
+    yield from _meaning(settings)
     yield from _memory(settings, home)
     yield _policy(settings)
     yield _secrets(home)
     yield from home_files.look(home)
+    yield from () if settings.database.url else store_file.look(home)
     yield from _servers(settings, home)
     yield from clients_files.look(home)
     for layer in probe():
@@ -108,7 +110,8 @@ def _gateways(settings: Settings, home: Home) -> Check:
         where = store_of(settings, home)
         found = seen(where) if isinstance(where, str) else []
     except StoreError as error:
-        return Check("gateways", "missing", str(error), needed=True)  # which says what to do
+        fix = extras.fix("postgres") if importlib.util.find_spec("psycopg") is None else None
+        return Check("gateways", "missing", str(error), needed=True, fix=fix)  # which says what to do
     silent = [one.name for one in found if one.age > settings.gateway.timeout]
     told = ", ".join(f"{one.name} ({one.state}, runs {one.servers})" for one in found)
     if silent:
@@ -145,10 +148,22 @@ def _git() -> Check:
 
 
 def _containers(settings: Settings) -> Check:
-    from ..runners.docker.probe import look
+    from ..runners.docker.probe import EXTRA, look
 
     found = look(settings.docker.host, os.environ)
-    return Check("containers", found.status, found.found, found.advice)
+    fix = extras.fix("docker") if found.advice == EXTRA else None
+    return Check("containers", found.status, found.found, found.advice, fix=fix)
+
+
+def _meaning(settings: Settings) -> Iterator[Check]:
+    """Look whether tools are found by their meaning, too; it is said nowhere else, as words alone do without."""
+    from ..tools.search.encoder import available
+
+    if settings.tools.semantic == "off":
+        return
+    advice = "to find tools by what is meant, too, pip install 'toolscore[semantic]'"
+    by_words = Check("search", "missing", "by words only", advice)
+    yield by_words if available() else Check("search", "ok", "by words and by meaning")
 
 
 def _memory(settings: Settings, home: Home) -> Iterator[Check]:

@@ -16,27 +16,17 @@ from ..tools.caller import CALL, MANAGE, Caller
 from ..tools.errors import echoed
 from ..tools.exposure import Exposure
 from ..tools.leases import LEASE_KEY
-from ..tools.names import OWN_PREFIX, OWN_SERVER
 from ..tools.outcome import OUTCOME_KEY, RefusalError
 from ..tools.rows import Origin
 from .call import Call
 from .dashboard import app
-from .events import Events, is_events
+from .events import Events
 from .exchange import Exchange
-from .journal_follow import TEMPLATE as JOURNAL
-from .journal_follow import is_journal
-from .log_resource import TEMPLATE, is_log, own_place
-from .long_results import TEMPLATE as RESULTS
-from .long_results import is_result
 from .opened import Opened
-from .overview import RESOURCES as OVERVIEW
-from .overview import TEMPLATE as USAGE
-from .overview import is_overview
+from .own_resources import BEGINNINGS, OwnResources, own_place, shows_app
 from .parking import Parking
 from .peer import LEVELS, Peer
 from .tasks import TaskBook
-from .tools_resource import TEMPLATE as TOOLS
-from .tools_resource import is_tools, read_tools
 from .toolset import ToolSet
 from .visits import Visits
 
@@ -55,27 +45,6 @@ REFUSED = -32010
 
 TASK_PATIENCE = 24 * 3600.0
 """Seconds the result of a task is waited for, which by its nature takes long."""
-
-_CURSOR = {"cursor": str | None}
-
-EXPRESS: dict[str, dict[str, Any]] = {
-    "tools/call": {"name": str, "arguments": dict | None},
-    "tools/list": _CURSOR,
-    "resources/list": _CURSOR,
-    "resources/templates/list": _CURSOR,
-    "resources/read": {"uri": str},
-    "resources/subscribe": {"uri": str},
-    "resources/unsubscribe": {"uri": str},
-    "prompts/list": _CURSOR,
-    "prompts/get": {"name": str, "arguments": dict | None},
-    "completion/complete": {"ref": dict, "argument": dict},
-    "logging/setLevel": {"level": str},
-    "tasks/get": {"taskId": str},
-    "tasks/result": {"taskId": str},
-    "tasks/cancel": {"taskId": str},
-    "tasks/list": _CURSOR,
-}
-"""The methods that are answered here, each with the parameters it must have."""
 
 
 class Front:
@@ -96,6 +65,7 @@ class Front:
         self.under_way = 0
         """Requests that wait for their answers."""
         self.events = Events()
+        self.resources = OwnResources(self)
         self.tasks = TaskBook()
         self.visits = Visits()
         self.recorder: Recorder | None = None
@@ -187,13 +157,7 @@ class Front:
     async def _list_tools(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         _first_page(exchange)
         tools = opened.view(exchange.peer).shown.listed()
-        return {"tools": app.with_app(tools) if self._shows_app(opened, exchange) else tools}
-
-    def _shows_app(self, opened: Opened, exchange: Exchange) -> bool:
-        """Tell whether a client is told of the dashboard as an MCP App."""
-        sight = opened.sight(exchange.peer)
-        allowed = sight is None or sight.named(app.full_name(), OWN_SERVER)
-        return allowed and app.shows_apps(exchange.capabilities)
+        return {"tools": app.with_app(tools) if shows_app(opened, exchange) else tools}
 
     async def _call_tool(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         params = exchange.params
@@ -229,48 +193,21 @@ class Front:
     async def _list_resources(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         _first_page(exchange)
         view = opened.view(exchange.peer)
-        own = [] if view.exposure.server is not None else [self.events.resource, *OVERVIEW]
-        if own and self._shows_app(opened, exchange):
-            own.append(app.RESOURCE)
+        own = [] if view.exposure.server is not None else self.resources.listed(opened, exchange)
         return {"resources": [*own, *view.index.resources()]}
 
     async def _list_templates(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         _first_page(exchange)
         view = opened.view(exchange.peer)
-        own = (
-            []
-            if view.exposure.server is not None
-            else [self.events.template, TEMPLATE, RESULTS, USAGE, JOURNAL, TOOLS]
-        )
+        own = [] if view.exposure.server is not None else self.resources.templates()
         return {"resourceTemplates": [*own, *view.index.templates()]}
 
     async def _read(self, opened: Opened, exchange: Exchange) -> dict[str, Any]:
         uri = exchange.params["uri"]
-        if is_events(uri):
-            sight = opened.sight(exchange.peer)
-            if self.balance is not None:
-                return await (await self.balanced()).events.read(uri, sight)
-            return self.events.read(uri, sight)
-        if is_result(uri) and opened.toolset.long_results is not None:
-            caller, modern = exchange.peer.caller, exchange.modern
-            return await opened.toolset.long_results.resource(uri, caller, modern=modern)
-        if is_overview(uri):
-            toolset = opened.toolset
-            if toolset.policy is not None:
-                # Who may not list the servers is not told of them by another name.
-                await toolset.policy.subscribing(
-                    OWN_SERVER, f"{OWN_PREFIX}list_servers", exchange.peer.caller
-                )
-            return await toolset.overview.read(uri, opened.sight(exchange.peer), toolset.masked)
-        if is_journal(uri) and (following := opened.toolset.journal_follow) is not None:
-            caller, policy = exchange.peer.caller, opened.toolset.policy
-            return await following.read(uri, caller, opened.sight(exchange.peer), policy)
-        if uri == app.URI:
-            return app.read_app()
-        if is_tools(uri):
-            return await read_tools(uri, opened.toolset, exchange.peer.caller)
-        if is_log(uri):
-            return await opened.toolset.logs.resource(uri, exchange.peer.caller)
+        if uri.startswith(BEGINNINGS):
+            own = await self.resources.read(opened, exchange, uri)
+            if own is not None:
+                return own
         server, inner = self._located(opened, exchange, uri)
         result = await self._pass(opened, exchange, server, {**exchange.params, "uri": inner})
         return result if inner == uri else _renamed(result, inner, uri)
@@ -331,13 +268,13 @@ class Front:
             ref = {**ref, "name": inner}
         else:
             uri = ref.get("uri")
-            if isinstance(uri, str) and (_is_looked_at(uri) or uri == RESULTS["uriTemplate"]):
-                return {"completion": {"values": []}}
-            if isinstance(uri, str) and is_log(uri):
-                begin = str(exchange.params["argument"].get("value") or "")
-                return {"completion": {"values": opened.toolset.logs.completed(begin, exchange.peer.caller)}}
-            index = opened.view(exchange.peer).index
-            found = index.find_template(uri) if isinstance(uri, str) else None
+            found = None
+            if isinstance(uri, str):
+                begun, logs = exchange.params["argument"].get("value"), opened.toolset.logs
+                values = self.resources.completed(uri, begun, logs, exchange.peer.caller)
+                if values is not None:
+                    return {"completion": {"values": values}}
+                found = opened.view(exchange.peer).index.find_template(uri)
             if found is None:
                 raise FaultError(INVALID_PARAMS, f"No server here has the resource template '{echoed(uri)}'.")
             server, inner = found
@@ -446,11 +383,6 @@ def origin_of(exchange: Exchange) -> Origin | None:
     if exchange.peer.caller.listener == "unix" and exchange.meta.get("toolscore/origin") == "cli":
         return "cli"
     return None
-
-
-def _is_looked_at(uri: str) -> bool:
-    """Tell whether a uri is that of a resource of ToolScore's own whose parameters are nothing to complete."""
-    return is_events(uri) or is_overview(uri) or is_journal(uri) or is_tools(uri)
 
 
 def _first_page(exchange: Exchange) -> None:

@@ -33,7 +33,7 @@ from .folders import root
 from .front import Front
 from .hello import Hello
 from .lane import ExpressLane, LinePeer
-from .log_resource import own_place
+from .own_resources import own_place
 from .peer import Peer
 from .serving import WaitedReply
 from .shape import INTERNAL, modern_result
@@ -145,6 +145,7 @@ class Gateway:
         await self.front.joined(peer)
         if hello is not None:
             self.on_hello(peer.lends)
+        connection.opened = self.front.opened
         connection.begin()
         try:
             async with anyio.create_task_group() as group:

@@ -119,6 +119,7 @@ class Glance:
             "bounds": BOUNDS,
             "journal": asdict(journal.standing) if journal is not None else None,
             "sandbox": self._sandbox,
+            "encoding": toolset.overview.encoding(),
             "trouble": toolset.store_trouble(),
             **self._told(after),
         }

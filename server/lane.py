@@ -21,7 +21,7 @@ from ..runners.switchboard import Incoming, Switchboard
 from ..tools.caller import Caller
 from .connection import Connection
 from .exchange import Exchange
-from .front import EXPRESS, Front
+from .front import Front
 from .peer import Peer
 from .serving import serve
 from .shape import modern_result
@@ -31,6 +31,27 @@ INTERNAL_ERROR = -32603
 
 RESERVED = "notifications/toolscore/"
 """How the notifications begin that are between ToolScore and its relays."""
+
+_CURSOR = {"cursor": str | None}
+
+EXPRESS: dict[str, dict[str, Any]] = {
+    "tools/call": {"name": str, "arguments": dict | None},
+    "tools/list": _CURSOR,
+    "resources/list": _CURSOR,
+    "resources/templates/list": _CURSOR,
+    "resources/read": {"uri": str},
+    "resources/subscribe": {"uri": str},
+    "resources/unsubscribe": {"uri": str},
+    "prompts/list": _CURSOR,
+    "prompts/get": {"name": str, "arguments": dict | None},
+    "completion/complete": {"ref": dict, "argument": dict},
+    "logging/setLevel": {"level": str},
+    "tasks/get": {"taskId": str},
+    "tasks/result": {"taskId": str},
+    "tasks/cancel": {"taskId": str},
+    "tasks/list": _CURSOR,
+}
+"""The methods that go this way, each with the parameters it must have."""
 
 _ENVELOPE = "io.modelcontextprotocol/protocolVersion"
 _CLIENT_INFO = "io.modelcontextprotocol/clientInfo"

@@ -19,7 +19,7 @@ from .revoking import REVOKED
 if TYPE_CHECKING:
     from ..tools.caller import Caller
     from ..tools.journal.standing import Standing
-    from ..tools.scores.scores import Figures
+    from ..tools.scores.figures import Figures
     from .connection import Connection
     from .endpoint import Endpoint
     from .front import Front

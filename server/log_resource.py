@@ -15,9 +15,6 @@ from ..tools.outcome import Outcome, RefusalError
 from ..tools.servers import Servers
 from ..tools.sight import Sight
 from . import models as m
-from .events import EVENTS_URI, is_events
-from .journal_follow import is_journal
-from .overview import is_overview
 from .own_tools import OWN_SERVER
 from .subscriptions import Subscriptions
 
@@ -47,20 +44,9 @@ def is_log(uri: str) -> bool:
     return uri.startswith(LOGS_URI)
 
 
-def own_place(uri: str, logs: LogReader, caller: Caller) -> tuple[str, str] | None:
-    """Give under what server and uri a resource of ToolScore's own is subscribed to; `None` if it is none.
-
-    Raises:
-        RefusalError: If it is not for this caller, or of nobody.
-    """
-    if is_events(uri):
-        return "", EVENTS_URI
-    if is_overview(uri) or is_journal(uri):
-        return "", uri.partition("?")[0]
-    if is_log(uri):
-        logs.names(_name(uri), caller)
-        return "", uri
-    return None
+def log_name(uri: str) -> str:
+    """Give the name in the uri of a log."""
+    return unquote(uri.removeprefix(LOGS_URI))
 
 
 class LogReader:
@@ -115,7 +101,7 @@ class LogReader:
 
     async def resource(self, uri: str, caller: Caller) -> dict[str, Any]:
         """Give the result of reading a log as a resource (MCP `ReadResourceResult`)."""
-        name = _name(uri)
+        name = log_name(uri)
         lines = await self._lines(name, self.names(name, caller), LINES, None)
         text = "".join(f"{line}\n" for line in lines)
         return {"contents": [{"uri": uri, "mimeType": "text/plain", "text": text}]}
@@ -134,7 +120,7 @@ class LogReader:
 
     def sizes(self, uri: str) -> list[tuple[int, int] | None]:
         """Give what is another as soon as lines have come."""
-        name = _name(uri)
+        name = log_name(uri)
         try:
             names = [name] if name == OWN_SERVER else resolve_names(name, self._servers.keepings())
         except RefusalError:
@@ -182,7 +168,3 @@ class LogWatch:
         """Look no more."""
         if self._task is not None:
             self._task.cancel()
-
-
-def _name(uri: str) -> str:
-    return unquote(uri.removeprefix(LOGS_URI))

@@ -16,7 +16,7 @@ from ..tools.caller import Caller
 from ..tools.errors import StoreError
 from ..tools.outcome import Outcome, RefusalError
 from ..tools.pieces import beginning
-from ..tools.results import OWNER_BYTES, SCHEME, Kept, KeptResults, TooLargeError, identity_of, is_result
+from ..tools.results import OWNER_BYTES, SCHEME, Kept, KeptResults, TooLargeError, identity_of
 from ..tools.shorten import shortened
 from . import models_search as m
 from .call import Call
@@ -192,9 +192,6 @@ class LongResults:
     def close(self) -> None:
         """Forget all of them."""
         self._kept.close()
-
-
-__all__ = ["TEMPLATE", "UNTOUCHED", "LongResults", "is_result"]
 
 
 def _shorter(page: m.ReadResultResult, room: int) -> m.ReadResultResult:

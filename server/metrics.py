@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from ..tools.journal.standing import Standing
-    from ..tools.scores.scores import Figures
+    from ..tools.scores.figures import Figures
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Of what `Metrics.render` gives: the text format every version of Prometheus reads."""

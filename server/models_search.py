@@ -44,6 +44,19 @@ class SearchToolsResult(Result):
     note: str | None = None
 
 
+class IndexToolsArguments(Arguments):
+    """Arguments of `index_tools`: none."""
+
+
+class IndexToolsResult(Result):
+    """Result of `index_tools`. How many tools there are is told to those who see all."""
+
+    by_meaning: bool
+    tools: int | None = None
+    seconds: float
+    note: str | None = None
+
+
 class ReadResultArguments(Arguments):
     """Arguments of `read_result`."""
 

@@ -17,6 +17,7 @@ from pydantic_core import to_json
 from .usage_history import UsageHistory
 
 if TYPE_CHECKING:
+    from ..tools.finder import Finder
     from ..tools.installs import Install
     from ..tools.servers import Servers
     from ..tools.sight import Sight
@@ -50,7 +51,8 @@ RESOURCES: tuple[dict[str, str], ...] = (
         "uri": INSTALLS_URI,
         "name": "installs",
         "title": "Installations under way",
-        "description": "With steps and progress, and the last that ended. Subscribe to be told.",
+        "description": "With steps and progress, and the last that ended; and how many tools can be found by their "
+        "meaning so far, while that is worked on. Subscribe to be told.",
         "mimeType": "application/json",
     },
 )
@@ -85,8 +87,15 @@ class Overview:
         self.usage = UsageHistory(servers.supervisor)
         self.on_installs: Callable[[], None] = lambda: None
         """Called when there is something new about installations, not more often than every `GATHER` seconds."""
+        self.encoding: Callable[[], tuple[int, int] | None] = lambda: None
+        """Tells of how many tools the meaning is known so far, and of how many it will be; `None` where all are."""
         self._timer: asyncio.TimerHandle | None = None
         servers.installs.on_change = self._later
+
+    def follow(self, finder: Finder) -> None:
+        """Tell with installations how far the index of tools is, which is built in the background like them."""
+        self.encoding = finder.encoding
+        finder.on_encoded = self._later
 
     def _later(self) -> None:
         if self._timer is None:
@@ -164,7 +173,10 @@ class Overview:
 
     def _installs(self, sight: Sight | None, masked: Callable[[str], str]) -> dict[str, Any]:
         seen = [one for one in self._servers.installs.all() if sight is None or sight.server(one.name)]
-        return {"installs": [_told(one, masked) for one in seen]}
+        # How many tools there are is not for those who do not see all of them.
+        encoding = self.encoding() if sight is None else None
+        index = {"encoded": encoding[0], "tools": encoding[1]} if encoding else None
+        return {"installs": [_told(one, masked) for one in seen], "index": index}
 
 
 def _told(one: Install, masked: Callable[[str], str]) -> dict[str, Any]:

@@ -16,6 +16,16 @@ TOOLS: tuple[OwnTool, ...] = (
         READS,
     ),
     OwnTool(
+        "index_tools",
+        "Index the tools",
+        "Bring the index that search_tools uses up to date, and wait until the meaning of every tool is encoded. "
+        "Searching does so by itself; this tells when it is done.",
+        m.IndexToolsArguments,
+        m.IndexToolsResult,
+        READS,
+        listed=False,
+    ),
+    OwnTool(
         "read_result",
         "Read a long result",
         "Read on in a result that was too long to be given whole, by its handle, or find a text in it.",

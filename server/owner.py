@@ -27,8 +27,11 @@ Mode = Literal["stdio", "shared", "background", "service", "command"]
 """How an owner was started: by a client for itself (`serve --standalone`, `--listen`), in the background for the
 clients that share it, by `toolscore start`, by a service manager (`serve --service`), or for one command."""
 
-_PATIENCE = 0.5
-"""Seconds to wait for a lock held only by somebody who is looking, or for an owner still writing its name."""
+_TURN = 0.01
+"""Seconds between two tries at a lock held only by somebody who is looking, or by an owner still writing its name."""
+
+_TRIES = 50
+"""So many of them at the most; counted, as while a machine stands still nobody gets further who is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class HomeLock:
 
     @classmethod
     def acquire(cls, home: Home, mode: Mode, version: str, options: Iterable[str] = ()) -> HomeLock:
-        """Become the owner of a prepared home. Blocks for half a second at the most.
+        """Become the owner of a prepared home. Blocks for half a second at the most, or little longer.
 
         Raises:
             HomeBusyError: If a ToolScore owns it.
@@ -94,7 +97,7 @@ class HomeLock:
         """
         started = process_started(os.getpid()) or time.time()
         me = Owner(os.getpid(), started, version, mode, str(home.socket_path), options=tuple(options))
-        deadline = time.monotonic() + _PATIENCE
+        tries = 0
         try:
             while True:
                 # Never inherited by children: PEP 446 makes every descriptor of Python's close-on-exec.
@@ -109,9 +112,10 @@ class HomeLock:
                 finally:
                     if descriptor >= 0:
                         os.close(descriptor)
-                if _is_alive(owner) or time.monotonic() > deadline:
+                if _is_alive(owner) or tries == _TRIES:
                     raise HomeBusyError(home, owner)
-                time.sleep(0.01)
+                tries += 1
+                time.sleep(_TURN)
         except OSError as error:
             raise explained(home.path, error) from error
 
@@ -178,7 +182,7 @@ def current_owner(home: Home) -> Owner | None:
     Raises:
         HomeError: If the lock file cannot be read.
     """
-    deadline = time.monotonic() + _PATIENCE
+    tries = 0
     while True:
         try:
             descriptor = os.open(home.lock_file, os.O_RDONLY)
@@ -193,9 +197,10 @@ def current_owner(home: Home) -> Owner | None:
         finally:
             os.close(descriptor)
         # Between a new owner's lock and its name the file is empty, or holds the name of a dead one.
-        if _is_alive(owner) or time.monotonic() > deadline:
+        if _is_alive(owner) or tries == _TRIES:
             return owner
-        time.sleep(0.01)
+        tries += 1
+        time.sleep(_TURN)
 
 
 if sys.platform == "linux":

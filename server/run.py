@@ -56,6 +56,10 @@ UPGRADE_GRACE = 30.0
 FIRST_ANSWER = 0.25
 """Seconds the store's libraries wait for the first client's `initialize` to be answered before them."""
 
+FIRST_CLIENT = 30.0
+"""Seconds that one which was started for its clients waits for the first of them, whatever the setting says of those
+that have gone: it is on its way."""
+
 
 class Run:
     """It.
@@ -156,7 +160,7 @@ class Run:
                 socket_of_home = HomeSocket(self)
                 await socket_of_home.open(self._home.socket_path, max_frame)
                 closing.callback(socket_of_home.stop_accepting)
-            self._linger()
+            self._linger(FIRST_CLIENT)
             if first is not None:
                 await within(first.answered, FIRST_ANSWER)
             library = closing.push_async_exit(_Library(self._settings, self._home, desk, self.loaded))
@@ -323,11 +327,16 @@ class Run:
         elif not self._stays:
             self._stop.set()
 
-    def _linger(self) -> None:
-        """End after a while without any client, where this was started for its clients."""
+    def _linger(self, least: float = 0.0) -> None:
+        """End after a while without any client, where this was started for its clients.
+
+        Args:
+            least: Seconds that it is at the least.
+        """
         if self._mode == "shared" and not self._clients and self._lingering is None:
             loop = asyncio.get_running_loop()
-            self._lingering = loop.call_later(self._settings.shared.linger, self._stop.set)
+            seconds = max(self._settings.shared.linger, least)
+            self._lingering = loop.call_later(seconds, self._stop.set)
 
 
 def _stdio_is_meant(endpoints: list[Endpoint]) -> bool:

@@ -359,9 +359,11 @@ class HttpListener:
 
     async def subscribe_again(self, session: str, scope: Scope, remembered: Remembered) -> None:
         """Subscribe to all that the client of such a session was subscribed to."""
-        for message in remembered.subscribed():
-            await self._manager.say(session, scope, message)
-        remembered.quiet = False
+        try:
+            for message in remembered.subscribed():
+                await self._manager.say(session, scope, message)
+        finally:
+            await remembered.goes_on()
 
     async def drop(self, session: str) -> None:
         """End a session here that goes on elsewhere."""

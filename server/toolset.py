@@ -51,6 +51,7 @@ SPARSE = frozenset(
         "list_tools",
         "describe_tool",
         "search_tools",
+        "index_tools",
         "read_result",
         "search_servers",
         "catalog_entry",

@@ -22,6 +22,7 @@ import psutil
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from ports import free_port
 from toolscore.client import websocket
 from toolscore_client import BARE, FAULTY, TOOLSCORE, WORDS_ONLY, Mode
 
@@ -223,9 +224,7 @@ async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 def nginx(folder: Path, ports: list[int]) -> Iterator[int]:
     """Run nginx in front of gateways, as docs/balancer.md has it; give its port."""
     assert NGINX is not None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     folder.mkdir()
     servers = "\n".join(f"server 127.0.0.1:{one} max_fails=1 fail_timeout=1s;" for one in ports)
     (folder / "nginx.conf").write_text(

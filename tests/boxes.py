@@ -247,8 +247,8 @@ class Watched:
         self.boxes = boxes
         self._sibling = boxes.start(
             "import time\nwhile True:\n    print('.', flush=True)\n    time.sleep(0.02)",
-            wall=600.0,
-            cpu=600.0,
+            wall=3600.0,
+            cpu=3600.0,
             stream=True,
         )
         for _ in range(3):

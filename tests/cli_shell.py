@@ -72,7 +72,7 @@ class Shell:
     def __call__(self, *argv: str, stdin: str = "") -> Done:
         with self.popen(*argv, stdin=subprocess.PIPE) as process:
             try:
-                out, err = process.communicate(stdin, timeout=60)
+                out, err = process.communicate(stdin, timeout=300)  # also where it fetches something
             except BaseException:
                 process.kill()
                 raise

@@ -14,7 +14,7 @@ def person_in(folder: Path) -> Shell:
     typed = shell_in(folder)
     (folder / "person").mkdir()
     typed.environ["HOME"] = str(folder / "person")
-    for name in ("XDG_CONFIG_HOME", "CODEX_HOME"):
+    for name in ("XDG_CONFIG_HOME", "CODEX_HOME", "CLAUDE_CONFIG_DIR"):
         typed.environ.pop(name, None)
     return typed
 

@@ -84,6 +84,6 @@ def run_suite(url: str, version: str, expected_failures: Path, *arguments: str) 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     return done.returncode, done.stdout

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from postgres import make_where, pgvector, postgres, where
 from registry import registry
@@ -24,6 +25,13 @@ __all__ = ["make_where", "pgvector", "postgres", "registry", "where"]
 # Most tests count servers and tools, so the homes they make are empty: without the servers that are part of
 # ToolScore. Those that are about these take it out again.
 os.environ.update(BARE | WORDS_ONLY)
+
+# How long one example takes, or is made, is the matter of a machine that may stand still for a while. Whoever wants
+# other examples than those that everybody has says `--hypothesis-profile=exploring`.
+_unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("exploring", _unhurried)
+settings.register_profile("repeatable", _unhurried, derandomize=True)
+settings.load_profile("repeatable")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A script that runs the tests in the background has it ignored, and what they start would inherit that.

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -146,7 +147,9 @@ class Engine:
         while raw:  # frames of 8 bytes: stream, size
             size = int.from_bytes(raw[4:8])
             said, raw = said + raw[8 : 8 + size], raw[8 + size :]
-        return int(self.ask("GET", f"/exec/{made}/json")["ExitCode"]), said.decode(errors="replace")
+        while (told := self.ask("GET", f"/exec/{made}/json"))["Running"]:
+            time.sleep(0.01)  # its output ends a moment before it does
+        return int(told["ExitCode"]), said.decode(errors="replace")
 
 
 def context(root: Path, within: str) -> bytes:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,14 +29,6 @@ needs_chromium = pytest.mark.skipif(
 )
 
 T = TypeVar("T")
-
-
-def free_port() -> int:
-    """Give a port that nobody listens on, for a ToolScore that is to come back where it was."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def elsewhere(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -200,6 +191,74 @@ def chromium() -> Iterator[Any]:
             yield one
         finally:
             one.close()
+
+
+@contextmanager
+def front(listener: str, prefix: str, host: str | None = None) -> Iterator[int]:
+    """Stand before a listener as a reverse proxy that puts a path before what it has; give the port.
+
+    Args:
+        listener: Its address.
+        prefix: The path, such as `/tools`.
+        host: What to say as Host in place of what the browser says, as some proxies do.
+    """
+    name, port = listener.split("/")[2].rsplit(":", 1)
+
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            try:
+                while data := await source.read(65536):
+                    target.write(data)
+                    await target.drain()
+            finally:
+                target.close()
+                await target.wait_closed()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        under_way.add(task)
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            if f" {prefix}/" not in first:
+                writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                writer.close()
+                await writer.wait_closed()
+                return
+            if host is not None:
+                lines = [f"Host: {host}" if line.lower().startswith("host:") else line for line in lines]
+            if not any(line.lower().startswith("upgrade:") for line in lines):
+                # One request a line: those behind it would have to be changed too.
+                lines = [
+                    "Connection: close",
+                    *(line for line in lines if not line.lower().startswith("connection:")),
+                ]
+            behind, to = await asyncio.open_connection(name, int(port))
+            to.write("\r\n".join([first.replace(f" {prefix}/", " /", 1), *lines]).encode("latin-1"))
+            await asyncio.gather(pump(reader, to), pump(behind, writer))
+
+    ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = Future()
+
+    async def serve() -> None:
+        over = asyncio.Event()
+        server = await asyncio.start_server(pass_on, "127.0.0.1", 0)
+        ready.set_result((asyncio.get_running_loop(), over, server.sockets[0].getsockname()[1]))
+        await over.wait()
+        server.close()
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way)
+
+    with ThreadPoolExecutor(1) as pool:
+        serving_ = pool.submit(asyncio.run, serve())
+        loop, over, found = ready.result(timeout=60)
+        try:
+            yield found
+        finally:
+            loop.call_soon_threadsafe(over.set)
+            serving_.result()
 
 
 def tool(name: str, description: str, **properties: Any) -> dict[str, Any]:

@@ -385,8 +385,12 @@ def engine() -> Iterator[DockerEngine]:
     """Give the engine of this process; what a test left in it is removed."""
     yield (found := begun())
     found.thaw() if found._dockerd is not None else found.start()
-    for one in found.containers():
-        found.ask("DELETE", f"/containers/{one['Id']}?force=1&v=1")
+    deadline = time.monotonic() + 60
+    while left := found.containers():
+        assert time.monotonic() < deadline, left
+        for one in left:
+            with contextlib.suppress(AssertionError):  # it may be about to be removed, or gone by now
+                found.ask("DELETE", f"/containers/{one['Id']}?force=1&v=1")
 
 
 async def eventually(found: Any, what: str, seconds: float = 60.0) -> Any:

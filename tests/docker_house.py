@@ -48,9 +48,11 @@ async def installed(
 
 
 @asynccontextmanager
-async def running(runners: Runners, installation: Installation) -> AsyncIterator[Unit]:
+async def running(
+    runners: Runners, installation: Installation, stop_grace: float | None = None
+) -> AsyncIterator[Unit]:
     """Keep a server alive as long as the block lasts."""
-    async with Supervisor(runners, OPTIONS) as supervisor:
+    async with Supervisor(runners, OPTIONS, stop_grace=stop_grace) as supervisor:
         unit = supervisor.add(installation)
         unit.start()
         assert await unit.settled() is State.READY, unit.life.reason

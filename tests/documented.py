@@ -2,7 +2,7 @@
 
 Out of sight, in a comment right above a fenced block:
 
-    <!-- not run: REASON -->            no command of the block is run
+    <!-- not run: REASON -->            no command of the block is run; tests that are named there exist
     <!-- not run (PREFIX; ...): REASON -->  those that begin so are not
     <!-- status N (PREFIX): REASON -->  the command that begins so ends with another status than 0
     <!-- client: NAME -->               the block is the entry of that client's file, `any` of no special one
@@ -104,6 +104,21 @@ def commands(path: Path) -> list[Command]:
     return found
 
 
+def inline(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Give the commands that stand in a document's sentences, each with its arguments.
+
+    Of `a|b` the first is taken, what is in brackets is left out, and names in capitals get a value of their kind.
+    """
+    text = re.sub(r"^ *```.*?^ *```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for found in re.findall(r"`([^`]+)`", text):
+        one = re.sub(r"\[.*\]|(?<=\w)\|\S+", "", found).replace("...", "")
+        for word, value in (("CLIENT", "cursor"), ("ADDRESS", "ws://127.0.0.1")):
+            one = re.sub(rf"\b{word}\b", value, one)
+        if re.search(r"(^|[ (])toolscore ", one):
+            for argv in _calls(one):
+                yield found, argv
+
+
 def _split(line: str) -> tuple[str, str]:
     """Give a command, and the remark behind it."""
     lexer = shlex.shlex(line, posix=False, punctuation_chars=False)
@@ -137,7 +152,7 @@ def _unredirected(words: list[str]) -> list[str]:
 
 def environment(person: Path, bin_folder: Path) -> dict[str, str]:
     """Give what a person's shell has who has just installed ToolScore."""
-    left = ("TOOLSCORE_", "PROCESS_", "XDG_", "CODEX_")
+    left = ("TOOLSCORE_", "PROCESS_", "XDG_", "CODEX_", "CLAUDE_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(left)}
     path = os.pathsep.join([str(bin_folder), kept.get("PATH", os.defpath)])
     return {

@@ -70,6 +70,8 @@ class FaultyServer:
                 if stop := self.stops.get(params["requestId"]):
                     stop.set()
         elif method == "tools/call":
+            if params.get("name") in ("deaf", "close_input"):
+                deaf.set()  # before anything more is read
             # Registered before the next line is read, so that a cancellation never comes too early.
             self.stops[message["id"]] = threading.Event()
             threading.Thread(target=self.answer, args=(message["id"], method, params), daemon=True).start()
@@ -194,9 +196,15 @@ class FaultyServer:
         return arguments["a"] + arguments["b"]
 
     def tool_sleep(self, arguments: Params, request_id: Any, _meta: Params) -> Any:
-        stop = self.stops.get(request_id)
-        if stop is not None and stop.wait(arguments["seconds"]):
-            return None
+        """Sleep for so many seconds, or, where a file is named, at the most and until that is there."""
+        stop, file = self.stops.get(request_id), arguments.get("file")
+        end = time.monotonic() + arguments["seconds"]
+        while stop is not None and not (file and os.path.exists(file)):
+            left = end - time.monotonic()
+            if stop.wait(min(left, 0.02) if file else left):
+                return None
+            if time.monotonic() >= end:
+                break
         return "slept"
 
     tool_sleep_safely = tool_sleep
@@ -285,18 +293,17 @@ class FaultyServer:
         """Send the client a request and tell what it answered."""
         self.replied.clear()
         self.send({"id": "mine", "method": arguments["method"], "params": {}})
-        self.replied.wait(5)
+        self.replied.wait(60)
         return {"content": [], "structuredContent": self.replies.get("mine", {})}
 
     def tool_deaf(self, _arguments: Params, _id: Any, _meta: Params) -> Any:
         """Read nothing any more, but live on."""
-        deaf.set()
         return "what?"
 
-    def tool_close_input(self, _arguments: Params, _id: Any, _meta: Params) -> Any:
-        deaf.set()
-        threading.Timer(0.05, os.close, [0]).start()
-        return "closed"
+    def tool_close_input(self, _arguments: Params, request_id: Any, _meta: Params) -> None:
+        """Answer first: who can be told nothing any more is not waited for."""
+        self.send({"id": request_id, "result": text("closed")})
+        os.close(0)
 
     def tool_close_output(self, _arguments: Params, _id: Any, _meta: Params) -> None:
         os.close(1)

@@ -28,7 +28,8 @@ async def gateways(
         clients = []
         for name in names:
             (folder / name).mkdir(exist_ok=True)
-            given = {"TOOLSCORE_DATABASE_URL": url, **(env or {})}
+            # Only who hangs is noticed by its time-out; these have little of the machine at times.
+            given = {"TOOLSCORE_DATABASE_URL": url, "TOOLSCORE_GATEWAY_TIMEOUT": "40", **(env or {})}
             wanted = ("--set", "tools.expose=own,*__*", *arguments)
             clients.append(
                 await stack.enter_async_context(connected(folder / name / "home", *wanted, env=given))

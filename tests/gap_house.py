@@ -12,8 +12,9 @@ from typing import Any
 from mcp.client.client import Client
 from mcp_types import CallToolResult
 
-from gap_parts import CHESS, MAIL, MUSIC, WEATHER, entry, free_port, remote, shelf, tool, tool_servers
+from gap_parts import CHESS, MAIL, MUSIC, WEATHER, entry, remote, shelf, tool, tool_servers
 from listening import Serving, serving
+from ports import free_port
 from toolscore.client import websocket
 from toolscore_client import TOOLSCORE, Mode, call
 
@@ -36,7 +37,7 @@ class House:
         self.served = served
         self.folder = folder
         words = [TOOLSCORE, "--home", str(served.home), "token", "create", "admin", "--allow", "call,manage"]
-        done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=120)
         self.admin_token = done.stdout.split()[-1]
 
     def admin(self, mode: Mode = "auto", **options: Any) -> Client:

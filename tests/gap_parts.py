@@ -7,9 +7,8 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,40 +60,28 @@ def shelf(folder: Path, *entries: dict[str, Any]) -> str:
 @contextmanager
 def tool_servers(folder: Path, **servers: list[Tool]) -> Iterator[tuple[dict[str, str], Callable[[], None]]]:
     """Real servers over Streamable HTTP that have these tools; gives where each is, and what waits for them."""
-    ports = {name: free_port() for name in servers}
-    told = json.dumps([[name, ports[name], tools] for name, tools in servers.items()])
-    with (folder / "tools.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, __file__, told], stdout=log, stderr=log)
+    # The program is handed sockets, not ports, which somebody else could have by the time it is there.
+    with ExitStack() as mine, (folder / "tools.log").open("wb") as log:
+        sockets = {name: mine.enter_context(socket.create_server(("127.0.0.1", 0))) for name in servers}
+        urls = {name: f"http://127.0.0.1:{one.getsockname()[1]}/mcp" for name, one in sockets.items()}
+        handed = [one.fileno() for one in sockets.values()]
+        told = json.dumps([[*server, one] for server, one in zip(servers.items(), handed, strict=True)])
+        process = subprocess.Popen(
+            [sys.executable, __file__, told], stdout=subprocess.PIPE, stderr=log, pass_fds=handed
+        )
 
     def ready() -> None:
-        deadline = time.monotonic() + 30
-        for port in ports.values():
-            while not _answers(port):
-                assert process.poll() is None, (folder / "tools.log").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.02)  # nothing signals it
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n", (folder / "tools.log").read_text()
 
-    try:
-        yield {name: f"http://127.0.0.1:{port}/mcp" for name, port in ports.items()}, ready
-    finally:
-        process.terminate()
-        process.wait(10)
+    with process:
+        try:
+            yield urls, ready
+        finally:
+            process.kill()
 
 
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
-
-
-async def main(told: list[tuple[str, int, list[Tool]]]) -> None:
+async def main(told: list[tuple[str, list[Tool], int]]) -> None:
     """Serve; each tool answers with its arguments."""
     import mcp_types as types
     import uvicorn
@@ -104,7 +91,7 @@ async def main(told: list[tuple[str, int, list[Tool]]]) -> None:
         said = json.dumps([params.name, params.arguments])
         return types.CallToolResult(content=[types.TextContent(text=said)])
 
-    def serving(name: str, port: int, tools: list[Tool]) -> uvicorn.Server:
+    def serving(name: str, tools: list[Tool], number: int) -> tuple[uvicorn.Server, socket.socket]:
         listed = types.ListToolsResult(tools=[types.Tool.model_validate(one) for one in tools])
 
         async def list_tools(ctx: Any, params: Any) -> types.ListToolsResult:
@@ -112,9 +99,11 @@ async def main(told: list[tuple[str, int, list[Tool]]]) -> None:
 
         server: Server[Any] = Server(name, version="1.0", on_list_tools=list_tools, on_call_tool=call_tool)
         app = server.streamable_http_app()
-        return uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+        return uvicorn.Server(uvicorn.Config(app, log_level="warning")), socket.socket(fileno=number)
 
-    await asyncio.gather(*(serving(*one).serve() for one in told))
+    made = [serving(*one) for one in told]
+    print("ready", flush=True)  # what comes from now on waits in the sockets until it is answered
+    await asyncio.gather(*(one.serve(sockets=[listening]) for one, listening in made))
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ async def call(session: ChildSession, tool: str, timeout: float | None = 20, **a
     return result["structuredContent"] if "structuredContent" in result else result["content"][0]["text"]
 
 
-async def until(condition: Callable[[], object], within: float = 10.0) -> None:
+async def until(condition: Callable[[], object], within: float = 30.0) -> None:
     """Wait for what nothing signals."""
     deadline = time.monotonic() + within
     while not condition():

@@ -49,7 +49,7 @@ class Serving:
 def register(home: Path, name: str, *faults: str) -> None:
     """Register the faulty server under a name, before anything listens."""
     command = [TOOLSCORE, "--home", str(home), "register", name, "--", sys.executable, "-S", FAULTY, *faults]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
@@ -79,7 +79,7 @@ def serving(
     finally:
         process.terminate()
         try:
-            process.wait(15)
+            process.wait(60)
         finally:
             process.kill()
 
@@ -96,7 +96,7 @@ class Raw:
 
     async def receive(self) -> Message:
         """The next message that is not the announcement of a list."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 message: Message = json.loads(await self.line.recv())
                 if not message.get("method", "").endswith("/list_changed"):

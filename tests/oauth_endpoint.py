@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,28 +37,22 @@ class Guarded:
 
     def control(self, **ways: Any) -> Any:
         """Change its ways, and give what was done."""
-        with httpx2.Client(trust_env=False) as client:
+        with httpx2.Client(trust_env=False, timeout=60) as client:
             return client.post(f"{self.issuer}/control", json=ways).json()
 
 
 @contextmanager
 def guarded_server() -> Iterator[Guarded]:
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
+    # It is handed the sockets, not their ports, which somebody else could have by the time it is there.
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
         guarded = Guarded(one.getsockname()[1], two.getsockname()[1])
-    command = [sys.executable, str(SERVER), str(guarded.port), str(guarded.other)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        handed = (one.fileno(), two.fileno())
+        command = [sys.executable, str(SERVER), *map(str, handed)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=handed)
+    with process:
         try:
-            deadline = time.monotonic() + 20
-            for port in (guarded.port, guarded.other):
-                while True:
-                    try:
-                        socket.create_connection(("127.0.0.1", port)).close()
-                        break
-                    except OSError:
-                        assert time.monotonic() < deadline
-                        time.sleep(0.02)  # nothing tells when a port is opened
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
             yield guarded
         finally:
             process.kill()
@@ -67,5 +60,5 @@ def guarded_server() -> Iterator[Guarded]:
 
 def browse(address: str) -> httpx2.Response:
     """Follow an address to its end, as a browser does."""
-    with httpx2.Client(trust_env=False, follow_redirects=True) as client:
+    with httpx2.Client(trust_env=False, follow_redirects=True, timeout=60) as client:
         return client.get(address)

@@ -1,7 +1,7 @@
-"""An MCP server that wants OAuth, and its authorization server, of the SDK's own parts: `oauth_server.py PORT PORT`.
+"""An MCP server that wants OAuth, and its authorization server, of the SDK's own parts: `oauth_server.py FD FD`.
 
-The first port serves MCP (`/mcp`, `/sse`), the second authorizes and approves everybody. `/control` on the second
-changes its ways and tells what was done.
+Each is a socket that listens. The first serves MCP (`/mcp`, `/sse`), the second authorizes and approves everybody.
+`/control` on the second changes its ways and tells what was done.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
+import socket
 import sys
 import time
 from typing import Any
@@ -187,16 +188,18 @@ def authorization_app(provider: Provider, issuer: str) -> Starlette:
     )
 
 
-async def main(port: int, other: int) -> None:
-    provider, at, issuer = Provider(), f"http://127.0.0.1:{port}/", f"http://127.0.0.1:{other}"
-    apps = ((resource_app(provider, at, issuer), port), (authorization_app(provider, issuer), other))
+async def main(one: socket.socket, other: socket.socket) -> None:
+    at, issuer = (f"http://127.0.0.1:{each.getsockname()[1]}" for each in (one, other))
+    provider = Provider()
+    apps = ((resource_app(provider, f"{at}/", issuer), one), (authorization_app(provider, issuer), other))
+    print("ready", flush=True)  # what comes from now on waits in the sockets until it is answered
     await asyncio.gather(
         *(
-            uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=at, log_level="warning")).serve()
-            for app, at in apps
+            uvicorn.Server(uvicorn.Config(app, log_level="warning")).serve(sockets=[listening])
+            for app, listening in apps
         )
     )
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(*(socket.socket(fileno=int(number)) for number in sys.argv[1:3])))

@@ -14,18 +14,18 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ports import free_port
 from toolscore.tools.database import Where
 from toolscore.tools.migrate import migrate
 
@@ -93,7 +93,8 @@ class Postgres:
 
     def __init__(self, folder: Path, found: Path | None = None) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
+        """Its own for as long as it lives, also while it is down."""
         self._process: subprocess.Popen[bytes] | None = None
         self._names = itertools.count(1)
         found = found or programs()
@@ -196,10 +197,21 @@ class Postgres:
         return (self.folder / "log").read_text(errors="replace")[-4000:]
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """End it as a crash would, with all of its processes: one may be slow to notice that it is alone."""
+        import psutil
+
         assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)  # so that it starts none meanwhile
+        others = psutil.Process(self.pid).children(recursive=True)
         self._process.kill()
         self._process.wait()
+        deadline = time.monotonic() + PATIENCE
+        for one in others:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+                while one.is_running() and one.status() != psutil.STATUS_ZOMBIE:
+                    assert time.monotonic() < deadline, one
+                    time.sleep(0.005)  # it is no child of ours, so nothing tells
 
     def hang(self) -> None:
         """Have none of its processes go on, until `go_on`."""
@@ -246,13 +258,6 @@ class Postgres:
             env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
             **self._as,
         )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

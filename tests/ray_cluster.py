@@ -22,19 +22,14 @@ from typing import Any
 import psutil
 import pytest
 
+from ports import free_port
+
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'toolscore[ray]'"
 )
 
 PATIENCE = 300.0
 """Seconds a node has to come up, on a machine that does much else."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def own_address() -> str:

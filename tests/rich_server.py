@@ -78,7 +78,8 @@ class RichServer(FaultyServer):
         if not self.modern or wanted is None:
             self.send({"method": method, "params": params})
             return
-        for stream, asked in self.listening.items():
+        # A copy: calls are answered by threads of their own, while the main one may take the next listen request.
+        for stream, asked in list(self.listening.items()):
             if wanted(asked):
                 self.send({"method": method, "params": {**params, "_meta": {SUBSCRIPTION: stream}}})
 
@@ -125,7 +126,7 @@ class RichServer(FaultyServer):
 
     def tool_subscribed(self, _arguments: Params, _id: Any, _meta: Params) -> Message:
         uris = set(self.subscribed)
-        for asked in self.listening.values():
+        for asked in list(self.listening.values()):
             uris |= set(asked.get("resourceSubscriptions", ()))
         return {"content": [], "structuredContent": {"uris": sorted(uris)}}
 
@@ -223,8 +224,10 @@ class RichServer(FaultyServer):
         """Ask the client something right after this call was answered, when none is in flight any more."""
         identity = arguments["id"]
         self.pending[identity] = threading.Event()
-        self.send({"id": request_id, "result": text("later")})
-        self.send({"id": identity, "method": arguments["method"], "params": arguments.get("params", {})})
+        question = {"id": identity, "method": arguments["method"], "params": arguments.get("params", {})}
+        # In one piece: the client's next call must not come in between.
+        both = [{"id": request_id, "result": text("later")}, question]
+        self.write("\n".join(json.dumps({"jsonrpc": "2.0", **one}) for one in both))
 
     def tool_reply(self, arguments: Params, _id: Any, _meta: Params) -> Message:
         """Tell what an own request was answered, once it was."""

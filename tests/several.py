@@ -33,7 +33,7 @@ VERSION = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 
-LISTENING = re.compile(r"listening on (ws://\S+)")
+LISTENING = re.compile(r"listening on (ws://\S+)\s")
 
 
 class Line:
@@ -68,7 +68,7 @@ class Line:
             if wanted(known):
                 self.inbox.remove(known)
                 return known
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 message: Message = json.loads(await self.socket.recv())
                 if wanted(message):
@@ -95,7 +95,7 @@ class Line:
 
     async def until(self, condition: Callable[[Message], Any], tool: str, /, **arguments: Any) -> Message:
         """Call a tool until its structured result is as wanted, for what nothing signals."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 result: Message = (await self.call(tool, **arguments))["structuredContent"]
                 if condition(result):
@@ -186,7 +186,7 @@ class Callbacks:
         return {names[kind]: callback(kind) for kind in self.answers} | {"message_handler": handle}
 
     async def until(self, condition: Callable[[], Any]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():
                 self.arrived.clear()
                 await self.arrived.wait()
@@ -226,7 +226,7 @@ def serving(folder: Path, *arguments: str, **children: list[str]) -> Iterator[Se
 
 
 def _url(process: subprocess.Popen[bytes], log: Path) -> str:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120  # on a machine that has much else to do
     while (found := LISTENING.search(log.read_text())) is None:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
@@ -254,5 +254,7 @@ def ask_owner(process: subprocess.Popen[bytes], tool: str, **arguments: Any) -> 
     process.stdin.write(json.dumps(request).encode() + b"\n")
     process.stdin.flush()
     answer: Message = json.loads(process.stdout.readline())
+    while "method" in answer:  # what it tells by itself
+        answer = json.loads(process.stdout.readline())
     assert not answer["result"].get("isError"), answer
     return answer

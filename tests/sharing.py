@@ -42,7 +42,7 @@ class Client:
         self.inbox: list[Message] = []
         self._meta = MODERN if modern else {}
         self._number = 0
-        self._rest = b""
+        self._rest = bytearray()
 
     def send(self, **message: Any) -> None:
         assert self.process.stdin is not None
@@ -57,7 +57,7 @@ class Client:
         self.send(id=self._number, method=method, params=params)
         return self._number
 
-    def receive(self, wanted: Wanted, within: float = 30) -> Message:
+    def receive(self, wanted: Wanted, within: float = 60) -> Message:
         """The first message that fits, also among those that came already."""
         deadline = time.monotonic() + within
         while True:
@@ -73,8 +73,10 @@ class Client:
         assert ready, f"it did not come in time; what came: {self.inbox}"
         chunk = os.read(self.process.stdout.fileno(), 1 << 20)
         assert chunk, f"the relay ended; what came: {self.inbox}"
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        self.inbox += [json.loads(line) for line in lines]
+        self._rest += chunk
+        if b"\n" in chunk:  # or one of many MiB would be looked through for each piece of it
+            *lines, self._rest = self._rest.split(b"\n")
+            self.inbox += [json.loads(line) for line in lines]
 
     def answer(self, identity: Any) -> Message:
         return self.receive(lambda message: message.get("id") == identity and "method" not in message)
@@ -239,7 +241,7 @@ def sharing(folder: Path, settings: str = "") -> Iterator[Sharing]:
             assert stopped.returncode == 0, stopped.stderr
 
 
-def until(condition: Callable[[], Any], within: float = 30) -> None:
+def until(condition: Callable[[], Any], within: float = 60) -> None:
     """Wait for what nothing signals."""
     deadline = time.monotonic() + within
     while not condition():

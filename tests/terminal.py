@@ -85,17 +85,20 @@ class Terminal:
     def ended(self) -> int:
         """Wait for the program's end; give its exit status."""
         self.until(lambda: self.process.poll() is not None)
-        self.pump()
+        while self.pump():  # a terminal gives a few thousand bytes at a time
+            pass
         assert self.process.returncode is not None
         return self.process.returncode
 
-    def pump(self) -> None:
-        """Take what has come, or wait a moment for it."""
-        if select.select([self._master], [], [], 0.05)[0]:
-            data = os.read(self._master, 1 << 16)
-            self.raw += data
-            # A mark of one kind of terminal, which pyte would show.
-            self._stream.feed(data.replace(b"\x1b[?2026h", b"").replace(b"\x1b[?2026l", b""))
+    def pump(self) -> bool:
+        """Take what has come, or wait a moment for it; tell whether there was anything."""
+        if not select.select([self._master], [], [], 0.05)[0]:
+            return False
+        data = os.read(self._master, 1 << 16)
+        self.raw += data
+        # A mark of one kind of terminal, which pyte would show.
+        self._stream.feed(data.replace(b"\x1b[?2026h", b"").replace(b"\x1b[?2026l", b""))
+        return True
 
 
 @contextmanager

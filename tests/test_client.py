@@ -563,7 +563,7 @@ async def test_a_flood_waits_for_its_reader_and_does_not_keep_the_client_from_le
                 before = sent
                 for _ in range(before + 10):
                     assert isinstance(await incoming.receive(), SessionMessage)
-            with anyio.fail_after(5):
+            with anyio.fail_after(10):
                 async with websocket(url):
                     pass
 
@@ -582,7 +582,7 @@ async def test_a_server_that_reads_nothing_makes_the_writer_wait_and_is_left_in_
 
 async def test_leaving_is_bounded_while_the_peer_is_silent() -> None:
     async with tcp(dead) as url:
-        with anyio.fail_after(4):
+        with anyio.fail_after(10):
             async with websocket(url):
                 pass
 
@@ -590,7 +590,7 @@ async def test_leaving_is_bounded_while_the_peer_is_silent() -> None:
 @pytest.mark.usefixtures("brief")
 async def test_leaving_is_bounded_when_it_is_a_cancellation() -> None:
     async with tcp(dead) as url:
-        with anyio.fail_after(6):
+        with anyio.fail_after(10):
             with anyio.move_on_after(0.1) as scope:
                 async with websocket(url) as (incoming, _outgoing):
                     await incoming.receive()

@@ -7,23 +7,29 @@ import os
 import re
 import select
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
 from cli_shell import SERVER
-from documented import ROOT, blocks, commands, documents, environment
+from documented import ROOT, blocks, commands, documents, environment, inline
 from packed import index, wheel
+from ports import free_port
 from registry import Registry, item, serving
 from toolscore.server.cli.parser import parse
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the documents show a Unix shell's commands")
 
 PAGES = [path for path in documents() if commands(path)]
+TRIED = {"sh", "json", "toml", "python"}
+"""What blocks are written in that tests run or read."""
+SHOWN = {"text", "mermaid", "ini", "nginx", "haproxy", "yaml", "js"}
+"""What is only shown: drawings, answers, and files of other programs."""
 TIMEOUT = 120
 WEATHER = "io.github.somebody/weather"
 PORTS = re.compile(r"(?<=127\.0\.0\.1:)(8765|8000)\b")
@@ -41,6 +47,7 @@ class World:
     def __init__(self, folder: Path, registry: Registry) -> None:
         self.folder, self.home = folder, folder / "home"
         self.done: set[str] = set()
+        self.url = ""
         wheels = folder / "wheels"
         wheel(
             wheels,
@@ -140,25 +147,22 @@ def prepared(world: World) -> Iterator[World]:
     person = world.person(Path("before"))
     serve = f"{sys.executable} {world.folder}/server.py"
     for text in (
-        "toolscore start",
+        "toolscore start --listen ws://127.0.0.1:0/mcp",
         f"toolscore register db -- {serve}",
         f"toolscore register web -- {serve}",
         "toolscore call web__fetch",
     ):
         done = world.typed(text, person)
         assert done.returncode == 0, done.stderr
+        if listening := re.search(r"^listening: (ws://\S+)$", done.stdout, re.MULTILINE):
+            world.url = listening[1]
     yield world
     world.typed("toolscore stop", person)
 
 
 def ports(text: str) -> str:
     """Put free ports in the place of those that a page names, which somebody else may have."""
-
-    def free(_found: re.Match[str]) -> str:
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            return str(sock.getsockname()[1])
-
-    return PORTS.sub(free, text)
+    return PORTS.sub(lambda _found: str(free_port()), text)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
@@ -175,7 +179,7 @@ def test_the_commands_of_a_page_do_what_they_say(path: Path, world: World) -> No
             continue
         if (told := re.fullmatch(r"(?:value: )?(\d[\d.]*)", command.remark)) and told[1] not in done.stdout:
             failed.append(f"{command.text}\n  does not say {told[1]}: {done.stdout}")
-        if done.returncode != command.status:
+        if done.returncode != command.status or "Traceback" in done.stderr:
             failed.append(
                 f"{command.text}\n  status {done.returncode}: {done.stdout[-600:]}{done.stderr[-1200:]}"
             )
@@ -194,13 +198,63 @@ def test_every_command_is_of_the_grammar_and_what_is_not_run_has_a_reason(path: 
             parse(argv)  # exits where one is wrong
         if command.calls:
             continue
-        first, second = [*command.text.split(), ""][:2]
+        first, second, third = [*command.text.split(), "", ""][:3]
         if first == "make":
             assert second in targets, command.text
         elif first == ".venv/bin/python":
-            assert second == "-m" or (ROOT / second).is_file(), command.text
-        else:
+            assert find_spec(third) if second == "-m" else (ROOT / second).is_file(), command.text
+        if path.name != "CONTRIBUTING.md":
             assert command.not_run, f"{name(path)}: say why it is not run: {command.text}"
+
+
+def test_tests_that_are_named_in_place_of_a_run_are_there() -> None:
+    for path in PAGES:
+        for command in commands(path):
+            for test in re.findall(r"\btest\w*(?:/\w+)*\.py\b", command.not_run or ""):
+                assert (ROOT / test).is_file(), f"{name(path)}: {test}"
+
+
+def test_no_command_hides_in_a_block_that_nobody_tries() -> None:
+    for path in documents():
+        kinds = re.findall(r"^ *```(.*)$", path.read_text("utf-8"), re.MULTILINE)
+        assert not any(kinds[1::2]), f"{name(path)}: a block does not end"
+        assert set(kinds[::2]) <= TRIED | SHOWN, name(path)
+        assert len(kinds[::2]) == len(list(blocks(path))), f"{name(path)}: a block is not read"
+        for block in blocks(path):
+            shown = block.language in SHOWN
+            assert not (shown and re.search(r"^ *(\$|toolscore) ", block.text, re.MULTILINE)), block
+
+
+def test_a_command_in_a_sentence_is_of_the_grammar(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {tuple(argv): f"{name(path)}: {text}" for path in documents() for text, argv in inline(path)}
+    for argv, where in told.items():
+        try:
+            parse(list(argv))
+        except SystemExit as ended:
+            # Only the beginning of a command may stand in a sentence: something is missing, and nothing is wrong.
+            wrong = "" if ended.code == 0 else capsys.readouterr().err.partition("usage:")[0]
+            missing = r"required|needs|takes one|expected one argument|^$"
+            assert re.search(missing, wrong), f"{where}: {wrong}"
+    assert len(told) > 50, "sentences are read no more"
+
+
+def test_the_programs_of_the_first_pages_run(world: World) -> None:
+    person = world.person(Path("programs"))
+    token = world.typed("toolscore token show", person).stdout.strip()
+    for page, shows in (("other", "'tools'"), ("team", "web")):
+        (block,) = (one for one in blocks(ROOT / "docs" / "start" / f"{page}.md") if one.language == "python")
+        program = (
+            block.text.replace('command="toolscore"', 'command="toolscore", env=dict(os.environ)')
+            .replace("ws://127.0.0.1:8765/mcp", world.url)
+            .replace("token=TOKEN", f"token={token!r}")
+        )
+        whole = f"import asyncio, os\nasync def main():\n{indent(program, '    ')}asyncio.run(main())\n"
+        (person[1] / f"{page}.py").write_text(whole)
+        done = world.typed(f"python {page}.py", person)
+        assert (done.returncode, shows in done.stdout) == (0, True), done
+    example = ROOT / "examples" / "websocket_client.py"
+    done = world.typed(f"TOOLSCORE_TOKEN={token} python {example} {world.url}", person)
+    assert (done.returncode, "web__fetch" in done.stdout) == (0, True), done
 
 
 def unprotected(done: subprocess.CompletedProcess[str]) -> bool:

@@ -37,7 +37,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     for scenario in SCENARIOS:
         command += ["--only", scenario]
     # Its exit status tells of goals in milliseconds, too, which no machine keeps that tests share.
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
     assert file.exists(), done.stdout + done.stderr
     return Measured(json.loads(file.read_text()), done.stdout)
 
@@ -59,7 +59,7 @@ class TestFigures:
         rows = measured.rows("kill")
         assert len(rows) == 2
         for row in rows.values():
-            assert row["back_max_s"] < 2.0 + 2 * row["cold_max_s"], measured.told
+            assert row["back_max_s"] < 5.0 + 2 * row["cold_max_s"], measured.told
 
     def test_the_gateway_answers_while_its_servers_boot(self, measured: Measured) -> None:
         row = measured.rows("boot")["stdlib children"]

@@ -59,6 +59,12 @@ async def connected(house: Serving, **options: Any) -> AsyncIterator[ToolScore]:
         yield ts
 
 
+async def under_way(ts: ToolScore) -> int:
+    """How many calls the faulty server is busy with."""
+    begun: list[Any] = (await ts.call("f__cancelled")).structured["begun"]
+    return len(begun) - 1  # without this one
+
+
 def test_it_knows_every_outcome_there_is() -> None:
     assert {str(one) for one in Outcome} == {str(one) for one in ServersOutcome} | {"ok", "error"}
 
@@ -94,10 +100,20 @@ async def test_progress_limits_and_cancellation_are_passed_on(house: Serving) ->
         assert told == [(1, 3, "step 1"), (2, 3, "step 2"), (3, 3, "step 3")]
         late = await ts.call("f__sleep", {"seconds": 600}, timeout=0.3)
         assert (late.outcome, late.refused) == (Outcome.TIMED_OUT, True)
-        with anyio.move_on_after(0.3) as scope:
+        while await under_way(ts):
+            await asyncio.sleep(0.02)
+        with anyio.CancelScope() as scope:
+
+            async def cancel() -> None:
+                while not await under_way(ts):  # before that it is nothing that could be cancelled
+                    await asyncio.sleep(0.02)
+                scope.cancel()
+
+            cancelling = asyncio.ensure_future(cancel())
             await ts.call("f__sleep", {"seconds": 600})
         assert scope.cancelled_caught
-        while len((await ts.call("f__cancelled")).structured["ids"]) < 2:
+        await cancelling
+        while await under_way(ts):
             await asyncio.sleep(0.02)
         ended = await ts.call("f__sleep", {"seconds": 600}, idle=1)
         assert ended.outcome == Outcome.TIMED_OUT
@@ -169,6 +185,8 @@ async def test_leaving_the_results_cancels_the_rest(house: Serving) -> None:
         before = (await ts.call("f__cancelled")).structured["ids"]
 
         async def one(view: ToolScore, seconds: float) -> Result:
+            while not seconds and await under_way(view) < 3:  # the rest, which is then there to be cancelled
+                await asyncio.sleep(0.02)
             return await view.call("f__sleep", {"seconds": seconds})
 
         async with aclosing(ts.map(one, [600, 600, 0, 600], in_flight=4)) as results:
@@ -185,13 +203,13 @@ async def test_leaving_the_results_cancels_the_rest(house: Serving) -> None:
 
 async def test_each_of_a_batch_of_episodes_has_an_instance_of_its_own(house: Serving) -> None:
     async with connected(house) as ts:
-        async with ts.leases("leased", 3, ttl=4) as instances:
+        async with ts.leases("leased", 3, ttl=6) as instances:
             pids = [(await one.call("pid")).text for one in instances]
             assert len(set(pids)) == 3
             with pytest.raises(CallError, match="limit"):
                 async with ts.lease("leased", wait=0):
                     pass
-            await asyncio.sleep(5)  # longer than a lease lasts that is not renewed
+            await asyncio.sleep(7)  # longer than a lease lasts that is not renewed
             assert [(await one.call("leased__pid")).text for one in instances] == pids
             os.kill(int(pids[0]), signal.SIGKILL)
             lost = await instances[0].call("pid")
@@ -209,7 +227,7 @@ async def test_each_of_a_batch_of_episodes_has_an_instance_of_its_own(house: Ser
             async with ts.leases("leased", 4, ttl=600):
                 pass
         assert scope.cancelled_caught
-        async with ts.leases("leased", 3, wait=20):  # sooner than their time would have ended them
+        async with ts.leases("leased", 3, wait=120):  # sooner than their time would have ended them
             pass
 
 
@@ -276,7 +294,8 @@ async def test_events_are_given_once_and_in_order_and_can_be_gone_on_with(house:
         seen = [await coming]
         while not {"tool_installed", "tool_removed"} <= {event.kind for event in seen}:
             seen.append(await anext(events))
-        assert {event.server for event in seen} == {"other"}
+        # An instance that a test before this one gave back may still be ending; but nothing else is of before.
+        assert {event.server for event in seen if event.kind != "server_state"} == {"other"}
         async with aclosing(ts.events(after=seen[0].cursor)) as again:
             assert [(await anext(again)).cursor for _ in seen[1:]] == [event.cursor for event in seen[1:]]
 

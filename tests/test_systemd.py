@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 import tarfile
@@ -177,20 +178,30 @@ def test_a_stop_lets_a_call_finish_and_is_a_success(machine: Machine) -> None:
     said: list[str] = []
 
     def call() -> None:
-        said.append(machine.toolscore("call", "asked__sleep", '{"seconds": 3}'))
+        arguments = json.dumps({"seconds": 600, "file": GO})
+        said.append(machine.toolscore("call", "asked__sleep", arguments))
 
     calling = threading.Thread(target=call)
     calling.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while "toolscore_calls_in_flight 1" not in machine.run(sys.executable, "-c", FIGURES, token):
         assert time.monotonic() < deadline
         assert not said, said
-    machine.run("systemctl", "stop", "toolscore")
+    # The call ends in the middle of the stop, and soon: it is waited for a few seconds only.
+    machine.run("sh", "-c", STOP)
     calling.join()
+    machine.run("systemctl", "stop", "toolscore")  # which waits for its end
     assert "slept" in said[0]
     assert machine.property("Result") == "success"
     assert machine.property("ExecMainStatus") == "0"
 
+
+GO = f"{STATE}/go"
+STOP = f"""
+systemctl stop --no-block toolscore
+while systemctl is-active --quiet toolscore; do :; done
+touch {GO}
+"""
 
 FIGURES = """
 import http.client, sys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -80,6 +81,13 @@ async def execute(
 async def register_faulty(client: Client, name: str, *faults: str) -> dict[str, Any]:
     """Register the fault-mode server under a name."""
     return await call(client, "register_tool", name=name, command=sys.executable, args=[FAULTY, *faults])
+
+
+async def at_work(client: Client, server: str) -> None:
+    """Wait until a server is at work on another call than the one that asks it."""
+    async with asyncio.timeout(60):
+        while len(((await execute(client, f"{server}__cancelled")).structured_content or {})["begun"]) < 2:
+            await asyncio.sleep(0.01)  # nothing signals it
 
 
 def text(result: CallToolResult) -> str:

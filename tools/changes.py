@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from .errors import LibraryError, StoreError
+from .notices import CHANNEL, read_notice
 
 if TYPE_CHECKING:
     from .store import Store
@@ -92,8 +93,7 @@ class Changes:
     async def _hear(self, heard: Callable[[float], AsyncIterator[str]]) -> None:
         while True:
             async for said in heard(LOOK):
-                teller, _, rest = said.partition(" ")
-                kind, _, name = rest.partition(" ")
+                teller, kind, name = read_notice(said)
                 if teller != self._store.me:
                     self.take(kind, name)
             await self._look_at_all()
@@ -148,7 +148,6 @@ async def _listening(store: Store) -> AsyncIterator[Callable[[float], AsyncItera
     import psycopg
 
     from .engines import explained, url_of
-    from .store import CHANNEL
 
     assert isinstance(store.where, str)
     url = url_of(store.where).set(drivername="postgresql").render_as_string(hide_password=False)

@@ -13,7 +13,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from .errors import OverwrittenError
-from .tables import COMMON
+from .tables import COMMON, SERVER
 
 if TYPE_CHECKING:
     from .store import Store
@@ -66,7 +66,9 @@ class Common:
         rows = await self._store.read(select(COMMON.c.name, COMMON.c.version).where(COMMON.c.kind == kind))
         return {row.name: row.version for row in rows}
 
-    async def put(self, kind: str, name: str, body: str, by: str, was: int) -> int:
+    async def put(
+        self, kind: str, name: str, body: str, by: str, was: int, *, server: str | None = None
+    ) -> int:
         """Write one.
 
         Args:
@@ -75,6 +77,7 @@ class Common:
             body: The text.
             by: Who writes it.
             was: The version that this was made from; 0 where there is to be none yet.
+            server: A server that it goes with: nothing is written if that was removed meanwhile.
 
         Returns:
             Its version now.
@@ -85,6 +88,12 @@ class Common:
         """
         values = {"version": was + 1, "body": body, "by": by, "at": time.time()}
         async with self._store.transaction() as connection:
+            if server is not None:
+                # Whoever removes it waits until this is written, and removes this as well.
+                there = select(SERVER.c.name).where(SERVER.c.name == server)
+                found = await connection.execute(there.with_for_update(read=True, key_share=True))
+                if found.first() is None:
+                    return was
             if was == 0:
                 try:
                     await connection.execute(insert(COMMON).values(kind=kind, name=name, **values))

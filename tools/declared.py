@@ -269,21 +269,27 @@ class _Reading:
                 "type", f"is {given['type']}, but the url does not begin with {schemes}", "Remove type."
             )
 
-    def _made(self, given: Mapping[str, Any], keeping: Keeping) -> Declared:
+    def _made(self, given: Mapping[str, Any], keeping: Keeping) -> Declared | None:
         base = self.file.parent
         source, command, cwd = given.get("source"), given.get("command"), given.get("cwd")
-        spec = ServerSpec(
-            command="-" if source else None if command is None else _placed(command, base, program=True),
-            args=tuple(given.get("args", ())),
-            env=dict(given.get("env", {})),
-            cwd=None if cwd is None else _placed(cwd, base),
-            url=given.get("url"),
-            headers=dict(given.get("headers", {})),
-            sse=_sse(given),
-            confine=_profile(given),
-            container=_container(given, base),
-            cluster=as_placement(given.get("cluster")),
-        )
+        try:
+            spec = ServerSpec(
+                command="-" if source else None if command is None else _placed(command, base, program=True),
+                args=tuple(given.get("args", ())),
+                env=dict(given.get("env", {})),
+                cwd=None if cwd is None else _placed(cwd, base),
+                url=given.get("url"),
+                headers=dict(given.get("headers", {})),
+                sse=_sse(given),
+                confine=_profile(given),
+                container=_container(given, base),
+                cluster=as_placement(given.get("cluster")),
+            )
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
+            key = str(fault["loc"][0]) if fault["loc"] else ""
+            self.problem(key, fault["msg"].removeprefix("Value error, "), "Correct it there, or remove it.")
+            return None
         return Declared(
             self.name,
             spec,

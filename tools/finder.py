@@ -6,11 +6,13 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from .indexing import Held, Searched, bring, made
 from .library import Library
 from .names import OWN_SERVER
 from .outcome import Outcome, RefusalError
@@ -20,7 +22,6 @@ from .sight import CURRENT
 from .tool import Tool
 
 if TYPE_CHECKING:
-    from .search.document import Document
     from .search.index import Hit, Index
 
 logger = logging.getLogger(__name__)
@@ -44,31 +45,6 @@ _ROUNDS = 3
 """Times the index follows a library that goes on changing, before it is searched all the same."""
 
 
-class Searched(Protocol):
-    """An index: `search.index.Index`, or `search.semantic.SemanticIndex`, which finds by meaning too."""
-
-    def put(self, server: str, documents: Sequence[Document]) -> None:
-        """Replace everything that is known of one server."""
-
-    def drop(self, server: str) -> None:
-        """Forget one server."""
-
-    def search(self, query: str, limit: int = 10, *, servers: Collection[str] | None = None) -> list[Hit]:
-        """Find tools, the best first."""
-        ...
-
-    @property
-    def words(self) -> Index:
-        """What finds by words alone."""
-        ...
-
-    def stop(self) -> None:
-        """Let work in the background come to its end."""
-
-    def close(self) -> None:
-        """End; nothing is found any more."""
-
-
 @dataclass(frozen=True, slots=True)
 class Found:
     """A tool that was found.
@@ -86,10 +62,6 @@ class Found:
     hit: Hit
 
 
-_Held = tuple[list[Tool], str]
-"""What is indexed of a server: the very list of tools, and the title."""
-
-
 class Finder:
     """Searches the library. Nothing is built before the first search, and no search holds the event loop up.
 
@@ -99,6 +71,7 @@ class Finder:
         own: Gives ToolScore's own tools that clients are not shown by themselves, once, in a thread.
         vectors: Where vectors of meanings are kept; `None` to search by words alone, as is done too where the extra
             `toolscore[semantic]` is not installed.
+        patient: Whether somebody stays until the models are loaded; otherwise it goes by words until `by_meaning`.
         idle: Seconds after which the memory is given back that only searches by meaning need.
     """
 
@@ -109,6 +82,7 @@ class Finder:
         *,
         own: Callable[[], Sequence[Tool]] = tuple,
         vectors: Path | None = None,
+        patient: bool = True,
         idle: float = IDLE,
     ) -> None:
         self._library = library
@@ -116,13 +90,18 @@ class Finder:
         self._own_tools = own
         self._own: dict[str, Tool] = {}
         self._vectors = vectors
+        self._patient = patient
+        self.on_encoded: Callable[[], None] = lambda: None
+        """Called after each step of encoding meanings."""
         self._index: Searched | None = None
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, Held] = {}
         self._building: asyncio.Task[None] | None = None
         self._stopped = threading.Event()
         self._idle = idle
         self._watching: asyncio.TimerHandle | None = None
         self._resting: asyncio.Task[None] | None = None
+        self._searched = False
+        """Whether somebody searched while it was looked, who may have had the models loaded again."""
 
     async def search(
         self,
@@ -161,6 +140,7 @@ class Finder:
         if self._scores is not None:
             await self._scores.ready()
         hits = await asyncio.to_thread(search, query, wanted, servers=among)
+        self._watch(self._idle)  # they may have been given back meanwhile, and loaded again for it
         if not hits and self._stopped.is_set():
             raise RefusalError(
                 Outcome.UNAVAILABLE,
@@ -175,6 +155,19 @@ class Finder:
             found = _own_last(found, limit + BEYOND)
         return deprecated_last(self._preferred(found, query))[:limit]
 
+    async def by_meaning(self) -> Searched | None:
+        """Give the index in step with the library, if it is one that finds by meaning too; it is, from the start.
+
+        Returns:
+            `None` where it goes by words alone.
+
+        Raises:
+            RefusalError: If it cannot be built.
+        """
+        self._patient = True
+        index = await self._in_step()
+        return index if hasattr(index, "progress") else None
+
     async def words(self) -> Index:
         """Give what finds by words, for what is to be weighed by it."""
         return (await self._in_step()).words
@@ -186,6 +179,11 @@ class Finder:
             return None
         now = progress()
         return (now.encoded, now.total) if not now.broken and now.encoded < now.total else None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it comes to its end."""
+        return self._stopped.is_set()
 
     def stop(self) -> None:
         """Let what is under way come to its end soon; `aclose` waits for that."""
@@ -257,12 +255,13 @@ class Finder:
 
     def _watch(self, seconds: float) -> None:
         """Look later whether the models are in use, if there are any and nobody is to look."""
+        self._searched = self._searched or self._resting is not None
         busy = self._watching is not None or self._resting is not None or self._stopped.is_set()
         if not busy and hasattr(self._index, "rest"):
             self._watching = asyncio.get_running_loop().call_later(seconds, self._look)
 
     def _look(self) -> None:
-        self._watching = None
+        self._watching, self._searched = None, False
         self._resting = asyncio.get_running_loop().create_task(self._rest())
 
     async def _rest(self) -> None:
@@ -273,15 +272,18 @@ class Finder:
             logger.exception("the models of meanings could not be let go of")
         finally:
             self._resting = None
-        if left > 0:
-            self._watch(left)
+        if left > 0 or self._searched:
+            self._watch(left or self._idle)
+
+    def _tell_encoded(self) -> None:
+        self.on_encoded()
 
     def _built(self, work: asyncio.Task[None]) -> None:
         self._building = None
         if not work.cancelled():
             work.exception()  # who waits for it is told, and there may be nobody
 
-    def _changes(self) -> tuple[dict[str, _Held], list[str]]:
+    def _changes(self) -> tuple[dict[str, Held], list[str]]:
         """Tell which servers are other than they are held, and which are gone."""
         library, changed = self._library, {}
         now = {OWN_SERVER}
@@ -297,7 +299,7 @@ class Finder:
                 changed[name] = (tools, title_of(row))
         return changed, [name for name in self._held if name not in now]
 
-    async def _build(self, changed: dict[str, _Held], gone: list[str]) -> None:
+    async def _build(self, changed: dict[str, Held], gone: list[str]) -> None:
         try:
             await self._bring_in_step(changed, gone)
         except Exception as exc:
@@ -307,14 +309,20 @@ class Finder:
                 f"Tools cannot be searched here ({type(exc).__name__}: {exc}). list_tools lists them all.",
             ) from exc
 
-    async def _bring_in_step(self, changed: dict[str, _Held], gone: list[str]) -> None:
+    async def _bring_in_step(self, changed: dict[str, Held], gone: list[str]) -> None:
         if self._index is None:
             own = list(await asyncio.to_thread(self._own_tools))
             self._own = {tool.name: tool for tool in own}
             if own:
                 changed = {**changed, OWN_SERVER: (own, "ToolScore")}
-            self._index = await asyncio.to_thread(_made, self._vectors)
-        changed = await asyncio.to_thread(_bring, self._index, changed, gone, self._stopped.is_set)
+            loop = asyncio.get_running_loop()
+
+            def told() -> None:
+                with suppress(RuntimeError):  # it has ended
+                    loop.call_soon_threadsafe(self._tell_encoded)
+
+            self._index = await asyncio.to_thread(made, self._vectors if self._patient else None, told)
+        changed = await asyncio.to_thread(bring, self._index, changed, gone, self._stopped.is_set)
         for name in gone:
             del self._held[name]
         self._held.update(changed)
@@ -327,43 +335,6 @@ def title_of(row: ServerRow) -> str:
         if isinstance(text, str) and text:
             return text
     return ""
-
-
-def _made(vectors: Path | None) -> Searched:
-    """Make an empty index."""
-    from .search.index import Index
-
-    if vectors is not None:
-        from .search.semantic import semantic_index
-
-        try:
-            if (semantic := semantic_index(vectors)) is not None:
-                return semantic
-        except Exception:  # whatever is wrong with a model: words find tools too
-            logger.exception("tools are searched by words only")
-    return Index()
-
-
-def _bring(
-    index: Searched, changed: dict[str, _Held], gone: list[str], stopped: Callable[[], bool]
-) -> dict[str, _Held]:
-    """Take changes into an index, in a thread; gives those that were taken in before it was to stop."""
-    from .search.document import document_of
-
-    done: dict[str, _Held] = {}
-    for name in gone:
-        index.drop(name)
-    for name, (tools, title) in changed.items():
-        if stopped():
-            break
-        done[name] = tools, title
-        try:
-            index.put(
-                name, [document_of(tool.name, tool.server, title, tool.definition) for tool in list(tools)]
-            )
-        except Exception:  # whatever one server sent: the others' tools are still to be found
-            logger.exception("the tools of server %s cannot be searched", name)
-    return done
 
 
 def _names_server(query: str, one: Found) -> bool:

@@ -183,7 +183,8 @@ class Leases:
         if lease is None or lease.caller.principal != caller.principal:
             raise RefusalError(
                 Outcome.REFUSED,
-                "There is no such lease of yours: it was released, or its time is over. Acquire another one.",
+                "There is no such lease of yours here: it was released, its time is over, or it was given before a "
+                "restart or by another gateway. Acquire another one.",
             )
         return lease
 

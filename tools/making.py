@@ -39,6 +39,9 @@ FIRST_RETRY = 5.0
 LONGEST_RETRY = 300.0
 """Seconds until one is tried again that could not be made."""
 
+LAST_TOLD = 5.0
+"""Seconds that telling the others of what was just installed here may take at the end."""
+
 KIND = "lock"
 """The kind of the common texts that hold locks."""
 
@@ -127,7 +130,8 @@ class Making:
         there = await self._common.get(KIND, name)
         text = lock.model_dump_json()
         if there is None or not _fits(there.body, row):
-            await self._common.put(KIND, name, text, "gateway", 0 if there is None else there.version)
+            was = 0 if there is None else there.version
+            await self._common.put(KIND, name, text, "gateway", was, server=name)
         self._told[name] = row.installation
 
     async def look(self) -> None:
@@ -151,7 +155,14 @@ class Making:
             task.add_done_callback(lambda _task: self._tasks.pop(name, None))
 
     async def close(self) -> None:
-        """Give up what is under way; it is begun anew at the next start."""
+        """Give up what is under way; it is begun anew at the next start.
+
+        Not what the others are being told: they cannot make it without, and this gateway may never come back.
+        """
+        for task in self._tasks.values():
+            task.cancel()
+        if self._telling:
+            await asyncio.wait(self._telling, timeout=LAST_TOLD)
         tasks = [*self._tasks.values(), *self._telling]
         for task in tasks:
             task.cancel()

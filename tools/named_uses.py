@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -44,20 +44,40 @@ def stored(store: Where, patience: float = 5.0) -> list[tuple[str, str, bool, An
         StoreError: If a shared database cannot be read.
         sqlite3.Error: If a file cannot.
     """
+    found = _selected(store, "server", ("name", "origin", "enabled", "installation"), patience)
+    if isinstance(store, Path):
+        return [(name, origin, bool(enabled), _parsed(text)) for name, origin, enabled, text in found]
+    return found
+
+
+def stored_tools(store: Where, patience: float = 1.0) -> list[tuple[str, str]]:
+    """Read the server and the name of every tool, in the order of each server's; nothing is made or changed.
+
+    Raises:
+        StoreError: If a shared database cannot be read.
+        sqlite3.Error: If a file cannot.
+    """
+    return [
+        (server, name)
+        for server, _, name in sorted(_selected(store, "tool", ("server", "position", "name"), patience))
+    ]
+
+
+def _selected(store: Where, table: str, columns: Sequence[str], patience: float) -> list[Any]:
+    """Read columns of a table, the names of which are ours."""
     if isinstance(store, Path):
         with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True, timeout=patience)) as connection:
-            found = connection.execute("SELECT name, origin, enabled, installation FROM server").fetchall()
-        return [(name, origin, bool(enabled), _parsed(text)) for name, origin, enabled, text in found]
+            return connection.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()  # noqa: S608
     from sqlalchemy import select
 
     from .engines import ERRORS, explained, sync_engine
-    from .tables import SERVER
+    from .tables import METADATA
 
     engine = sync_engine(store)
     try:
         with engine.connect() as connection:
-            columns = (SERVER.c.name, SERVER.c.origin, SERVER.c.enabled, SERVER.c.installation)
-            return [tuple(row) for row in connection.execute(select(*columns))]
+            wanted = METADATA.tables[table].c
+            return [tuple(row) for row in connection.execute(select(*(wanted[name] for name in columns)))]
     except ERRORS as error:
         raise explained(store, error) from error
     finally:

@@ -6,66 +6,32 @@ the look before anything is served in `preflight`; none of those do.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Row, delete, insert, select, text, update
+from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..runners.spec import Installation
 from .database import Where
-from .engines import ERRORS, Lines, async_engine, explained
-from .errors import NameTakenError, NewerStoreError, StoreError, UnknownServerError
-from .opening import ready
+from .errors import NameTakenError, UnknownServerError
+from .open_database import OpenDatabase
 from .portable import merged, packed, unpacked
-from .rows import ServerRow, ToolRow, tool_rows
+from .rows import ServerRow, ToolRow
 from .stored import SAID, add_tools, check, first_version, server_with, tool_of, tool_values
 from .tables import COMMON, DISMISSED, SERVER, TOOL
-from .unbroken import Steps
 from .upsert import upsert
-
-__all__ = [
-    "NameTakenError",
-    "NewerStoreError",
-    "ServerRow",
-    "Store",
-    "StoreError",
-    "ToolRow",
-    "UnknownServerError",
-    "tool_rows",
-]
 
 _log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 
-STUCK = 90.0
-"""Seconds after which a line is cut on which nothing comes; by itself the server ends any statement before that."""
-
-CLOSING = 5.0
-"""Seconds that what is under way in a shared database has at the end."""
-
-CHANNEL = "toolscore"
-"""Where gateways tell each other what they changed (PostgreSQL `NOTIFY`)."""
-
-_NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', :said)")
-
-
-def notice(teller: str, kind: str, name: str) -> str:
-    """Put a notice together; the name is last, as it may hold anything."""
-    return f"{teller} {kind} {name}"[:4000].replace("\0", "?")
-
-
-class Store:
+class Store(OpenDatabase):
     """An open store. Safe for any number of tasks of one event loop; made by `Store.open`.
 
     Every write is one transaction: it is all there when the method returns, and not at all if it raises. Who is
@@ -73,62 +39,16 @@ class Store:
     """
 
     def __init__(self, where: Where, engine: AsyncEngine) -> None:
-        self.where = where
-        self._engine = engine
-        self._writer = engine.execution_options(toolscore_write=True)
-        self._steps = Steps()
-        self._lines = None if isinstance(where, Path) else Lines(engine)
-        if self._lines is not None:
-            self._steps.longest, self._steps.on_stuck = STUCK, self._lines.cut
+        super().__init__(where, engine)
         self.folder: Path | None = None
         """Folder of the servers' folders of this home, which is elsewhere in others that share the store."""
-        self.me = secrets.token_hex(8)
-        """Tells the notices of this open store from those of others."""
-
-    @classmethod
-    async def open(cls, where: Where) -> Store:
-        """Open a store; make it if it is absent, and bring an older one to the schema of this version.
-
-        Args:
-            where: Its file, or the URL of a database that several homes share.
-
-        Raises:
-            NewerStoreError: If a newer ToolScore wrote it.
-            StoreError: If it is damaged, not writable, or its disk is full; if the database cannot be reached.
-        """
-        await asyncio.to_thread(ready, where)
-        store = cls(where, async_engine(where))
-        try:
-            await store._read(select(SERVER.c.name).limit(1))
-        except BaseException:
-            await store.close()
-            raise
-        return store
-
-    @property
-    def shared(self) -> bool:
-        """Whether other homes may have it open too."""
-        return not isinstance(self.where, Path)
-
-    async def close(self) -> None:
-        """Close it, after what is under way. Idempotent."""
-        if self._lines is None:
-            await self._steps.over()
-        else:
-            try:
-                async with asyncio.timeout(CLOSING):
-                    await self._steps.over()
-            except TimeoutError:
-                self._lines.cut()
-                await self._steps.over()
-        await self._engine.dispose()
 
     async def servers(self) -> list[ServerRow]:
         """Give every server, by name.
 
         One whose row cannot be understood is logged and left out, so that it does not take the others along.
         """
-        rows = await self._read(select(SERVER).order_by(SERVER.c.name))
+        rows = await self.read(select(SERVER).order_by(SERVER.c.name))
         return [server for row in rows if (server := self.server_of(row)) is not None]
 
     async def tools(self, server: str | None = None) -> list[ToolRow]:
@@ -136,7 +56,7 @@ class Store:
         query = select(TOOL).order_by(TOOL.c.server, TOOL.c.position, TOOL.c.name)
         if server is not None:
             query = query.where(TOOL.c.server == server)
-        return [tool_of(row) for row in await self._read(query)]
+        return [tool_of(row) for row in await self.read(query)]
 
     async def put_server(
         self,
@@ -160,7 +80,7 @@ class Store:
         """
         check(row.name, tools)
         now = datetime.now(UTC)
-        async with self._transaction() as connection:
+        async with self.transaction() as connection:
             try:
                 await connection.execute(
                     insert(SERVER).values(
@@ -182,19 +102,19 @@ class Store:
 
     async def dismissed(self) -> set[str]:
         """Give the names of servers that are part of ToolScore, and that this home is to be without."""
-        return {row.name for row in await self._read(select(DISMISSED.c.name))}
+        return {row.name for row in await self.read(select(DISMISSED.c.name))}
 
     async def names(self) -> set[str]:
         """Give the names of all servers, also of those whose rows `servers` leaves out."""
-        return {row.name for row in await self._read(select(SERVER.c.name))}
+        return {row.name for row in await self.read(select(SERVER.c.name))}
 
     async def origins(self) -> dict[str, str]:
         """Give who put each server in, by name, also of those whose rows `servers` leaves out."""
-        return {row.name: row.origin for row in await self._read(select(SERVER.c.name, SERVER.c.origin))}
+        return {row.name: row.origin for row in await self.read(select(SERVER.c.name, SERVER.c.origin))}
 
     async def versions(self) -> dict[str, int]:
         """Give which version of each server there is, by name; a change of anything of one makes it higher."""
-        return {row.name: row.version for row in await self._read(select(SERVER.c.name, SERVER.c.version))}
+        return {row.name: row.version for row in await self.read(select(SERVER.c.name, SERVER.c.version))}
 
     async def update_server(
         self,
@@ -219,7 +139,7 @@ class Store:
             StoreError: If it cannot be written.
         """
         said = {"era": era, "server_info": server_info, "instructions": instructions, "offers": offers}
-        async with self._transaction() as connection:
+        async with self.transaction() as connection:
             await self.touch(connection, name, **said)
 
     async def exchange(
@@ -238,7 +158,7 @@ class Store:
             StoreError: If it cannot be written.
         """
         check(row.name, tools)
-        async with self._transaction() as connection:
+        async with self.transaction() as connection:
             await self.touch(connection, row.name)
             row = replace(row, installation=await self._merged(connection, row.installation, was))
             values = {
@@ -256,7 +176,7 @@ class Store:
             StoreError: If they cannot be written.
         """
         check(server, tools)
-        async with self._transaction() as connection:
+        async with self.transaction() as connection:
             await self.touch(connection, server)
             await connection.execute(delete(TOOL).where(TOOL.c.server == server))
             await add_tools(connection, tools)
@@ -274,7 +194,7 @@ class Store:
             StoreError: If they cannot be written.
         """
         check(server, tools)
-        async with self._transaction() as connection:
+        async with self.transaction() as connection:
             await self.touch(connection, server)
             if gone:
                 await connection.execute(delete(TOOL).where(TOOL.c.server == server, TOOL.c.name.in_(gone)))
@@ -287,7 +207,7 @@ class Store:
             UnknownServerError: If there is none of that name.
             StoreError: If it cannot be written.
         """
-        async with self._transaction() as connection:
+        async with self.transaction() as connection:
             await self.touch(connection, name, enabled=enabled)
 
     async def set_installation(
@@ -305,7 +225,7 @@ class Store:
             UnknownServerError: If there is none of that name.
             StoreError: If it cannot be written.
         """
-        async with self._transaction() as connection:
+        async with self.transaction() as connection:
             await self.touch(connection, name)
             value = self._packed(await self._merged(connection, installation, was))
             await connection.execute(update(SERVER).where(SERVER.c.name == name).values(installation=value))
@@ -323,7 +243,7 @@ class Store:
         Raises:
             StoreError: If the store cannot be written.
         """
-        async with self._transaction() as connection:
+        async with self.transaction() as connection:
             # The tools go with it, by the foreign key.
             gone = (await connection.execute(delete(SERVER).where(SERVER.c.name == name))).rowcount > 0
             if gone:
@@ -332,30 +252,6 @@ class Store:
             if dismiss and gone:
                 await upsert(connection, DISMISSED, [{"name": name}])
             return gone
-
-    async def read(self, query: Any) -> Sequence[Row[Any]]:
-        """Give the rows of a query; for what has tables of its own in here.
-
-        Raises:
-            StoreError: If the store cannot be read.
-        """
-        return await self._read(query)
-
-    def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Give a transaction to write in, for the same.
-
-        Raises:
-            StoreError: On the way in or out, if it cannot be written; nothing is changed then.
-        """
-        return self._transaction()
-
-    async def snapshot(self, *queries: Any) -> list[Sequence[Row[Any]]]:
-        """Give the rows of several queries, as all of them were at one moment.
-
-        Raises:
-            StoreError: If the store cannot be read.
-        """
-        return await self._reading(self._rows_at_once(queries))
 
     async def touch(self, connection: AsyncConnection, name: str, **values: Any) -> None:
         """Change a server's row, if only its version, and tell others of it; this also tells whether there is one.
@@ -413,41 +309,3 @@ class Store:
     def _values(self, row: ServerRow) -> dict[str, Any]:
         values = {name: getattr(row, name) for name in SAID}
         return {**values, "installation": self._packed(row.installation)}
-
-    async def tell(self, connection: AsyncConnection, kind: str, name: str) -> None:
-        """Tell other gateways that something is another one, once the transaction is committed.
-
-        Args:
-            connection: Within the transaction that changes it.
-            kind: What it is: `server`, `function`, or the kind of a common text.
-            name: Its name.
-        """
-        if self.shared:
-            await connection.execute(_NOTIFY, {"said": notice(self.me, kind, name)})
-
-    async def _reading(self, step: Coroutine[Any, Any, T]) -> T:
-        try:
-            return await self._steps.left(step)
-        except ERRORS as error:
-            raise explained(self.where, error) from error
-
-    async def _rows_at_once(self, queries: Sequence[Any]) -> list[Sequence[Row[Any]]]:
-        async with self._engine.connect() as connection:
-            if self.shared:
-                await connection.execution_options(isolation_level="REPEATABLE READ")
-            return [(await connection.execute(query)).all() for query in queries]
-
-    async def _read(self, query: Any) -> Sequence[Row[Any]]:
-        return await self._reading(self._rows(query))
-
-    async def _rows(self, query: Any) -> Sequence[Row[Any]]:
-        async with self._engine.connect() as connection:
-            return (await connection.execute(query)).all()
-
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            async with self._steps.transaction(self._writer) as connection:
-                yield connection
-        except ERRORS as error:
-            raise explained(self.where, error) from error

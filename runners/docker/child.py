@@ -271,7 +271,9 @@ class ContainerChild(Child):
                 if not state.get("Running"):
                     self._ended_as(state)
                     return True
-                if loop.time() - began >= patience or (tries > 2 and not self.line.cut.is_set()):
+                # By looks, too: on a machine that stood still the engine has had no time to notice anything.
+                late = loop.time() - began >= patience and (not patience or tries >= len(_LOOK))
+                if late or (tries > 2 and not self.line.cut.is_set()):
                     return False
             await asyncio.sleep(_LOOK[min(tries, len(_LOOK) - 1)])
             tries += 1

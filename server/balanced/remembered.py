@@ -37,6 +37,8 @@ class Remembered:
         self.uris: list[str] = []
         self.quiet = False
         """Whether nothing is written down, since all of it comes from there."""
+        self._missed = False
+        """Whether it has become something else meanwhile: its client speaks with it already."""
         self._keep = keep
         self._keeping = asyncio.Lock()
 
@@ -93,7 +95,14 @@ class Remembered:
             self.uris = [one for one in self.uris if one != uri] + ([uri] if wanted else [])
             await self._changed()
 
+    async def goes_on(self) -> None:
+        """Write down what it becomes from now on, and what it became since it was read."""
+        self.quiet = False
+        if self._missed:
+            await self._changed()
+
     async def _changed(self) -> None:
+        self._missed = self.quiet
         if not self.quiet:
             async with self._keeping:  # one after the other, so that what is kept is what it became last
                 await self._keep(self)

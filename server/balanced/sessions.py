@@ -110,6 +110,9 @@ class HttpSessions:
                     return await _not_found(scope, receive, send)
                 holder = self._registry.get(found.gateway)
                 if found.gateway == self._registry.me.id:
+                    if (turn := self._turns.get(identity)) is not None and turn.locked():
+                        async with turn:  # another request in it has it taken over just now
+                            continue
                     # It was here, and is over; or it is another listener's of this gateway.
                     return await (self.host_of(identity) or host).here(scope, again(body, receive), send)
                 if holder is None:
@@ -168,7 +171,7 @@ class HttpSessions:
             if one.uris:
                 self.hold(host.subscribe_again(found.id, scope, one))
             else:
-                one.quiet = False
+                await one.goes_on()
             return True
 
     # --- on the way out

@@ -110,6 +110,7 @@ def _run(options: Namespace) -> int:
     if options.command in _WITHOUT_SETTINGS:
         from .commands import run_without_settings
 
+        _open_others()
         _end_as_on_ctrl_c()
         if (status := run_without_settings(options)) is not None:
             return status
@@ -149,6 +150,7 @@ def _run(options: Namespace) -> int:
 
     from .commands import run_command
 
+    _open_others()
     _end_as_on_ctrl_c()
     return run_command(options, loaded)
 
@@ -163,11 +165,23 @@ def _mode(options: Namespace) -> Mode:
 def _open_stderr() -> None:
     """Send to nowhere what is said on standard error, if it is closed: `print` would say it on standard output."""
     if sys.stderr is None:
-        null = os.open(os.devnull, os.O_WRONLY)
-        if null != 2:
-            os.dup2(null, 2)
-            os.close(null)
-        sys.stderr = open(2, "w", encoding="utf-8", errors="replace")  # noqa: SIM115 - for good
+        sys.stderr = open(_null(2), "w", encoding="utf-8", errors="replace")  # noqa: SIM115 - for good
+
+
+def _open_others() -> None:
+    """Let standard input and output lead nowhere if they are closed: a file of ours must not take their place."""
+    if sys.stdin is None:
+        sys.stdin = open(_null(0), encoding="utf-8")  # noqa: SIM115 - for good
+    if sys.stdout is None:
+        sys.stdout = open(_null(1), "w", encoding="utf-8", errors="replace")  # noqa: SIM115 - for good
+
+
+def _null(number: int) -> int:
+    null = os.open(os.devnull, os.O_RDWR)
+    if null != number:
+        os.dup2(null, number)
+        os.close(null)
+    return number
 
 
 def _end_as_on_ctrl_c() -> None:

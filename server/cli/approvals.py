@@ -12,7 +12,7 @@ from ..database_home import has_store
 from ..settings import Settings
 from .backend import Backend, open_backend
 from .output import Output
-from .results import ToolFailedError, structured
+from .results import structured
 
 
 async def run(options: Namespace, settings: Settings, out: Output) -> int:
@@ -30,17 +30,11 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
             return 0
         out.error(f"There is no server named '{options.server}'. There are: none yet.")
         return 4
-    try:
-        async with open_backend(settings, out.remark) as backend:
-            told = await _held(backend, options.server)
-            if options.command == "approvals":
-                return _shown(told, out)
-            return await _decided(options, told["tools"], backend, out)
-    except ToolFailedError as failure:
-        if out.json_wanted:
-            out.document(failure.result)
-        out.error(str(failure))
-        return failure.status
+    async with open_backend(settings, out.remark) as backend:
+        told = await _held(backend, options.server)
+        if options.command == "approvals":
+            return _shown(told, out)
+        return await _decided(options, told["tools"], backend, out)
 
 
 async def accept(backend: Backend, server: str, out: Output) -> list[str]:

@@ -20,7 +20,7 @@ from ..settings import Settings
 from .backend import Backend, open_backend
 from .callback import Callback, DeniedError
 from .output import Output
-from .results import ToolFailedError, structured
+from .results import structured
 
 if TYPE_CHECKING:
     from mcp.shared.auth import AuthorizationCodeResult
@@ -59,11 +59,6 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
             await _person(options, at, vault, out)
         async with open_backend(settings, out.remark) as backend:
             state = await _started(backend, server)
-    except ToolFailedError as failure:
-        if out.json_wanted:
-            out.document(failure.result)
-        out.error(str(failure))
-        return failure.status
     except AuthorizationNeededError as failure:
         out.error(f"'{name}' was not authorized. {failure.why}".rstrip())
         return 1

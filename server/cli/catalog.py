@@ -15,7 +15,7 @@ from ..database_home import has_store
 from ..settings import Settings
 from .backend import Backend, open_backend
 from .output import Output
-from .results import ToolFailedError, structured
+from .results import structured
 from .wording import for_people
 
 ROOM = 50_000
@@ -30,22 +30,16 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
     """
     if options.what != "sync" and not has_store(settings):
         return _without_a_home(options, settings, out)  # looking must not make one
-    try:
-        async with open_backend(settings, out.remark) as backend:
-            match options.what:
-                case "sync":
-                    return await _sync(options, backend, out)
-                case "search":
-                    return await _search(options, backend, out)
-                case "show":
-                    return await _show(options, backend, out)
-                case _:
-                    return _show_sources(await _asked(backend, "catalog_sources", {}), out)
-    except ToolFailedError as failure:
-        if out.json_wanted:
-            out.document(failure.result)
-        out.error(str(failure))
-        return failure.status
+    async with open_backend(settings, out.remark) as backend:
+        match options.what:
+            case "sync":
+                return await _sync(options, backend, out)
+            case "search":
+                return await _search(options, backend, out)
+            case "show":
+                return await _show(options, backend, out)
+            case _:
+                return _show_sources(await _asked(backend, "catalog_sources", {}), out)
 
 
 def _without_a_home(options: Namespace, settings: Settings, out: Output) -> int:

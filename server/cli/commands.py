@@ -100,6 +100,10 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
                 from . import scores
 
                 return asyncio.run(scores.run(options, loaded.settings, out))
+            case "index":
+                from . import index
+
+                return asyncio.run(index.run(loaded.settings, out))
             case "policy":
                 from . import policy
 
@@ -139,10 +143,11 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
             case "status":
                 from . import status
 
-                return asyncio.run(status.status(loaded.settings, out, options.name))
+                return asyncio.run(status.status(loaded, out, options.name))
             case _:
                 from . import library
 
+                options.loaded = loaded
                 return asyncio.run(library.run(options, loaded.settings, out))
     except (HomeError, StoreError) as error:
         out.error(str(error))
@@ -150,3 +155,8 @@ def run_command(options: Namespace, loaded: Loaded) -> int:
     except (BackendError, LibraryError) as error:
         out.error(str(error))
         return 1
+    except ToolFailedError as failure:
+        if out.json_wanted:
+            out.document(failure.result)
+        out.error(str(failure))
+        return failure.status

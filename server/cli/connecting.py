@@ -10,7 +10,7 @@ from typing import Any
 
 from ..clients import rewriting
 from ..clients.client import Client, Machine, Place, client_named
-from ..clients.connecting import ConnectError, Connections, change, reached, started
+from ..clients.connecting import USUAL_NAME, ConnectError, Connections, change, reached, started
 from ..home import Home, prepare
 from ..settings import Loaded
 from .output import Output
@@ -49,6 +49,8 @@ def _connect(options: Namespace, loaded: Loaded, machine: Machine, out: Output) 
     home = Home.at(loaded.settings.home)
     connections = Connections(home.path)
     if options.undo:
+        if home.path.is_dir():
+            prepare(home)  # what cannot be noted is not begun
         said = connections.undo(place, options.name)
         if out.json_wanted:
             out.document({"client": client.name, "file": str(place.path), "undone": said})
@@ -102,7 +104,7 @@ def _connect(options: Namespace, loaded: Loaded, machine: Machine, out: Output) 
 def _where(options: Namespace) -> list[str]:
     words = ["--file", options.file] if options.file else []
     words += ["--project", options.project] if options.project else []
-    words += ["--name", options.name] if options.name != "toolscore" else []
+    words += ["--name", options.name] if options.name != USUAL_NAME else []
     return words + (["--home", options.home] if options.home else [])
 
 

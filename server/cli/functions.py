@@ -40,11 +40,6 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
                     return await _export(options, backend, out)
                 case _:
                     return await _manage(options, backend, out)
-    except ToolFailedError as failure:
-        if out.json_wanted:
-            out.document(failure.result)
-        out.error(str(failure))
-        return failure.status
     except OSError as error:
         out.error(f"{error.filename or options.target}: {error.strerror or error}")
         return 1

@@ -10,6 +10,7 @@ from typing import Any
 from ...tools.declared import TABLE
 from ...tools.errors import StoreError
 from ...tools.named import NamedSecrets
+from ...tools.names import fitting_server_name
 from ...tools.secrets import Secrets
 from ..clients import found
 from ..clients.client import NAMES, Machine, client_named
@@ -49,7 +50,8 @@ def run(options: Namespace, loaded: Loaded, out: Output) -> int:
         secret=named.get,
         wanted=options.only or (),
     )
-    if missing := set(options.only or ()) - {one.name for one in search.servers}:
+    there = {name for one in search.servers for name in (one.name, fitting_server_name(one.name))}
+    if missing := set(options.only or ()) - there:
         search.problems.append(f"No client has a server named {', '.join(sorted(missing))}.")
     if not out.json_wanted:
         _show(made, search, loaded.config_file, out)

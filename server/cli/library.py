@@ -19,7 +19,7 @@ from .backend import Backend, open_backend
 from .missing import ROUNDS, asked
 from .output import Output
 from .results import ToolFailedError, content_lines, outcome, shown, structured
-from .status import show_servers
+from .status import show_servers, tell_waiting
 
 _SCHEMES = ("pypi:", "npm:", "git+", "command:", "registry:", "mcpb:", "docker:")
 
@@ -59,6 +59,10 @@ def _nothing(options: Namespace) -> dict[str, Any]:
 
 def _install_arguments(options: Namespace) -> dict[str, Any]:
     source = options.source.strip()
+    if not source:  # a variable that is not set, and not the folder this is
+        raise _UsageError(
+            "SOURCE is empty. Name what is to be installed, such as pypi:NAME, or `.` for this folder."
+        )
     if source.startswith("command:"):
         source = _command(source)
     elif source.startswith("docker:") and (path := source.removeprefix("docker:")).startswith((".", "~")):
@@ -250,8 +254,7 @@ async def _add(options: Namespace, arguments: dict[str, Any], backend: Backend, 
         out.remark(f"note: {note}")
     version = f" {added['version']}" if added["version"] else ""
     verb = "installed" if options.command == "install" else "registered"
-    count = added["total"]
-    plural = "" if count == 1 else "s"
+    plural = "" if (count := added["total"]) == 1 else "s"
     out.line(f"{verb} {added['name']}{version} in {added['seconds']:.1f} s: {count} tool{plural}")
     for name in added["tools"]:
         out.line(f"  {name}")
@@ -310,12 +313,13 @@ async def _list(options: Namespace, arguments: dict[str, Any], backend: Backend,
         if not page.get("nextCursor"):
             break
         asked = {**asked, "cursor": page["nextCursor"]}
-    servers = structured(await backend.call("list_servers", {}, silent))["servers"]
+    every = servers = structured(await backend.call("list_servers", {}, silent))["servers"]
     if options.server:
         servers = [server for server in servers if server["name"] == options.server]
     if out.json_wanted:
         out.document({"servers": servers, "tools": tools})
         return 0
+    tell_waiting(options.loaded, every, out)
     if not servers and not tools:
         out.line("no servers: `toolscore install SOURCE` adds one")
         return 0

@@ -16,7 +16,7 @@ from ...tools.names import OWN_SERVER
 from ..home import Home
 from ..settings import Settings
 from .output import Output
-from .results import ToolFailedError, structured
+from .results import structured
 
 LINES = 50
 """Lines that are shown unless it is said how many."""
@@ -29,13 +29,7 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
         The exit status.
     """
     folder = LogFolder(Home.at(settings.home).logs_dir)
-    try:
-        names = await _names(options.names, folder, settings, out)
-    except ToolFailedError as failure:
-        if out.json_wanted:
-            out.document(failure.result)
-        out.error(str(failure))
-        return failure.status
+    names = await _names(options.names, folder, settings, out)
     follower = Follower(folder, names, options.level.upper() if options.level else None)
     lines = follower.begin(options.lines or LINES)
     if out.json_wanted and not options.follow:

@@ -72,10 +72,15 @@ class Output:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*headers, box=None, pad_edge=False, header_style="bold")
+        console = Console()
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for place, header in enumerate(headers):
+            # A name or a path is typed again: it is broken where there is no room, and nothing of it is left out.
+            whole = place == 0 and max((_cells(row[0]) for row in rows), default=0) <= console.width // 2
+            table.add_column(header, overflow="fold", no_wrap=whole)
         for row in rows:
             table.add_row(*(Text(self._safe(cell), style=_STYLES.get(cell, "")) for cell in row))
-        Console().print(table)
+        console.print(table)
 
     @asynccontextmanager
     async def progress(self) -> AsyncIterator[Report]:

@@ -62,11 +62,6 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
     except (_Failed, LockError) as error:
         out.error(str(error))
         return 1
-    except ToolFailedError as failure:
-        if out.json_wanted:
-            out.document(failure.result)
-        out.error(str(failure))
-        return failure.status
 
 
 def _read(file: str) -> dict[str, LockedServer]:

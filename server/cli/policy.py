@@ -11,7 +11,7 @@ from ...runners.spec import silent
 from ..settings import Settings
 from .backend import open_backend
 from .output import Output
-from .results import ToolFailedError, structured
+from .results import structured
 
 
 async def run(options: Namespace, settings: Settings, out: Output) -> int:
@@ -78,8 +78,6 @@ def _check(words: list[str], settings: Settings, out: Output) -> int:
 
 async def _show(settings: Settings, out: Output) -> int:
     told = await _asked(settings, out, {})
-    if isinstance(told, int):
-        return told
     if out.json_wanted:
         names = ("file", "since", "problems", "rules", "all_limits")
         out.document({name: told.get(name) for name in names})
@@ -117,8 +115,6 @@ async def _explain(options: Namespace, settings: Settings, out: Output) -> int:
         asked["action"] = action
     asked["source" if action == "install" else "tool" if "__" in subject else "server"] = subject
     told = await _asked(settings, out, asked)
-    if isinstance(told, int):
-        return told
     if out.json_wanted:
         out.document({key: value for key, value in told.items() if key not in ("rules", "all_limits")})
         return 0
@@ -137,12 +133,6 @@ async def _explain(options: Namespace, settings: Settings, out: Output) -> int:
     return 0
 
 
-async def _asked(settings: Settings, out: Output, asked: dict[str, Any]) -> dict[str, Any] | int:
+async def _asked(settings: Settings, out: Output, asked: dict[str, Any]) -> dict[str, Any]:
     async with open_backend(settings, out.remark) as backend:
-        try:
-            return structured(await backend.call("explain_policy", asked, silent))
-        except ToolFailedError as failure:
-            if out.json_wanted:
-                out.document(failure.result)
-            out.error(str(failure))
-            return failure.status
+        return structured(await backend.call("explain_policy", asked, silent))

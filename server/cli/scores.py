@@ -10,7 +10,7 @@ from ..database_home import has_store
 from ..settings import Settings
 from .backend import open_backend
 from .output import Output
-from .results import ToolFailedError, structured
+from .results import structured
 
 
 async def run(options: Namespace, settings: Settings, out: Output) -> int:
@@ -31,13 +31,7 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
         if name is not None:
             asked["tool" if "__" in name else "server"] = name
         async with open_backend(settings, out.remark) as backend:
-            try:
-                told = structured(await backend.call("tool_score", asked, silent))
-            except ToolFailedError as failure:
-                if out.json_wanted:
-                    out.document(failure.result)
-                out.error(str(failure))
-                return failure.status
+            told = structured(await backend.call("tool_score", asked, silent))
     if out.json_wanted:
         out.document(told)
     elif not told["scores"]:

@@ -10,19 +10,20 @@ from ...runners.spec import silent
 from ..database_home import has_store
 from ..home import Home
 from ..owner import current_owner
-from ..settings import Settings
+from ..settings import Loaded, Settings
 from .backend import open_backend
 from .output import Output
 from .results import ToolFailedError, shown, structured
 from .wording import for_people
 
 
-async def status(settings: Settings, out: Output, name: str | None = None) -> int:
+async def status(loaded: Loaded, out: Output, name: str | None = None) -> int:
     """Show the owner and the servers, or one server in full.
 
     Returns:
         The exit status: 0, whether one runs or not.
     """
+    settings = loaded.settings
     home = Home.at(settings.home)
     owner = current_owner(home)
     if name is not None:
@@ -87,6 +88,7 @@ async def status(settings: Settings, out: Output, name: str | None = None) -> in
         show_servers(servers, out)
     elif servers is not None and not missing:
         out.line("no servers: `toolscore install SOURCE` adds one")
+    tell_waiting(loaded, servers, out)
     for one in missing:
         out.line(f"not installed yet: {one['name']} ({one['state'].lower()}){_headline(one['reason'])}")
     return 0
@@ -162,6 +164,18 @@ def _use(found: dict[str, Any]) -> str:
 
 def _related(servers: list[dict[str, Any]]) -> str:
     return ", ".join(f"{one['name']} ({str(one['state']).lower()})" for one in servers)
+
+
+def tell_waiting(loaded: Loaded, servers: list[dict[str, Any]] | None, out: Output) -> None:
+    """Tell of servers in the settings file that are not here yet: only a ToolScore that serves takes them over."""
+    owner = current_owner(Home.at(loaded.settings.home))
+    if servers is None or (owner is not None and owner.mode != "command"):
+        return  # it told of those itself
+    if waiting := sorted(loaded.declared.keys() - {server["name"] for server in servers}):
+        out.remark(
+            f"In {loaded.config_file}, and not here yet: {', '.join(waiting)}. They come with the next ToolScore of "
+            "this home: a client's, or `toolscore start`."
+        )
 
 
 def show_servers(servers: list[dict[str, Any]], out: Output) -> None:

@@ -15,6 +15,10 @@ _CALLS = (
     (re.compile(r"\blist_tools(?= shows)"), "`toolscore list`"),
     (re.compile(r"\blist_servers(?= shows)"), "`toolscore status`"),
     (re.compile(r"\binstall_server(?= adds)"), "`toolscore install SOURCE`"),
+    (
+        re.compile(r"\bThe arguments of (?:register_tool|install_server) are not right: (?:arguments: )?"),
+        "That cannot be done: ",
+    ),
 )
 
 

@@ -120,7 +120,7 @@ CLIENTS = (
         "claude-code",
         "Claude Code",
         "start a new session; for a project's file it asks once whether to trust it",
-        _in_home(".claude.json"),
+        lambda machine: (Place(machine.folder("CLAUDE_CONFIG_DIR", ".") / ".claude.json", "user", _SERVERS),),
         (".mcp.json", _SERVERS),
     ),
     Client(

@@ -14,6 +14,7 @@ from typing import Any
 
 _PIECE = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _SURPLUS = re.compile(r'"(?:[^"\\\n]|\\.)*"|(,)(?=\s*[}\]])', re.DOTALL)
+_LINE_END = re.compile(r"[ \t]*(?:\r?\n[ \t]*)?")
 _SPACE = re.compile(r"\s*")
 _DECODER = json.JSONDecoder()
 
@@ -71,10 +72,10 @@ def put(text: str, path: Sequence[str], value: Any) -> str:
             inner = value
             for outer in reversed(path[depth + 1 :]):
                 inner = {outer: inner}
-            return _added(text, bare, at, members, end, (key, inner), step)
+            return with_ends_of(text, _added(text, bare, at, members, end, (key, inner), step))
         if depth + 1 == len(path):
             shown = _written(value, step, _indent(text, found.start))
-            return text[: found.value] + shown + text[found.end :]
+            return with_ends_of(text, text[: found.value] + shown + text[found.end :])
         if bare[found.value] != "{":
             raise CommentedError(f"{'.'.join(path[: depth + 1])} is no object")
         at = found.value
@@ -101,13 +102,27 @@ def take(text: str, path: Sequence[str]) -> str:
         if depth + 1 < len(path):
             at = members[index].value
             continue
-        one = members[index]
-        if index + 1 < len(members):
-            return text[: one.start] + text[members[index + 1].start :]
-        begin = members[index - 1].end if index else at + 1
-        comma = re.compile(r"\s*,").match(text, one.end)
-        return text[:begin] + text[comma.end() if comma and not index else one.end :]
+        return _without(text, bare, members, index, at)
     return text
+
+
+def _without(text: str, bare: str, members: Sequence[_Member], index: int, at: int) -> str:
+    """Cut a member out with its comma; what is said beside it may be of its neighbours, and stays."""
+    one = members[index]
+    if index + 1 < len(members):
+        behind = _LINE_END.match(text, bare.index(",", one.end) + 1)
+        assert behind is not None  # it matches nothing at all, too
+        return text[: one.start] + text[behind.end() :]
+    surplus = re.compile(r"\s*,").match(text, one.end)
+    rest = text[surplus.end() if surplus else one.end :]
+    if index:
+        comma = bare.index(",", members[index - 1].end)
+        head, said = text[:comma] + ("," if surplus else ""), text[comma + 1 : one.start]
+    else:
+        head, said = text[: at + 1], text[at + 1 : one.start]
+    said = said.rstrip()
+    # A comment must not swallow what comes behind.
+    return head + said + ("\n" if "//" in said and rest.splitlines()[0].strip() else "") + rest
 
 
 def _bare(text: str) -> str:
@@ -154,10 +169,18 @@ def _added(
     surplus = re.compile(r"\s*,").match(text, last)
     comma = "" if surplus and bare[surplus.end() - 1] == " " else ","
     after = surplus.end() if surplus and not comma else last
+    line += "" if comma else ","  # a comma behind the last one is how this file is written
     # What is said behind the last member, on its line, is said of it.
     newline = bare.find("\n", after, end)
     point = newline if newline >= 0 and not bare[after:newline].strip() else after
     return f"{text[:last]}{comma}{text[last:point]}{line}{text[point:]}"
+
+
+def with_ends_of(old: str, new: str) -> str:
+    """Let all lines of a text end as those of another do, if all of these end as on Windows."""
+    if old.count("\r\n") == old.count("\n") > 0:
+        return re.sub(r"\r?\n", "\r\n", new)
+    return new
 
 
 def _written(value: Any, step: str, indent: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -22,6 +23,9 @@ from .rewriting import put_back, rewrite, secrets_in
 
 _RECORD = "connected.json"
 """The file in the home that says what was written where."""
+
+USUAL_NAME = "toolscore"
+"""What the entry is called where nothing else is said."""
 
 
 class ConnectError(Exception):
@@ -152,17 +156,44 @@ def change(place: Place, name: str, entry: Mapping[str, Any] | None) -> Change:
         ConnectError: If the file cannot be read, or is not of the form it must be.
     """
     path, keys = place.path, (*place.table, name)
+    if path.exists() and not path.is_file():
+        raise ConnectError(f"{path} is no file.")
     try:
         old = text_of(path) if path.exists() else ""
         form = form_of_client(path)
         new = form.take(old, keys) if entry is None else form.put(old, keys, entry)
         before, after = form.read(old), form.read(new)
+        if path.exists() and path.read_bytes().startswith(codecs.BOM_UTF8):
+            old, new = f"\ufeff{old}", f"\ufeff{new}"
     except (OSError, ValueError) as error:
         raise ConnectError(problem(path, error)) from None
     if after != _expected(before, keys, entry):
         shown = json.dumps({name: entry}, ensure_ascii=False)
         raise ConnectError(f"{path} is of a form that is better changed by hand: under {keys[0]}, {shown}.")
     return Change(path, old, new, frozenset(secrets_in(after)))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _names(note: Mapping[str, Any] | None) -> list[str]:
+    """Give the entries that were written into a file; notes of a version before hold one."""
+    return [] if note is None else list(note.get("names") or [note["name"]])
+
+
+def _without(place: Place, name: str) -> Change | None:
+    done = change(place, name, None)
+    return None if done.old == done.new else done
+
+
+def _meant(path: Path, name: str, there: Sequence[str]) -> str:
+    """Say which of ToolScore's entries is to go, of those that are there."""
+    if name in there or name != USUAL_NAME or not there:
+        return name
+    if len(there) > 1:
+        raise ConnectError(f"{path} has ToolScore as {' and '.join(there)}: say which with --name.")
+    return there[0]
 
 
 def _expected(value: Any, keys: Sequence[str], entry: Mapping[str, Any] | None) -> Any:
@@ -191,20 +222,26 @@ class Connections:
         """Write a change, and take note of it.
 
         Returns:
-            The copy of what the file was; `None` where it was not there.
+            The copy of what the file was; `None` where it was not there, or was ToolScore's own writing.
 
         Raises:
             OSError: If the file or the note cannot be written.
         """
         known = self._read()
-        copy = rewrite(done.path, done.new)
         key = str(done.path.resolve())
-        # Of several in a row the first copy is the one without ToolScore.
-        first = known.get(key, {}).get("copy", "") if key in known else None
+        note = known.get(key)
+        # Of several in a row the first copy is the one without ToolScore; what ToolScore wrote itself needs none.
+        ours = note is not None and note.get("sha256") == _digest(done.old.encode())
+        copy = rewrite(done.path, done.new, keep=not ours)
+        if note is None:
+            first, names = None if copy is None else str(copy), []
+        else:
+            first, names = note["copy"], _names(note)
         known[key] = {
-            "name": name,
-            "copy": first if first is not None else None if copy is None else str(copy),
-            "sha256": hashlib.sha256(done.new.encode()).hexdigest(),
+            "names": [*(one for one in names if one != name), name],
+            "copy": first,
+            # What others wrote in between is not in the first copy: then that is no longer put back.
+            "sha256": _digest(done.new.encode()) if note is None or ours else None,
         }
         self._write(known)
         return copy
@@ -214,7 +251,7 @@ class Connections:
 
         Args:
             place: The file.
-            name: The entry's name, where nothing was noted.
+            name: The entry's name; another that was noted alone is meant by the usual one.
 
         Returns:
             What was done.
@@ -228,16 +265,22 @@ class Connections:
         note = known.pop(str(path), None)
         if not path.exists():
             raise ConnectError(f"{place.path} is not there, and ToolScore not in it.")
-        now = path.read_bytes()
-        if note is not None and hashlib.sha256(now).hexdigest() == note["sha256"]:
+        unchanged = note is not None and note["sha256"] == _digest(path.read_bytes())
+        there = [one for one in _names(note) if unchanged or _without(place, one)]
+        name = _meant(place.path, name, there)
+        if note is not None and unchanged and there == [name]:
             said = self._as_before(place.path, note["copy"])
         else:
-            name = name if note is None else note["name"]
-            done = change(place, name, None)
-            if done.old == done.new:
+            if (done := _without(place, name)) is None:
                 raise ConnectError(f"{place.path} has no server {name}; there is nothing to undo.")
             put_back(path, done.new.encode())
             said = f"{name} is out of {place.path}; all else in it stays as it is now"
+            left = [one for one in there if one != name]
+            if note is not None and left:
+                digest = _digest(done.new.encode()) if unchanged else None
+                known[str(path)] = {"names": left, "copy": note["copy"], "sha256": digest}
+            elif note is not None and note["copy"] and Path(note["copy"]).is_file():
+                said += f", and so does the copy {note['copy']}"
         self._write(known)
         return said
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -62,9 +64,18 @@ def search(machine: Machine, project: Path | None, clients: Iterable[Client] = C
     found = Search()
     for client in clients:
         for place in client.places(machine, project):
-            if place.path.is_file():
+            if _there(place.path):
                 _look(found, client.name, place, machine, project)
     return found
+
+
+def _there(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # reading it will say why it cannot be
 
 
 def look_into(path: Path, machine: Machine) -> Search:
@@ -129,9 +140,12 @@ def text_of(path: Path) -> str:
         OSError: If it cannot be read.
         ValueError: If it is no text, or too large.
     """
-    raw = path.read_bytes()
+    with path.open("rb") as file:
+        raw = file.read(LARGEST + 1)
     if len(raw) > LARGEST:
         raise ValueError(f"is larger than {LARGEST >> 20} MiB")
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("is not UTF-8 but UTF-16: save it as UTF-8")
     try:
         # Line ends stay as they are; editors on Windows write a byte-order mark, which parsers refuse.
         return raw.decode("utf-8-sig")

@@ -22,6 +22,7 @@ from .found import FoundServer
 from .translated import translate
 
 _REFERENCE = re.compile(r"\$\{secret:([^{}]+)\}")
+_SEGMENT = re.compile(r"(?<=/)[^/?#{}]+")
 _OWN = re.compile(r"(?:^|[/\\])toolscore(?:\.exe)?$")
 
 
@@ -84,7 +85,8 @@ def plan(
     entries: dict[str, dict[str, Any]] = {}
     kept = _Kept(secrets, secret)
     for found in servers:
-        if wanted and found.name not in wanted:
+        name = fitting_server_name(found.name) or "server"
+        if wanted and found.name not in wanted and name not in wanted:
             continue
         if _is_own(found):
             done.left.append((found, "it is ToolScore itself"))
@@ -93,7 +95,6 @@ def plan(
         if translated.problem is not None:
             done.left.append((found, translated.problem))
             continue
-        name = fitting_server_name(found.name) or "server"
         if translated.entry in entries.values():
             done.left.append((found, "it is the same as one that is taken over"))
             continue
@@ -102,6 +103,10 @@ def plan(
             continue
         if name in entries:
             name = _free(name, found.client, entries.keys() | set(taken))
+        # As it stands there first: what nothing could start has no secrets that could be told apart.
+        if (wrong := declared.read({name: translated.entry}, found.file)).problems:
+            done.left.append((found, wrong.problems[0]))
+            continue
         entry, values = _without_secrets(name, translated.entry, kept)
         wrong = declared.read({name: entry}, found.file)
         if wrong.problems:
@@ -192,14 +197,23 @@ def _without_secrets(
     if bare.args:
         done["args"] = [renamed(word) for word in bare.args]
     if entry.get("url") is not None and bare.url is not None:
-        done["url"] = renamed(bare.url)
+        # Some services give each of their users an address of their own, with a key in its path.
+        done["url"] = _SEGMENT.sub(
+            lambda match: (
+                f"${{secret:{mine.take(_secret_names(f'{name}/url/key'), match[0])}}}"
+                if looks_random(match[0])
+                else match[0]
+            ),
+            renamed(bare.url),
+        )
     return done, {one: value for one, value in mine.new.items() if one not in kept.new}
 
 
 def _is_secret(name: str, value: str) -> bool:
-    if is_template(value) and not looks_secret(name):
-        return False
-    return looks_secret(name) or looks_random(value)
+    if looks_secret(name) or (looks_random(value) and not is_template(value)):
+        return True
+    # A value may have one in it, as the address of a database has a password.
+    return bool(extract("", ServerSpec(command="x", args=(value,)))[1])
 
 
 def _secret_names(key: str) -> Iterator[str]:

@@ -20,15 +20,16 @@ _SHORTEST = 6
 """Characters of a value that is hidden for its name; shorter ones are in other words, too."""
 
 
-def rewrite(path: Path, text: str) -> Path | None:
+def rewrite(path: Path, text: str, *, keep: bool = True) -> Path | None:
     """Give a file new content, and keep what it was beside it.
 
     Args:
         path: The file; folders it is to be in are made. A link stays one.
         text: What it is to hold.
+        keep: Whether a copy is made.
 
     Returns:
-        The copy of what it was; `None` where it was not there.
+        The copy of what it was; `None` where it was not there, or none was to be made.
 
     Raises:
         OSError: If it cannot be written; it is then as it was.
@@ -38,8 +39,9 @@ def rewrite(path: Path, text: str) -> Path | None:
     if not real.exists():
         replace_file(real, text.encode())
         return None
-    copy = _free_copy(real)
-    shutil.copy2(real, copy)
+    copy = _free_copy(real) if keep else None
+    if copy is not None:
+        shutil.copy2(real, copy)
     put_back(real, text.encode())
     return copy
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -60,6 +63,11 @@ def translate(found: FoundServer, machine: Machine) -> Translated:
     """
     done = Translated()
     given = {key: value for key, value in found.entry.items() if value is not None}
+    try:
+        json.dumps(given, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        done.problem = f"it holds half a character, which no file can; correct it in {found.file}"
+        return done
     known = _KNOWN | _MORE.get(found.client, frozenset())
     for key in sorted(given.keys() - known - _QUIET):
         done.remarks.append(f"{key} is not known to ToolScore and is left out")
@@ -85,20 +93,25 @@ def _reach(
     url = given.get("url") or given.get("serverUrl") or given.get("httpUrl")
     if isinstance(command := given.get("command"), str) and command.strip():
         entry["command"] = fill(command)
-        entry["args"] = [fill(str(word)) for word in given.get("args", ())]
-        env = {str(key): fill(str(value)) for key, value in given.get("env", {}).items() if value is not None}
+        entry["args"] = [fill(_text(word)) for word in given.get("args", ())]
+        env = {
+            str(key): fill(_text(value)) for key, value in given.get("env", {}).items() if value is not None
+        }
         entry["env"] = _from_file(found, given, fill, done) | env
         for name in given.get("env_vars", ()):
             if isinstance(name, str):
                 entry["env"].setdefault(name, f"${{env:{name}}}")
-        if isinstance(cwd := given.get("cwd"), str):
-            entry["cwd"] = fill(cwd)
+        if isinstance(cwd := given.get("cwd"), str) and cwd.strip():
+            entry["cwd"] = _placed(fill(cwd), str(found.folder))
         elif _relative(command, entry["args"], found.folder):
             entry["cwd"] = str(found.folder)
+        if "/" in entry["command"]:
+            # In ToolScore's own file a path begins at that file's folder.
+            entry["command"] = _placed(entry["command"], entry.get("cwd", str(found.folder)))
     elif isinstance(url, str) and url.strip():
         entry["url"] = fill(url)
         headers = {**given.get("headers", {}), **given.get("http_headers", {})}
-        entry["headers"] = {str(key): fill(str(value)) for key, value in headers.items()}
+        entry["headers"] = {str(key): fill(_text(value)) for key, value in headers.items()}
         for header, variable in given.get("env_http_headers", {}).items():
             entry["headers"][str(header)] = f"${{env:{variable}}}"
         if isinstance(variable := given.get("bearer_token_env_var"), str):
@@ -127,14 +140,14 @@ def _rest(found: FoundServer, given: Mapping[str, Any], fill: Callable[[str], st
     if given.get("disabled") is True or given.get("enabled") is False:
         entry["disabled"] = True
     timeout = given.get("tool_timeout_sec", given.get("timeout"))
-    if isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0:
+    if isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < math.inf:
         # In milliseconds with Gemini; nobody waits for a quarter of an hour elsewhere either.
         milli = found.client == "gemini" or ("tool_timeout_sec" not in given and timeout >= 1000)
         entry["timeout"] = round(timeout / 1000, 3) if milli else timeout
     start = given.get("startup_timeout_sec")
     if start is None and isinstance(milli_start := given.get("startup_timeout_ms"), int | float):
         start = milli_start / 1000
-    if isinstance(start, int | float) and not isinstance(start, bool) and start > 0:
+    if isinstance(start, int | float) and not isinstance(start, bool) and 0 < start < math.inf:
         entry["start_timeout"] = start
 
 
@@ -210,6 +223,18 @@ def _from_file(
             values[match[1]] = value
     done.remarks.append(f"the variables of {path} were taken over as they are now")
     return values
+
+
+def _text(value: Any) -> str:
+    """Write a value as clients do, whose language is another one."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _placed(path: str, folder: str) -> str:
+    """Say where a path leads that begins at a folder; one that does not, or is known later only, stays."""
+    if path.startswith("~") or "${" in path or Path(path).is_absolute():
+        return path
+    return os.path.normpath(os.path.join(folder, path))  # noqa: PTH118 - the folder may begin with `${`
 
 
 def _relative(command: str, args: list[str], folder: Path) -> bool:

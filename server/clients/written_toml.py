@@ -8,6 +8,8 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .commented import with_ends_of
+
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _HEADER = re.compile(r"^[ \t]*\[")
 
@@ -39,12 +41,12 @@ def put(text: str, path: Sequence[str], values: Mapping[str, Any]) -> str:
     Raises:
         tomllib.TOMLDecodeError: If the file is no TOML, or holds the tables in a form to which none can be added.
     """
-    text = take(text, path)
-    if text and not text.endswith("\n"):
-        text += "\n"
-    text += ("\n" if text.strip() else "") + table(path, values)
-    tomllib.loads(text)
-    return text
+    rest = take(text, path)
+    if rest and not rest.endswith("\n"):
+        rest += "\n"
+    rest += ("\n" if rest.strip() else "") + table(path, values)
+    tomllib.loads(rest)
+    return with_ends_of(text, rest)
 
 
 def take(text: str, path: Sequence[str]) -> str:
@@ -55,6 +57,7 @@ def take(text: str, path: Sequence[str]) -> str:
     """
     tomllib.loads(text)
     kept: list[str] = []
+    beside: list[str] = []  # what is said behind the table is of the next one, most likely
     ours = False
     pending = ""
     for line in text.splitlines(keepends=True):
@@ -64,6 +67,8 @@ def take(text: str, path: Sequence[str]) -> str:
             if ours:
                 while kept and not kept[-1].strip():
                     kept.pop()
+            kept += beside
+            beside = []
         elif not _whole(pending + line):
             pending += line
             continue
@@ -71,7 +76,13 @@ def take(text: str, path: Sequence[str]) -> str:
             pending += line
         if not ours:
             kept.append(pending or line)
+        elif not line.strip() or line.lstrip().startswith("#"):
+            beside.append(line)
+        else:
+            beside = []
         pending = ""
+    if any(line.strip() for line in beside):
+        kept += beside
     return "".join(kept) + ("" if ours else pending)
 
 

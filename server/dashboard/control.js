@@ -22,7 +22,7 @@ export function oneOf(schema, values, within) {
     read: () => (element.value === "" ? undefined : values[Number(element.value)].value),
     set(value) {
       const index = values.findIndex((one) => same(one.value, value));
-      element.value = index < 0 ? "" : String(index);
+      element.value = index >= 0 ? String(index) : within.required && values.length === 1 ? "0" : "";
     },
   };
 }
@@ -30,6 +30,12 @@ export function oneOf(schema, values, within) {
 /** Tells whether two values are the same JSON. */
 export function same(one, other) {
   return stringify(one) === stringify(other);
+}
+
+/** Writes what is to be in a box for words: a text as it is, whatever else somebody may have put there as JSON. */
+function textOf(value) {
+  if (value === undefined || value === null) return "";
+  return typeof value === "object" ? stringify(value) : String(value);
 }
 
 /** A box to tick. */
@@ -51,7 +57,7 @@ export function yesNo(schema, within) {
 /** A number; a whole one as long as it is written. */
 export function numeric(schema) {
   const whole = typesOf(schema).types[0] === "integer";
-  const element = h("input", { type: "text", inputmode: whole ? "numeric" : "decimal", autocomplete: "off", value: schema.default ?? "" });
+  const element = h("input", { type: "text", inputmode: whole ? "numeric" : "decimal", autocomplete: "off", value: textOf(schema.default) });
   return {
     element,
     read() {
@@ -66,22 +72,22 @@ export function numeric(schema) {
       }
       return value;
     },
-    set: (value) => (element.value = value ?? ""),
+    set: (value) => (element.value = textOf(value)),
   };
 }
 
-const KINDS = { date: "date", email: "email", password: "password" };
+const KINDS = new Map([["date", "date"], ["email", "email"], ["password", "password"]]);
 
 /** A text. */
 export function written(schema, within) {
-  const long = LONG.test(within.name ?? "") || schema.maxLength > 300 || String(schema.default ?? "").includes("\n");
-  const kind = schema.writeOnly ? "password" : KINDS[schema.format] ?? "text";
-  const common = { value: schema.default ?? "", spellcheck: "false", autocomplete: "off", placeholder: schema.examples?.[0] };
+  const long = LONG.test(within.name ?? "") || schema.maxLength > 300 || textOf(schema.default).includes("\n");
+  const kind = schema.writeOnly ? "password" : KINDS.get(schema.format) ?? "text";
+  const common = { value: textOf(schema.default), spellcheck: "false", autocomplete: "off", placeholder: textOf(schema.examples?.[0]) };
   const element = long && kind === "text" ? h("textarea", { rows: 3, ...common }) : h("input", { type: kind, ...common });
   return {
     element,
     read: () => (element.value === "" ? undefined : element.value),
-    set: (value) => (element.value = value ?? ""),
+    set: (value) => (element.value = textOf(value)),
   };
 }
 

@@ -24,6 +24,10 @@ export function dialog(title, fill, { signal, wide } = {}) {
     });
     const dismissed = () => element.close();
     signal?.addEventListener("abort", dismissed);
+    // The key that led here, held a moment too long, is no answer.
+    element.addEventListener("keydown", (event) => {
+      if (event.repeat && event.key === "Enter" && !event.target.matches("textarea")) event.preventDefault();
+    });
     document.body.append(element);
     element.showModal();
   });
@@ -49,11 +53,12 @@ export function noteArea() {
   return notes;
 }
 
-/** Says something for a while: kind "" or "bad". */
+/** Says something for a while: kind "" or "bad". Gives the element, which may be taken away earlier. */
 export function note(text, kind = "") {
   const shown = h("div", { class: `note ${kind}` }, h("span", {}, text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text),
     h("button", { type: "button", class: "quiet", "aria-label": t("close"), onclick: () => shown.remove() }, "×"));
   notes.append(shown);
   while (notes.childElementCount > MOST) notes.firstElementChild.remove();
-  setTimeout(() => shown.remove(), kind === "bad" ? 15000 : 5000);
+  setTimeout(() => shown.remove(), kind === "bad" ? 60000 : 5000); // what went wrong is read, and then acted upon
+  return shown;
 }

@@ -1,12 +1,12 @@
 // The fields of a form. A field is `{ element, read(), set(value), focus() }`.
 //
 // `read()` gives the value, or undefined where it is left out, and throws Invalid where it is wrong, having said so at
-// the field.
+// the field; what could be read all the same is in its `partial`.
 
 import { Invalid, json, numeric, oneOf, same, written, yesNo } from "./control.js";
 import { h, replace } from "./dom.js";
 import { stringify } from "./exact.js";
-import { choicesOf, hintOf, merged, typesOf, valuesOf, wrong } from "./schema.js";
+import { choiceOf, choicesOf, hintOf, merged, typesOf, valuesOf, wrong } from "./schema.js";
 import { t, words } from "./words.js";
 
 words({
@@ -41,6 +41,11 @@ const MOST = 400;
 const MANY = 100;
 const left = { fields: MOST };
 let ids = 0;
+
+/** Begins to count fields anew: for a form, or where somebody adds to one. */
+export function again() {
+  left.fields = MOST;
+}
 
 /**
  * Makes the field of a schema. `within` has the root schema, a name, whether the value must be there, whether it may be
@@ -114,7 +119,7 @@ function plain(schema, within, control) {
       if (why) problem = t(...why);
       if (problem !== null) {
         say(problem);
-        throw new Invalid(problem);
+        throw Object.assign(new Invalid(problem), { partial: value });
       }
       return value;
     },
@@ -123,8 +128,11 @@ function plain(schema, within, control) {
 
 // --- values of several parts
 
-/** Reads all fields, so that each says what is wrong with it, and then throws for the first that is wrong. */
-export function readAll(fields) {
+/**
+ * Reads all fields, so that each says what is wrong with it, and then throws for the first that is wrong. `put` makes
+ * one value of theirs.
+ */
+export function readAll(fields, put) {
   let failed = null;
   const values = fields.map((one) => {
     try {
@@ -133,26 +141,26 @@ export function readAll(fields) {
       if (!(error instanceof Invalid)) throw error;
       error.field ??= one;
       failed ??= error;
-      return undefined;
+      return error.partial;
     }
   });
-  if (failed) throw failed;
-  return values;
+  if (failed) throw Object.assign(failed, { partial: put(values) });
+  return put(values);
 }
 
 /** The fields of an object's properties, those that are needed first. */
 export function properties(schema, root, depth = 0) {
-  if (!depth) left.fields = MOST;
+  if (!depth) again();
   const required = new Set(schema.required ?? []);
-  const names = Object.keys(schema.properties ?? {});
+  const names = Object.keys(schema.properties ?? {}).filter((name) => schema.properties[name] !== false);
   const ordered = [...names.filter((name) => required.has(name)), ...names.filter((name) => !required.has(name))];
   const made = ordered.map((name) => [name, field(schema.properties[name], { root, name, depth, label: merged(schema.properties[name], root).title ?? name, required: required.has(name) })]);
   return {
     elements: made.map(([, one]) => one.element),
     focus: () => made[0]?.[1].focus(),
     read() {
-      const values = readAll(made.map(([, one]) => one));
-      return Object.fromEntries(made.map(([name], index) => [name, values[index]]).filter(([, value]) => value !== undefined));
+      const put = (values) => Object.fromEntries(made.map(([name], index) => [name, values[index]]).filter(([, value]) => value !== undefined));
+      return readAll(made.map(([, one]) => one), put);
     },
     set(value) {
       for (const [name, one] of made) one.set(value && Object.hasOwn(value, name) ? value[name] : undefined);
@@ -164,7 +172,7 @@ export function properties(schema, root, depth = 0) {
 function nested(schema, within) {
   const always = within.required && !within.nullable;
   let parts = null;
-  const add = h("button", { type: "button", onclick: () => ((left.fields = MOST), parts ? leave() : fill(), parts?.focus()) });
+  const add = h("button", { type: "button", onclick: () => (again(), parts ? leave() : fill(), parts?.focus()) });
   const body = h("div", { class: "fields" });
   const element = h("fieldset", { class: "field" }, h("legend", {}, named(schema, within)),
     schema.description && h("p", { class: "faint small" }, schema.description), body, !always && add);
@@ -202,7 +210,7 @@ function several(schema, within) {
   const items = [];
   const body = h("div", { class: "fields items" });
   const error = h("p", { class: "error", hidden: true, role: "alert" });
-  const add = h("button", { type: "button", onclick: () => ((left.fields = MOST), append_().focus()) }, `+ ${t("form.add")}`);
+  const add = h("button", { type: "button", onclick: () => (again(), append_().focus()) }, `+ ${t("form.add")}`);
   const element = h("fieldset", { class: "field" }, h("legend", {}, named(schema, within)),
     h("p", { class: "faint small" }, schema.description), body, add, error);
 
@@ -236,12 +244,12 @@ function several(schema, within) {
     read() {
       error.hidden = true;
       if (!items.length && !within.required) return undefined;
-      const values = readAll(items.map(({ one }) => one));
+      const values = readAll(items.map(({ one }) => one), (all) => all.filter((value) => value !== undefined));
       const why = wrong(schema, values);
       if (why) {
         error.hidden = false;
         error.textContent = t(...why);
-        throw new Invalid(error.textContent);
+        throw Object.assign(new Invalid(error.textContent), { partial: values });
       }
       return values;
     },
@@ -252,7 +260,7 @@ function several(schema, within) {
 function picks(schema, values, within) {
   const error = h("p", { class: "error", hidden: true, role: "alert" });
   const boxes = values.map(({ value, label }) => {
-    const box = h("input", { type: "checkbox", id: `field-${++ids}`, checked: schema.default?.some((one) => same(one, value)) ?? false });
+    const box = h("input", { type: "checkbox", id: `field-${++ids}`, checked: Array.isArray(schema.default) && schema.default.some((one) => same(one, value)) });
     return { value, box, element: h("div", { class: "field beside" }, box, h("label", { for: box.id }, label)) };
   });
   return {
@@ -264,7 +272,7 @@ function picks(schema, values, within) {
       const why = ticked.length || within.required ? wrong(schema, ticked) : null;
       error.hidden = !why;
       error.textContent = why ? t(...why) : "";
-      if (why) throw new Invalid(error.textContent);
+      if (why) throw Object.assign(new Invalid(error.textContent), { partial: ticked });
       return ticked.length || within.required ? ticked : undefined;
     },
   };
@@ -274,8 +282,8 @@ function picks(schema, values, within) {
 function variants(schema, options, within) {
   let chosen = null;
   const body = h("div", { class: "fields" });
-  const names = options.map((option, index) => option.title ?? option.description?.slice(0, 40) ?? typesOf(option).types.join(" | "));
-  const select = h("select", { "aria-label": t("form.kind"), onchange: () => ((left.fields = MOST), choose(select.value)) },
+  const names = options.map((option, index) => option.title || option.description?.slice(0, 40) || typesOf(option).types.join(" | "));
+  const select = h("select", { "aria-label": t("form.kind"), onchange: () => (again(), choose(select.value)) },
     h("option", { value: "" }, within.required && within.nullable ? t("form.null") : t(within.required ? "form.choose" : "form.leave")), names.map((name, index) => h("option", { value: index }, name || `${index + 1}`)));
   const error = h("p", { class: "error", hidden: true });
   const element = h("fieldset", { class: "field" }, h("legend", {}, named(schema, within)),
@@ -291,8 +299,7 @@ function variants(schema, options, within) {
 
   function set(value) {
     if (value === undefined || (value === null && within.nullable)) return choose("");
-    const index = options.findIndex((option) => typesOf(option).types.includes(Array.isArray(value) ? "array" : value === null ? "null" : typeof value)
-      || (["number", "bigint"].includes(typeof value) && typesOf(option).types.includes("integer")));
+    const index = choiceOf(value, options, within.root);
     choose(index < 0 ? "" : String(index), value);
   }
 

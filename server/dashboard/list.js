@@ -22,10 +22,12 @@ export class List {
     this.marked = null;
     this.opened = null;
     this.rows = new Map();
+    this.held = false;
+    this.late = false;
     this.space = h("div", { role: "presentation", class: "space" });
     this.element = h("div", {
       class: "rows", role: "listbox", tabindex: "0", "aria-label": label,
-      onkeydown: (event) => this.key_(event), onscroll: () => this.draw(),
+      onkeydown: (event) => this.key_(event), onscroll: () => this.draw(), onpointerdown: () => this.hold(),
     }, this.space);
     new ResizeObserver(() => this.draw()).observe(this.element);
   }
@@ -44,6 +46,22 @@ export class List {
     const at = this.index();
     if (key !== null && at >= 0) this.mark(at);
     else this.draw(true);
+  }
+
+  /** Leaves the rows as they are while one is pressed: what is made anew meanwhile is not clicked. */
+  hold() {
+    if (this.held) return;
+    this.held = true;
+    const ended = new AbortController();
+    const over = () => {
+      ended.abort();
+      setTimeout(() => {
+        this.held = false;
+        if (this.late) this.draw(true);
+        this.late = false;
+      });
+    };
+    for (const end of ["pointerup", "pointercancel", "blur"]) addEventListener(end, over, { signal: ended.signal });
   }
 
   index() {
@@ -72,6 +90,10 @@ export class List {
 
   draw(anew = false) {
     const { items, height, element } = this;
+    if (anew && this.held) {
+      this.late = true;
+      return;
+    }
     if (!items.length) {
       this.rows.clear();
       this.space.style.height = "auto";

@@ -15,12 +15,19 @@ export function address(path, scheme) {
   return url;
 }
 
-/** Asks why a connection could not be made. Gives the status, 0 where nobody answers, and what was said. */
-export async function knock(token) {
+/**
+ * Asks why there is no connection; `shut` tells that none could be made at all. Gives the status, 0 where nobody
+ * answers, and what was said.
+ */
+export async function knock(token, shut) {
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const ask = (method) => fetch(address("health/detailed"), { method, headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
   try {
-    const headers = token ? { Authorization: `Bearer ${token}` } : {};
-    const answer = await fetch(address("health/detailed"), { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
-    return { status: answer.status, text: answer.ok ? "" : (await answer.text()).trim() };
+    const answer = await ask("GET");
+    if (!answer.ok) return { status: answer.status, text: (await answer.text()).trim() };
+    // With a POST a browser says where a page is from, as it does for a WebSocket; behind a proxy that can be refused.
+    const other = shut && config.transport === "ws" ? await ask("POST") : answer;
+    return other.status === 403 ? { status: 403, text: (await other.text()).trim() } : { status: answer.status, text: "" };
   } catch {
     return { status: 0, text: "" };
   }

@@ -160,6 +160,7 @@ export class Session {
       if (transport.introduce) {
         ({ server: this.server, host: this.host } = await transport.introduce(rpc));
         transport.onhost = (host) => this.onhost?.(host);
+        transport.onleave = () => this.drop();
       } else {
         const said = await rpc.request("initialize", {
           protocolVersion: "2025-11-25",
@@ -175,7 +176,7 @@ export class Session {
       this.become("online");
       await this.follow();
     } catch (error) {
-      if (mine === this.attempt) await this.lost(error.message);
+      if (mine === this.attempt) await this.lost(error.message, { shut: rpc === null });
     } finally {
       clearTimeout(late);
     }
@@ -192,12 +193,12 @@ export class Session {
     this.asking = null;
   }
 
-  async lost(reason = "") {
+  async lost(reason = "", { shut = false } = {}) {
     this.drop();
     if (config.transport === "app") return this.become("refused", reason);
     this.become("connecting", reason);
     const mine = this.attempt;
-    const { status, text } = await knock(this.token);
+    const { status, text } = await knock(this.token, shut);
     if (mine !== this.attempt) return; // somebody has begun anew meanwhile
     if (status === 401) {
       kept.set("token", null, "sessionStorage");

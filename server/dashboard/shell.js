@@ -32,6 +32,7 @@ export class Shell {
     this.made = new Map();
     this.current = null;
     this.seen = false;
+    this.trouble = null;
     session.onstate = () => this.stateChanged();
     session.onevents = (events, how) => this.shown()?.onevents?.(events, how);
     session.onforget = () => this.draw();
@@ -88,7 +89,8 @@ export class Shell {
       this.gate = null;
       this.main.hidden = false;
     }
-    if (state === "waiting" && session.tries === 2 && why) note(t("trouble", { why }), "bad");
+    if (state === "waiting" && session.tries === 2 && why) this.trouble = note(t("trouble", { why }), "bad");
+    if (state === "online") this.trouble?.remove();
     if (state === "online" && session.host) this.hostChanged(session.host);
     this.refresh();
   }
@@ -104,7 +106,7 @@ export class Shell {
     }, h("label", { for: "token" }, t("signin.token")), field,
     h("p", { id: "token-how", class: "faint" }, t("signin.how")),
     h("button", { type: "submit", class: "primary" }, t("signin.go")));
-    this.gate = h("section", { class: "gate" }, h("h2", {}, t("signin")), why && h("p", { class: "bad", role: "alert" }, why),
+    this.gate = h("section", { class: "gate" }, h("h2", {}, t("signin")), why && h("p", { class: "bad", role: "alert" }, state === "signin" ? t("signin.wrong") : why),
       state === "signin" ? form : h("button", { type: "button", class: "primary", onclick: () => this.session.start() }, t("again")));
     this.main.hidden = true;
     this.main.after(this.gate);

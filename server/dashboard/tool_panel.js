@@ -4,6 +4,7 @@ import { h, replace } from "./dom.js";
 import { stringify } from "./exact.js";
 import { schemaForm } from "./form.js";
 import { resultBlock, textBlock } from "./result.js";
+import { LostError } from "./rpc.js";
 import { clock, number, span, t, words } from "./words.js";
 
 words({
@@ -12,7 +13,6 @@ words({
   "tool.running": ["Running …", "运行中 …"],
   "tool.try": ["Try it", "试用"],
   "tool.score": ["How well it works", "运行情况"],
-  "tool.score.at.least": ["at least", "至少"],
   "tool.quantiles": ["Half of the answers came within {p50}, nine of ten within {p90}.", "半数应答在 {p50} 内，九成在 {p90} 内。"],
   "tool.last.failure": ["Failed last {at}: {kind}", "最近一次失败于 {at}：{kind}"],
   "tool.schema": ["Schema of its arguments", "参数模式"],
@@ -23,7 +23,7 @@ words({
   "tool.writes": ["may destroy", "可能有破坏性"],
   "tool.again": ["may be repeated", "可重复调用"],
   "tool.outside": ["reaches outside", "访问外部"],
-  "tool.again.run": ["Its outcome is not known: the connection was lost.", "连接已断开，结果未知。"],
+  "tool.lost": ["The connection was lost: whether it was done is not known. The journal tells, once there is a connection again.", "连接已断开，不知道是否已执行。重新连接后可在日志簿中查看。"],
 });
 
 const HINTS = [["readOnlyHint", "tool.reads", "ok"], ["destructiveHint", "tool.writes", "warn"], ["idempotentHint", "tool.again", ""], ["openWorldHint", "tool.outside", ""]];
@@ -70,7 +70,7 @@ export function toolPanel(app, tool) {
       ended.result = await session.callRaw(tool.name, given, { signal: control.signal, onprogress });
     } catch (error) {
       ended.cancelled = control.signal.aborted;
-      ended.error = ended.cancelled ? null : error;
+      ended.error = ended.cancelled ? null : error instanceof LostError ? new Error(t("tool.lost")) : error;
     }
     ended.seconds = (performance.now() - began) / 1000;
     try {

@@ -12,7 +12,11 @@ export function openApp() {
   const receive = (event) => {
     if (event.source !== host || event.data?.jsonrpc !== "2.0") return;
     const { method, params } = event.data;
-    if (method === "ui/notifications/host-context-changed") transport.onhost(params ?? {});
+    if (method === "ui/resource-teardown") {
+      // The host waits for the answer before it takes the frame away; nothing is asked any more.
+      transport.send({ jsonrpc: "2.0", id: event.data.id, result: {} });
+      transport.onleave();
+    } else if (method === "ui/notifications/host-context-changed") transport.onhost(params ?? {});
     // What the tool was called with, and gave, says nothing that is not asked for anyway.
     else if (!method?.startsWith("ui/notifications/")) transport.onmessage(event.data);
   };
@@ -27,6 +31,7 @@ export function openApp() {
     onmessage: () => {},
     onclose: () => {},
     onhost: () => {},
+    onleave: () => {},
     // The host's origin is not known, and nothing secret is sent: what is sent is what the host carries anyway.
     send: (message) => host.postMessage(message, "*"),
     close() {

@@ -20,8 +20,7 @@ words({
   "installs.go": ["Install", "安装"],
   "installs.there": ["installed as {name}", "已安装为 {name}"],
   "installs.fetches": ["Fetches", "将获取"],
-  "installs.needs": ["Needs", "需要"],
-  "installs.secret": ["{name} is a secret: `toolscore secret set {name}` at the command line.", "{name} 是密钥：请在命令行运行 `toolscore secret set {name}`。"],
+  "installs.secret": ["A secret: set it with `toolscore secret set {variable}` at the command line, and write {reference} here. It is looked up at each start.", "密钥：请在命令行运行 `toolscore secret set {variable}`，并在此填写 {reference}，每次启动时读取。"],
   "installs.required": ["required", "必填"],
   "installs.under": ["Under way, and lately", "进行中与最近的安装"],
   "installs.none": ["Nothing was installed since ToolScore started.", "自 ToolScore 启动以来没有安装过任何服务器。"],
@@ -36,6 +35,8 @@ words({
   "installs.progress": ["Installing {name}", "正在安装 {name}"],
   "installs.lines": ["What the installer said", "安装程序输出"],
   "installs.waits": ["asked for", "已请求"],
+  "installs.index": ["Search by meaning", "语义搜索"],
+  "installs.index.far": ["{done} of {all} tools can be found by their meaning so far; the others by their words.", "目前 {all} 个工具中有 {done} 个可按语义找到，其余按词语找到。"],
 });
 
 const URI = "toolscore://installs";
@@ -61,7 +62,12 @@ function field(key, make, how) {
 function create(app) {
   const session = app.session;
   const mine = new Map();
+  const cards = new Map();
+  const none = h("p", { class: "empty" }, t("installs.none"));
+  const meanings = { bar: h("progress", { "aria-label": t("installs.index") }), far: h("p", { class: "faint small" }) };
+  const indexing = h("article", { class: "card", "data-index": true }, h("h2", {}, t("installs.index")), meanings.bar, meanings.far);
   let installs = [];
+  let index = null;
   let unwatch = null;
 
   const query = h("input", { type: "search", "aria-label": t("installs.find"), placeholder: t("installs.search") });
@@ -112,13 +118,14 @@ function create(app) {
   }
 
   function offer(one) {
-    const open = (one.needs ?? []).filter((need) => !need.secret);
-    const secret = (one.needs ?? []).filter((need) => need.secret);
-    const inputs = open.map((need) => {
+    const inputs = (one.needs ?? []).map((need) => {
       const id = `need-${++fields}`;
+      // Nobody is to type a secret where others read along: what is sent is where ToolScore finds it.
+      const variable = need.name.replace(/[^A-Za-z0-9_]|^(?=[0-9])/g, "_");
+      const reference = need.secret ? `\${${variable}}` : "";
       return [h("label", { for: id }, need.name, need.required && h("span", { class: "faint" }, ` (${t("installs.required")})`)),
-        h("input", { id, "data-need": need.name, placeholder: need.default ?? "", required: need.required && !need.default, autocomplete: "off" }),
-        need.description && h("p", { class: "faint small" }, need.description)];
+        h("input", { id, "data-need": need.name, value: need.required ? reference : "", placeholder: need.default ?? reference, required: need.required && !need.default, autocomplete: "off", spellcheck: "false", "aria-describedby": `${id}-how` }),
+        h("p", { class: "faint small", id: `${id}-how` }, need.description, need.secret && [need.description && h("br"), t("installs.secret", { variable, reference })])];
     });
     const form = h("form", {
       class: "fields",
@@ -129,7 +136,7 @@ function create(app) {
         install({ source: `registry:${one.name}`, ...(Object.keys(settings).length ? { settings } : {}) });
       },
     },
-    inputs, secret.map((need) => h("p", { class: "callout warn" }, t("installs.secret", { name: need.name }))),
+    inputs,
     one.installed ? h("span", { class: "chip" }, t("installs.there", { name: one.installed })) : h("button", { type: "submit", class: "primary" }, t("installs.go")));
     return h("article", { class: "card" },
       h("h2", {}, one.title ?? one.name, one.version && h("span", { class: "faint small" }, ` ${one.version}`)),
@@ -162,44 +169,90 @@ function create(app) {
     load();
   }
 
-  function ownOf(one) {
-    return one.state === "running" ? [...mine.values()].find((own) => own.name === one.name || own.source === one.source) : undefined;
+  function ownOf(one, taken) {
+    return one.state === "running" ? [...mine.values()].find((own) => !taken.has(own) && (own.name === one.name || own.source === one.source)) : undefined;
   }
 
-  function cancel(own) {
-    return h("button", { type: "button", onclick: () => own.control.abort(new Error("cancelled")) }, t("installs.cancel"));
-  }
+  /**
+   * The card of one installation. Its parts stay the same ones while it goes on: a button that was made anew with each
+   * line of an installer could neither be clicked nor keep the focus.
+   */
+  function makeCard() {
+    const part = (tag, props, ...inner) => h(tag, { ...props, hidden: true }, ...inner);
+    const heading = h("h2", {});
+    const from = part("p", { class: "faint small" });
+    const bar = part("progress", {});
+    const line = part("p", { class: "mono small", "data-line": true });
+    const reason = part("div", { class: "callout fail" });
+    const said = h("pre", {});
+    const lines = part("details", {}, h("summary", { class: "small" }, t("installs.lines")), said);
+    const cancel = part("div", { class: "actions" }, h("button", { type: "button", onclick: () => mine_?.control.abort(new Error("cancelled")) }, t("installs.cancel")));
+    let mine_ = null;
+    let state = null;
 
-  function bar(title, done, total) {
-    return h("progress", { "aria-label": t("installs.progress", { name: title }), max: total || 1, value: total ? String(done) : null });
-  }
+    function show(element, text) {
+      element.hidden = !text;
+      if (text && element.textContent !== text) element.textContent = text;
+    }
 
-  function card(one) {
-    const own = ownOf(one);
-    const running = one.state === "running";
-    const last = one.lines.at(-1);
-    const open = under.querySelector(`[data-number="${one.number}"] details`)?.open;
-    return h("article", { class: "card", "data-number": one.number },
-      h("h2", {}, one.name, " ", badge(one.state)),
-      h("p", { class: "faint small" }, h("code", {}, one.source), " · ", t("installs.took", { at: clock(new Date(one.began * 1000).toISOString()), span: span((one.ended ?? Date.now() / 1000) - one.began) })),
-      running && bar(one.name, one.progress, one.steps),
-      running && last && h("p", { class: "mono small", "data-line": true }, last),
-      one.reason && h("div", { class: "callout fail" }, one.reason),
-      one.lines.length > 1 && h("details", { open }, h("summary", { class: "small" }, t("installs.lines")), h("pre", {}, one.lines.join("\n"))),
-      own && h("div", { class: "actions" }, cancel(own)));
+    return {
+      element: h("article", { class: "card" }, heading, from, bar, line, reason, lines, cancel),
+      /** Shows how it goes: as ToolScore tells it, and as it tells the call from here. */
+      update(one, own) {
+        mine_ = own;
+        cancel.hidden = !own;
+        const title = one?.name ?? own.name ?? own.source;
+        if (state !== `${title} ${one?.state}`) replace(heading, title, " ", badge(one?.state ?? ""));
+        state = `${title} ${one?.state}`;
+        const [done, total] = one ? [one.progress, one.steps] : [own.progress, own.total];
+        bar.hidden = one !== undefined && one.state !== "running";
+        bar.setAttribute("aria-label", t("installs.progress", { name: title }));
+        bar.max = total > 0 ? total : 1;
+        if (total > 0) bar.value = done;
+        else bar.removeAttribute("value");
+        from.hidden = !one;
+        if (!one) return;
+        replace(from, h("code", {}, one.source), " · ", t("installs.took", { at: clock(new Date(one.began * 1000).toISOString()), span: span((one.ended ?? Date.now() / 1000) - one.began) }));
+        show(line, one.state === "running" ? one.lines.at(-1) : "");
+        show(reason, one.reason);
+        lines.hidden = one.lines.length < 2;
+        show(said, one.lines.join("\n"));
+      },
+    };
   }
 
   function draw() {
-    const covered = new Set(installs.map(ownOf));
-    const asked = [...mine.values()].filter((own) => !covered.has(own));
-    replace(under,
-      asked.map((own) => h("article", { class: "card" }, h("h2", {}, own.name ?? own.source, " ", badge("")), bar(own.source, own.progress, own.total), h("div", { class: "actions" }, cancel(own)))),
-      installs.length ? [...installs].reverse().map(card) : !asked.length && h("p", { class: "empty" }, t("installs.none")));
+    const wanted = [];
+    const covered = new Set();
+    const shown = [...installs].reverse().map((one) => {
+      const own = ownOf(one, covered);
+      covered.add(own);
+      if (!cards.has(one.number)) cards.set(one.number, own?.card ?? makeCard());
+      cards.get(one.number).update(one, own);
+      return cards.get(one.number).element;
+    });
+    for (const own of mine.values()) {
+      if (covered.has(own)) continue;
+      own.card ??= makeCard();
+      own.card.update(undefined, own);
+      wanted.push(own.card.element);
+    }
+    if (index) {
+      Object.assign(meanings.bar, { max: index.tools, value: index.encoded });
+      meanings.far.textContent = t("installs.index.far", { done: index.encoded, all: index.tools });
+      wanted.unshift(indexing);
+    }
+    wanted.push(...shown);
+    for (const number of cards.keys()) if (!installs.some((one) => one.number === number)) cards.delete(number);
+    if (!wanted.length) wanted.push(none);
+    for (const element_ of [...under.children]) if (!wanted.includes(element_)) element_.remove();
+    // What is where it belongs is left there: whatever is moved loses the focus.
+    wanted.forEach((element_, at) => under.children[at] !== element_ && under.insertBefore(element_, under.children[at] ?? null));
   }
 
   async function load() {
     try {
-      ({ installs } = JSON.parse(await session.read(URI)));
+      ({ installs, index = null } = JSON.parse(await session.read(URI)));
       draw();
     } catch (error) {
       if (session.online) replace(under, h("p", { class: "callout fail" }, error.message));

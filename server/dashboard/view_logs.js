@@ -14,6 +14,7 @@ words({
   "logs.follow": ["Follow", "跟随"],
   "logs.lines": ["{count} lines", "{count} 行"],
   "logs.found": ["{count} of {total} lines", "{total} 行中的 {count} 行"],
+  "logs.gap": ["… lines in between came too fast to be shown; `toolscore logs` has them.", "…… 中间有些行来得太快，未能显示；可用 `toolscore logs` 查看。"],
   "logs.none": ["Nothing was written yet.", "还没有日志。"],
 });
 
@@ -29,15 +30,18 @@ function parsed(line) {
   return match ? { whole: line, who: match[1] ?? "", at: match[2], level: match[3], text: match[4] } : { whole: line, who: "", at: "", level: "", text: line };
 }
 
-/** Puts further lines behind those that are there: what was read anew overlaps with them. */
-export function joined(old, fresh) {
+/** Puts further lines behind those that are there: what was read anew overlaps with them, or `gap` is in between. */
+export function joined(old, fresh, gap) {
   if (!old.length || !fresh.length) return fresh.length ? fresh : old;
   for (let from = Math.max(0, old.length - fresh.length); from < old.length; from += 1) {
     let same = true;
     for (let at = from; same && at < old.length; at += 1) same = old[at] === fresh[at - from];
     if (same) return [...old, ...fresh.slice(old.length - from)];
   }
-  return [...old, ...fresh];
+  // Of several logs, some lines may have come between those that are there.
+  const known = new Set(old.slice(-SOME));
+  const unknown = fresh.filter((line) => !known.has(line));
+  return [...old, ...(unknown.length === fresh.length ? [gap] : []), ...unknown];
 }
 
 function create(app) {
@@ -96,7 +100,7 @@ function create(app) {
         ? (await session.data("server_logs", { name, lines: EARLIER })).lines
         : (await session.read(LOGS + encodeURIComponent(name))).split("\n").filter(Boolean);
       if (mine !== turn) return;
-      lines = (first ? fresh : joined(lines, fresh));
+      lines = (first ? fresh : joined(lines, fresh, t("logs.gap")));
       if (lines.length > KEPT + SOME) lines = lines.slice(-KEPT); // not at each line, as all is drawn anew then
       draw(first);
     } catch (error) {

@@ -183,7 +183,7 @@ function create(app) {
     const { read = performance.now() } = one;
     state_ = { ...one, read };
     move();
-    const moves = { seconds: 0, uptime: 0, memory: 0, cpu: 0, files: 0, processes: 0, read: 0 };
+    const moves = { seconds: 0, uptime: 0, memory: 0, cpu: 0, files: 0, processes: 0, failures: 0, read: 0 };
     const look_ = JSON.stringify([{ ...one, ...moves }, servers?.find((server) => server.name === one.name)?.version]);
     if (look_ === drawn && since.isConnected) return;
     drawn = look_;

@@ -7,6 +7,7 @@ import importlib.metadata
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 from ...runners.installers.python import find_uv
 from .finding import Fix, MendError
@@ -23,6 +24,8 @@ def fix(extra: str) -> Fix | None:
     """
     if sys.prefix == sys.base_prefix:
         return None  # the system's own Python, whose packages are somebody else's
+    if any((folder / "CACHEDIR.TAG").is_file() for folder in Path(sys.prefix).parents):
+        return None  # of uvx, in a cache: the next start may be in another one
     wanted = _wanted(extra)
     if not wanted:
         return None
@@ -39,17 +42,17 @@ def _wanted(extra: str) -> list[str]:
         lines = importlib.metadata.requires("toolscore") or []
     except importlib.metadata.PackageNotFoundError:
         return []  # it was not installed, but lies there
-    found = [Requirement(line) for line in lines]
-    return [
-        f"{one.name}{one.specifier}"
-        for one in found
-        if one.marker is not None
-        and one.marker.evaluate({"extra": extra})
-        and not one.marker.evaluate({"extra": ""})
-    ]
+    wanted = []
+    for one in map(Requirement, lines):
+        marker, one.marker = one.marker, None  # so that the rest of it is its text
+        if marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}):
+            wanted.append(str(one))
+    return wanted
 
 
 def _installed(wanted: list[str]) -> str:
+    from packaging.requirements import Requirement
+
     command = [find_uv(), "pip", "install", "--quiet", "--python", sys.executable, *wanted]
     try:
         done = subprocess.run(
@@ -63,5 +66,5 @@ def _installed(wanted: list[str]) -> str:
         last = (done.stderr.strip() or "it said nothing").splitlines()[-1]
         raise MendError(f"uv could not install it: {last}. Try `{shlex.join(command)}` by hand.")
     importlib.invalidate_caches()
-    names = " ".join(one.partition(">")[0].partition("=")[0].partition("<")[0] for one in wanted)
+    names = " ".join(Requirement(one).name for one in wanted)
     return f"installed (undo: uv pip uninstall --python {sys.executable} {names})"

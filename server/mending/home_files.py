@@ -112,7 +112,7 @@ def _left(home: Home) -> Iterator[Check]:
 
 
 def _unlinked(home: Home, socket: Path) -> str:
-    with _alone(home):
+    with alone(home):
         try:
             socket.unlink(missing_ok=True)
         except OSError as error:
@@ -123,12 +123,12 @@ def _unlinked(home: Home, socket: Path) -> str:
 def _swept(home: Home, ledger: Path) -> str:
     from ...runners.ledger import Ledger
 
-    with _alone(home):
+    with alone(home):
         ended = Ledger(ledger).sweep()
     return f"ended: {', '.join(ended) or 'nothing, as they had ended by themselves'}"
 
 
-def _alone(home: Home) -> HomeLock:
+def alone(home: Home) -> HomeLock:
     """Keep others out of the home meanwhile."""
     from ... import __version__
 

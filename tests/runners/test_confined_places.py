@@ -174,7 +174,7 @@ async def test_a_temporary_folder_of_one_s_own_is_replaced_by_a_private_one(
         child = await runner.start_server(
             server(tmp_path, "python", command=sys.executable, args=("-I", "-S", "-c", script))
         )
-        assert await child.ended_within(10)
+        assert await child.ended_within(30)
         assert "/tmp/tmp" in child.stderr_tail()
     finally:
         await runner.stop_server("probing", 0)

@@ -142,7 +142,7 @@ async def test_a_server_that_cannot_be_confined_is_not_started_and_says_why(tmp_
     installed = server(tmp_path, "python", command=str(program))
     runner = runner_at(tmp_path)
     child = await runner.start_server(installed)
-    assert await child.ended_within(10)
+    assert await child.ended_within(30)
     assert child.returncode == 78
     diagnosis = runner.explain(installed, child.epitaph())
     assert "is in a place that is hidden from it: name its folder in `read`" in diagnosis.message
@@ -155,7 +155,7 @@ async def test_a_server_that_meets_the_walls_is_explained(tmp_path: Path) -> Non
     installed = server(tmp_path, "python", command="/bin/sh", args=("-c", script))
     runner = runner_at(tmp_path)
     child = await runner.start_server(installed)
-    assert await child.ended_within(10)
+    assert await child.ended_within(30)
     assert "It is confined, and was denied something" in runner.explain(installed, child.epitaph()).message
     await runner.stop_server("probing", 0)
     await runner.aclose()

@@ -195,7 +195,7 @@ async def test_an_engine_that_hangs_keeps_nobody_waiting_for_ever(
 async def test_a_server_is_not_given_up_for_an_engine_that_hangs_while_it_starts(
     runners: Runners, engine: DockerEngine
 ) -> None:
-    installation = await installed(runners, keeping=Keeping(start_timeout=3))
+    installation = await installed(runners, keeping=Keeping(start_timeout=6))
     async with Supervisor(runners, OPTIONS) as supervisor:
         unit = supervisor.add(installation)
         engine.freeze()

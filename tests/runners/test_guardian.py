@@ -86,7 +86,7 @@ async def output(guard: Guard | None, *argv: str, **options: Any) -> str:
         os.close(writing)
     with os.fdopen(reading, "rb") as file:
         said = await asyncio.to_thread(file.read)
-    await asyncio.wait_for(child.exited.wait(), 10)
+    await asyncio.wait_for(child.exited.wait(), 30)
     return said.decode()
 
 
@@ -99,14 +99,27 @@ def family(*relatives: str) -> list[str]:
 
 
 async def below(pid: int, count: int) -> list[psutil.Process]:
-    """Wait until there are so many processes below one."""
-    process = psutil.Process(pid)
-    await until(lambda: len(process.children(recursive=True)) >= count)
-    return process.children(recursive=True)
+    """Wait until there are so many processes below one; give them."""
+    process, found = psutil.Process(pid), list[psutil.Process]()
+
+    def enough() -> bool:
+        found[:] = process.children(recursive=True)
+        return len(found) >= count
+
+    await until(enough, 30)
+    return found
 
 
-async def all_gone(processes: list[psutil.Process], within: float = 2) -> None:
-    await until(lambda: all(not each.is_running() or gone(each.pid) for each in processes), within)
+def program(process: psutil.Process) -> str:
+    """Give the name of what a process runs: nothing, where it has just ended."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
+async def all_gone(processes: list[psutil.Process]) -> None:
+    await until(lambda: all(not each.is_running() or gone(each.pid) for each in processes), 30)
 
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "direct"])
@@ -159,7 +172,7 @@ async def test_what_cannot_be_started_is_told_as_subprocess_tells_it(tmp_path: P
             await run(guard, str(tmp_path / "text"))
         assert caught.value.errno == errno.ENOEXEC
         child = await run(guard, "true")
-        await asyncio.wait_for(child.exited.wait(), 5)
+        await asyncio.wait_for(child.exited.wait(), 30)
         assert child.returncode == 0
 
 
@@ -176,8 +189,8 @@ async def test_many_at_once_start_one_guardian_and_each_gets_its_own_end() -> No
         children = await asyncio.gather(*(run(guard, "sh", "-c", f"exit {number}") for number in range(40)))
         await asyncio.wait_for(asyncio.gather(*(child.exited.wait() for child in children)), 20)
         assert [child.returncode for child in children] == list(range(40))
-        mine = [each for each in psutil.Process().children() if "guardian" in " ".join(each.cmdline())]
-        assert [each.pid for each in mine if each.pid == guard.pid] == [guard.pid]
+        mine = [each for each in psutil.Process().children() if each.pid == guard.pid]
+        assert ["guardian" in " ".join(each.cmdline()) for each in mine] == [True]
 
 
 @linux
@@ -187,10 +200,10 @@ async def test_an_end_takes_along_who_changed_session_and_who_was_orphaned() -> 
         assert guard.pid is not None
         await below(guard.pid, 6)
         os.kill(child.pid, signal.SIGKILL)
-        await asyncio.wait_for(child.exited.wait(), 5)
+        await asyncio.wait_for(child.exited.wait(), 30)
         assert child.returncode == -signal.SIGKILL
         inner = psutil.Process(guard.pid).children()[0]
-        await until(lambda: not [each for each in inner.children() if not gone(each.pid)], 2)
+        await until(lambda: not [each for each in inner.children() if not gone(each.pid)], 30)
 
 
 @linux
@@ -203,7 +216,7 @@ async def test_an_end_on_request_takes_along_who_dropped_the_proof_and_spares_th
         assert guard.pid is not None
         spared = [each for each in await below(guard.pid, 6) if each not in strays and each.pid != child.pid]
         child.end()
-        await asyncio.wait_for(child.exited.wait(), 5)
+        await asyncio.wait_for(child.exited.wait(), 30)
         await all_gone(strays)
         assert all(each.is_running() and not gone(each.pid) for each in spared)
         assert other.returncode is None
@@ -248,7 +261,7 @@ async def test_a_signal_comes_once() -> None:
             assert await asyncio.to_thread(file.readline) == b"asked\n"
             child.signal(signal.SIGKILL)
             assert await asyncio.to_thread(file.read) == b""
-        await asyncio.wait_for(child.exited.wait(), 5)
+        await asyncio.wait_for(child.exited.wait(), 30)
 
 
 async def test_a_start_that_is_cancelled_leaves_no_process() -> None:
@@ -259,11 +272,11 @@ async def test_a_start_that_is_cancelled_leaves_no_process() -> None:
         for each in starting:
             each.cancel()
         await asyncio.gather(*starting, return_exceptions=True)
-        await asyncio.wait_for((await run(guard, "true")).exited.wait(), 5)
+        await asyncio.wait_for((await run(guard, "true")).exited.wait(), 30)
         assert guard.pid is not None
         guardian = psutil.Process(guard.pid)
         await until(
-            lambda: not [each for each in guardian.children(recursive=True) if each.name() == "sleep"]
+            lambda: not [each for each in guardian.children(recursive=True) if program(each) == "sleep"]
         )
 
 
@@ -276,7 +289,7 @@ async def test_a_killed_guardian_takes_all_along_and_the_next_start_has_a_new_on
         assert old is not None
         tree = await below(old, 6)
         [psutil.Process(old), tree[0]][which].kill()
-        await asyncio.wait_for(child.exited.wait(), 5)
+        await asyncio.wait_for(child.exited.wait(), 30)
         assert (child.returncode, child.reason) == (-signal.SIGKILL, KILLED)
         await all_gone(tree)
         assert await output(guard, "echo", "again") == "again\n"
@@ -291,7 +304,7 @@ async def test_both_its_processes_killed_at_once_leave_nothing_that_can_be_prove
         tree = await below(guard.pid, 7)
         for process in (psutil.Process(guard.pid), tree[0]):
             process.kill()
-        await asyncio.wait_for(child.exited.wait(), 10)
+        await asyncio.wait_for(child.exited.wait(), 30)
         await all_gone(tree)
         assert await output(guard, "echo", "again") == "again\n"
 
@@ -358,7 +371,8 @@ async def test_five_hundred_starts_and_ends_leak_no_descriptor_thread_or_memory(
 
         first = await some(60)
         after = await some(500)
-    assert after[:3] == first[:3]
+    # Less is no leak: what earlier tests of this process left may have gone meanwhile.
+    assert all(now <= before for now, before in zip(after[:3], first[:3], strict=True)), (first, after)
     assert after[3] - first[3] < 512 * 1024
 
 

@@ -6,12 +6,13 @@ import asyncio
 import errno
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
-import psutil
 import pytest
 
+from helpers import gone, until
 from toolscore.runners.errors import InstallError, SourceError
 from toolscore.runners.installers import folder as folder_module
 from toolscore.runners.installers.install import install, remove
@@ -21,8 +22,9 @@ from toolscore.runners.spec import Candidate, Installation, ServerSpec, SourceKi
 BACKEND = """
 import os, time
 def build_wheel(*args, **kwargs):
-    with open({gate!r}, "w") as gate:
+    with open({gate!r} + ".new", "w") as gate:
         gate.write(str(os.getpid()))
+    os.rename({gate!r} + ".new", {gate!r})
     time.sleep(600)
 """
 PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
@@ -47,19 +49,22 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hanging(tmp_path: Path) -> tuple[Path, Path]:
-    """A project whose build hangs, and the pipe on which the build tells its process id."""
+    """A project whose build hangs, and the file in which the build tells its process id."""
     folder, gate = tmp_path / "hanging", tmp_path / "gate"
     folder.mkdir()
-    os.mkfifo(gate)
     (folder / "pyproject.toml").write_text(PYPROJECT)
     (folder / "backend.py").write_text(BACKEND.format(gate=str(gate)))
     return folder, gate
 
 
-async def ended(pid: int) -> None:
-    with anyio.fail_after(5):
-        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            await asyncio.sleep(0.01)
+async def building(gate: Path, over: Callable[[], bool] = lambda: False) -> int | None:
+    """Wait until the build is under way and give its process id; nothing, where all was over before it began."""
+    await until(lambda: gate.exists() or over(), 60)
+    return int(gate.read_text()) if gate.exists() else None
+
+
+async def ended(pid: int | None) -> None:
+    await until(lambda: pid is None or gone(pid), 30)
 
 
 async def test_a_command_makes_no_folder_and_keeps_its_words(servers: Path) -> None:
@@ -130,7 +135,7 @@ async def test_cancellation_ends_the_build_and_leaves_nothing(
 ) -> None:
     folder, gate = hanging
     running = asyncio.create_task(install(candidate(folder), servers=servers, report=silent))
-    pid = int(await asyncio.to_thread(gate.read_text))
+    pid = await building(gate)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -144,7 +149,7 @@ async def test_a_cancelled_scope_leaves_nothing_either(servers: Path, hanging: t
         async with anyio.create_task_group() as tasks:
             # The scope delivers its cancellation again at every wait, also in the cleaning up.
             tasks.start_soon(lambda: install(candidate(folder), servers=servers, report=silent))
-            pid = int(await asyncio.to_thread(gate.read_text))
+            pid = await building(gate)
             scope.cancel()
     await ended(pid)
     assert list(servers.iterdir()) == []
@@ -153,7 +158,7 @@ async def test_a_cancelled_scope_leaves_nothing_either(servers: Path, hanging: t
 async def test_time_out_ends_the_build_and_leaves_nothing(servers: Path, hanging: tuple[Path, Path]) -> None:
     folder, gate = hanging
     running = asyncio.create_task(install(candidate(folder), servers=servers, report=silent, timeout=4))
-    pid = int(await asyncio.to_thread(gate.read_text))
+    pid = await building(gate, running.done)
     with pytest.raises(InstallError, match=r"longer than 4 seconds"):
         await running
     await ended(pid)

@@ -48,7 +48,7 @@ async def handshake(installation: Installation) -> dict[str, object]:
     assert process.stdout is not None
     try:
         process.stdin.write(json.dumps(INITIALIZE).encode() + b"\n")
-        answer = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
+        answer = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
     finally:
         process.kill()
         await process.communicate()

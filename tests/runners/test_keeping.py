@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from helpers import FAULTY, PATIENT, call, faulty, installation, runner_at, supervising, until
+from toolscore.runners import slot
 from toolscore.runners.instances import AllTakenError
 from toolscore.runners.keeping import Keeping, Kept
 from toolscore.runners.lifecycle import RestartPolicy, State
@@ -26,6 +27,15 @@ async def pid_of(unit: Unit) -> int:
     return int(await call(await unit.ready(), "pid"))
 
 
+async def pid_in_a_call(unit: Unit) -> int:
+    """Ask in a call: from before the start until the answer the server is not idle, however soon it would be."""
+    assert unit.gate.try_enter("somebody else")
+    try:
+        return await pid_of(unit)
+    finally:
+        unit.gate.leave("somebody else")
+
+
 def test_what_is_set_for_one_server_lies_over_what_is_set_for_all() -> None:
     everyone = Kept(max_parallel=7, idle_timeout=3)
     one = everyone.under(Keeping(max_parallel=2, groups=("web",)))
@@ -37,25 +47,25 @@ async def test_a_server_is_stopped_after_its_idle_time_and_comes_back_for_the_ne
 ) -> None:
     async with supervising(tmp_path) as supervisor:
         unit = supervisor.add(kept(idle_timeout=0.2))
-        first = await pid_of(unit)
+        first = await pid_in_a_call(unit)
         await until(lambda: unit.life.state is State.STOPPED)
         assert not psutil.pid_exists(first)
         assert unit.life.reason is None
-        assert await pid_of(unit) != first
+        assert await pid_in_a_call(unit) != first
 
 
 async def test_a_server_at_work_is_not_idle(tmp_path: Path) -> None:
     async with supervising(tmp_path) as supervisor:
         unit = supervisor.add(kept(idle_timeout=0.1))
-        await unit.ready()
         assert unit.gate.try_enter("somebody")
+        await unit.ready()
         unit.last_used = time.monotonic() - 60
         unit.configure(unit.installation)  # wakes its owner, which looks again
         first = await pid_of(unit)
         assert unit.life.state is State.READY
         unit.gate.leave("somebody")
         await until(lambda: unit.life.state is State.STOPPED)
-        assert await pid_of(unit) != first
+        assert await pid_in_a_call(unit) != first
 
 
 async def test_a_server_starts_those_it_needs_first(tmp_path: Path) -> None:
@@ -172,12 +182,10 @@ async def test_a_hung_start_does_not_keep_others_from_starting(tmp_path: Path) -
         await until(hung._shared.slots.locked)
         began = time.monotonic()
         await supervisor.add(faulty()).ready()
-        alone = time.monotonic()
         await supervisor.add(faulty(name="other")).ready()
-        again = time.monotonic()
         assert hung.life.state is State.STARTING
-        # The first waited for the slot of the one that hangs, the second for nobody.
-        assert (alone - began) - (again - alone) < 0.5
+        # Nobody waited until the slot of the one that hangs would have been taken from it in any case.
+        assert time.monotonic() - began < 0.8 * slot.LONGEST
 
 
 async def test_calls_that_go_unanswered_get_a_mute_server_restarted(
@@ -203,15 +211,15 @@ async def test_calls_that_go_unanswered_get_a_mute_server_restarted(
 async def test_a_probe_leaves_a_server_alone_that_answers_or_is_busy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("toolscore.runners.health.PROBE_TIMEOUT", 0.1)
     monkeypatch.setattr("toolscore.runners.health.LOOK", 0.01)
     async with supervising(tmp_path) as supervisor:
         unit = supervisor.add(faulty())
         session = await unit.ready()
         first = await pid_of(unit)
         unit._health.suspected.set()
-        await until(lambda: not unit._health.suspected.is_set())  # it answered the ping
+        await until(lambda: not unit._health.suspected.is_set(), 30)  # it answered the ping
         await call(session, "deaf")
+        monkeypatch.setattr("toolscore.runners.health.PROBE_TIMEOUT", 0.1)
         assert unit.gate.try_enter("a caller it works for")
         unit._health.suspected.set()
         with pytest.raises(TimeoutError):
@@ -234,8 +242,8 @@ def launcher(folder: Path, seconds: float) -> Installation:
 
 
 async def test_a_download_is_not_charged_to_the_start_and_is_seen(tmp_path: Path) -> None:
-    async with supervising(tmp_path, start_timeout=0.8) as supervisor:
-        unit = supervisor.add(launcher(tmp_path, 2.5))
+    async with supervising(tmp_path, start_timeout=2.5) as supervisor:
+        unit = supervisor.add(launcher(tmp_path, 3.5))
         seen: list[State] = []
         supervisor.on_change = lambda unit: seen.append(unit.life.state)
         await unit.ready()
@@ -247,7 +255,8 @@ async def test_a_download_is_not_charged_to_the_start_and_is_seen(tmp_path: Path
 async def test_a_caller_who_cannot_wait_for_a_download_is_told_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("toolscore.runners.unit.START_PATIENCE", 1.5)
+    monkeypatch.setattr("toolscore.runners.unit.START_PATIENCE", 3.0)
+    monkeypatch.setattr("toolscore.runners.attempt.FETCH_TOLD", 0.1)
     async with supervising(tmp_path, start_timeout=0.1) as supervisor:
         unit = supervisor.add(launcher(tmp_path, 60))
         with pytest.raises(NotReadyError, match="is being downloaded") as refusal:
@@ -279,11 +288,42 @@ async def test_an_instance_that_was_given_up_for_want_of_another_server_is_start
         await until(lambda: unit.life.state is State.READY)
 
 
+async def test_a_server_that_gives_up_in_the_moment_in_which_what_it_needs_is_ready_is_started_again(
+    tmp_path: Path,
+) -> None:
+    missing = installation(ServerSpec(command=str(tmp_path / "program")), "db")
+    runner = runner_at(tmp_path)
+    async with supervising(tmp_path, runner, policy=RestartPolicy(limit=0)) as supervisor:
+        database = supervisor.add(missing)
+        unit = supervisor.add(kept(depends_on=("db",)))
+        stop, giving_up, go_on = runner.stop_server, asyncio.Event(), asyncio.Event()
+
+        async def slow(server_id: str, grace: float | None = None) -> bool:
+            if server_id == "faulty":
+                giving_up.set()
+                await go_on.wait()
+            return await stop(server_id, grace)
+
+        runner.stop_server = slow  # type: ignore[method-assign]
+        unit.start()
+        await asyncio.wait_for(giving_up.wait(), 30)
+        database.installation = faulty(name="db")
+        database.start()
+        await until(lambda: database.life.state is State.READY)
+        assert unit.life.state is State.STARTING
+        go_on.set()
+        await until(lambda: unit.life.state is State.READY)
+        assert unit.last_exit is not None
+        assert "it needs another server" in unit.last_exit[1]
+
+
 async def test_a_server_at_work_on_a_task_is_not_idle(tmp_path: Path) -> None:
     async with supervising(tmp_path) as supervisor:
         unit = supervisor.add(kept(idle_timeout=0.1))
+        assert unit.gate.try_enter("somebody")
         await unit.ready()
         unit.undone.take({"task": {"taskId": "1", "status": "working", "ttl": None}})
+        unit.gate.leave("somebody")
         unit.last_used = time.monotonic() - 60
         unit.configure(unit.installation)  # wakes its owner, which looks again
         await pid_of(unit)

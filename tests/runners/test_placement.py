@@ -150,8 +150,12 @@ def test_the_doctor_looks_for_the_cluster_where_one_is_set(
         found = {check.name: check for check in examine(settings)}
         if importlib.util.find_spec("ray") is not None:
             assert f"something answers at {address}" in found["ray"].found
-    if importlib.util.find_spec("ray") is not None:
-        assert "nothing answers" in {check.name: check for check in examine(settings)}["ray"].found
+    with socket.socket() as mute:  # has its port, so that nobody else gets it, and does not listen
+        mute.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        settings = load({"ray.address": address}, home=str(tmp_path), environ={}).settings
+        if importlib.util.find_spec("ray") is not None:
+            assert "nothing answers" in {check.name: check for check in examine(settings)}["ray"].found
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     missing = {check.name: check for check in examine(settings)}["ray"]
     assert (missing.status, missing.advice) == ("missing", "run `pip install 'toolscore[ray]'`")

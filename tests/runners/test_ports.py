@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from helpers import faulty, supervising
+from ports import free_port
 from toolscore.runners.diagnosis import taken_port
 from toolscore.runners.errors import StartError
 from toolscore.runners.lifecycle import RestartPolicy, State
@@ -46,15 +47,8 @@ def listening(port: int, *, by_a_grandchild: bool = False) -> Iterator[subproces
             process.stdin.close()
 
 
-def free_range(size: int) -> int:
-    """The first port of a range in which all are free."""
-    return next(
-        port for port in range(52000, 60000, size) if all(is_free(port + offset) for offset in range(size))
-    )
-
-
 def test_no_port_is_lent_twice_and_one_that_is_given_back_can_be_lent_again() -> None:
-    first = free_range(3)
+    first = free_port(3)
     ports = PortRange(first, first + 2)
     lent = {name: ports.lend(name) for name in "abc"}
     assert set(lent.values()) == {first, first + 1, first + 2}
@@ -65,7 +59,7 @@ def test_no_port_is_lent_twice_and_one_that_is_given_back_can_be_lent_again() ->
 
 
 def test_a_port_somebody_listens_on_is_passed_over() -> None:
-    first = free_range(2)
+    first = free_port(2)
     with socket.create_server(("127.0.0.1", first)):
         assert not is_free(first)
         assert PortRange(first, first + 1).lend("a") == first + 1
@@ -73,13 +67,13 @@ def test_a_port_somebody_listens_on_is_passed_over() -> None:
 
 
 def test_a_server_that_starts_again_does_not_use_the_range_up() -> None:
-    first = free_range(2)
+    first = free_port(2)
     ports = PortRange(first, first + 1)
     assert len({ports.lend("a") for _ in range(10)}) <= 2
 
 
 def test_a_port_that_was_just_used_is_taken_last() -> None:
-    first = free_range(3)
+    first = free_port(3)
     ports = PortRange(first, first + 2)
     lent = [ports.lend("a") for _ in range(4)]
     assert len(set(lent[:3])) == 3
@@ -103,7 +97,7 @@ def test_a_range_without_a_port_lends_none() -> None:
 
 
 def test_a_port_is_taken_on_the_addresses_its_url_may_mean() -> None:
-    port = free_range(1)
+    port = free_port()
     assert not is_taken(port)
     assert taken("localhost", port, {}) is None
     with socket.create_server(("127.0.0.1", port)):
@@ -133,7 +127,7 @@ def test_only_urls_of_this_machine_have_a_port_to_look_at(url: str, place: tuple
 
 
 def test_who_has_a_port_is_told_by_process_or_by_server() -> None:
-    port = free_range(1)
+    port = free_port()
     with listening(port) as process:
         who = taken("127.0.0.1", port, {})
         assert who is not None
@@ -155,7 +149,7 @@ def test_a_port_that_only_connections_which_ended_hold_is_said_to_be_so() -> Non
 
 
 def test_a_server_answers_itself_also_by_a_process_it_started() -> None:
-    port = free_range(1)
+    port = free_port()
     for by_a_grandchild in (False, True):
         with listening(port, by_a_grandchild=by_a_grandchild) as process:
             assert stranger("localhost", port, process.pid, {"web": process.pid}) is None
@@ -163,7 +157,7 @@ def test_a_server_answers_itself_also_by_a_process_it_started() -> None:
 
 
 def test_somebody_who_was_there_before_a_server_answers_in_its_stead() -> None:
-    port = free_range(2)
+    port = free_port(2)
     with listening(port) as older, listening(port + 1) as server:
         who = stranger("localhost", port, server.pid, {"web": server.pid})
         assert who is not None
@@ -204,7 +198,7 @@ def test_what_servers_say_of_a_port_that_is_taken_is_understood(text: str, port:
 
 
 async def test_a_server_whose_port_is_taken_is_not_started_and_told_by_whom(tmp_path: Path) -> None:
-    port = free_range(1)
+    port = free_port()
     async with supervising(tmp_path, policy=GIVE_UP) as supervisor:
         unit = supervisor.add(faulty(f"ws={port}", url=f"ws://127.0.0.1:{port}"))
         with listening(port) as process:
@@ -218,7 +212,7 @@ async def test_a_server_whose_port_is_taken_is_not_started_and_told_by_whom(tmp_
 
 
 async def test_two_servers_with_one_port_are_told_of_each_other(tmp_path: Path) -> None:
-    port = free_range(1)
+    port = free_port()
     async with supervising(tmp_path, policy=GIVE_UP) as supervisor:
         units = [
             supervisor.add(faulty(f"ws={port}", name=name, url=f"ws://127.0.0.1:{port}")) for name in "ab"
@@ -235,8 +229,9 @@ async def test_two_servers_with_one_port_are_told_of_each_other(tmp_path: Path) 
 
 @pytest.mark.parametrize("named", [True, False])
 async def test_a_server_that_dies_of_a_taken_port_is_told_whose_it_is(tmp_path: Path, named: bool) -> None:
-    port = free_range(1)
-    program = f"import socket; socket.socket().bind(('127.0.0.1', {port}))"
+    port = free_port()
+    # The port is no part of the program: since Python 3.13 a traceback shows the lines of what `-c` is given.
+    program = "import socket, sys; socket.socket().bind(('127.0.0.1', int(sys.argv[1])))"
     if named:
         program = (
             "import asyncio\n"
@@ -244,7 +239,7 @@ async def test_a_server_that_dies_of_a_taken_port_is_told_whose_it_is(tmp_path: 
             f"    await asyncio.start_server(print, '127.0.0.1', {port})\n"
             "asyncio.run(main())"
         )
-    spec = ServerSpec(command=sys.executable, args=("-c", program))
+    spec = ServerSpec(command=sys.executable, args=("-c", program, str(port)))
     async with supervising(tmp_path, policy=GIVE_UP) as supervisor:
         unit = supervisor.add(faulty().model_copy(update={"spec": spec}))
         with listening(port) as process:

@@ -79,7 +79,7 @@ async def test_a_stopped_server_ends_by_itself_and_is_forgotten(tmp_path: Path) 
     runner = runner_at(tmp_path)
     child = await runner.start_server(faulty())
     assert (await runner.health_check("faulty")).alive
-    assert await runner.stop_server("faulty", 5)
+    assert await runner.stop_server("faulty", 30)
     assert child.returncode == 0
     assert runner.child("faulty") is None
     assert not await runner.stop_server("faulty")
@@ -87,23 +87,22 @@ async def test_a_stopped_server_ends_by_itself_and_is_forgotten(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("faults", "status"),
+    ("faults", "grace", "status"),
     [
-        (("ignore-eof",), -signal.SIGTERM),
-        (("ignore-eof", "ignore-sigterm"), -signal.SIGKILL),
-        (("ignore-sigterm", "hang-handshake"), 0),
+        (("ignore-eof",), 0.3, -signal.SIGTERM),
+        (("ignore-eof", "ignore-sigterm"), 0.3, -signal.SIGKILL),
+        (("ignore-sigterm", "hang-handshake"), 20, 0),
     ],
     ids=str,
 )
 async def test_stopping_escalates_within_bounded_time(
-    tmp_path: Path, faults: tuple[str, ...], status: int
+    tmp_path: Path, faults: tuple[str, ...], grace: float, status: int
 ) -> None:
     async with started(tmp_path, *faults) as (session, child):
-        if "hang-handshake" not in faults:
-            await session.handshake()
+        await session.request("ping", {}, timeout=20)  # it has come so far as to read, and to ignore
         began = time.monotonic()
-        await child.stop(0.3)
-        assert time.monotonic() - began < 3
+        await child.stop(grace)
+        assert time.monotonic() - began < 15
         assert child.returncode == status
         assert gone(child.pid or 0)
 
@@ -115,7 +114,7 @@ async def test_stopping_a_server_whose_input_is_full_is_bounded_too(tmp_path: Pa
         session.notify("notifications/message", {"data": "x" * 5_000_000})
         began = time.monotonic()
         await child.stop(0.2)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 15
         assert gone(child.pid or 0)
 
 
@@ -133,7 +132,7 @@ async def test_a_grandchild_in_its_own_session_is_dead_after_a_stop(tmp_path: Pa
         grandchild = int(await call(session, "spawn"))
         assert not gone(grandchild)
         await child.stop(2)
-        await until(lambda: gone(grandchild), 2)
+        await until(lambda: gone(grandchild), 30)
 
 
 @linux
@@ -143,21 +142,22 @@ async def test_a_grandchild_in_its_own_session_is_dead_after_a_crash(tmp_path: P
         await session.handshake()
         grandchild = int(await call(session, "spawn"))
         os.kill(child.pid or 0, number)
-        assert await child.ended_within(5)
-        await until(lambda: gone(grandchild), 2)
+        assert await child.ended_within(30)
+        await until(lambda: gone(grandchild), 30)
         assert child.epitaph() == f"server 'faulty' was ended by {signal.Signals(number).name}"
 
 
 async def test_an_end_tells_its_status_and_its_last_words(tmp_path: Path) -> None:
     async with started(tmp_path, "exit-on-start=7") as (_, child):
-        assert await child.ended_within(5)
+        assert await child.ended_within(30)
         assert child.epitaph() == "server 'faulty' exited with status 7"
         assert "the moon is full" in child.stderr_tail()
 
 
 async def test_health_names_memory_and_processor_time(tmp_path: Path) -> None:
     runner = runner_at(tmp_path)
-    child = await runner.start_server(faulty())
+    child = await runner.start_server(faulty("flood=1"))
+    await until(child.stderr_tail)  # it is up: at first it is hardly anything
     health = await runner.health_check("faulty")
     assert (health.alive, health.pid) == (True, child.pid)
     assert health.memory is not None
@@ -168,7 +168,7 @@ async def test_health_names_memory_and_processor_time(tmp_path: Path) -> None:
 async def test_logs_are_there_after_the_end_and_go_with_the_server(tmp_path: Path) -> None:
     runner, server = runner_at(tmp_path), faulty("exit-on-start")
     child = await runner.start_server(server)
-    await child.ended_within(5)
+    await child.ended_within(30)
     lines = await runner.logs("faulty")
     assert lines[-1].endswith("Z INFO cannot go on: the moon is full")
     await runner.stop_server("faulty")
@@ -190,7 +190,7 @@ async def test_a_failed_start_is_explained_from_what_it_left(tmp_path: Path, fau
     if fault == "garbage":
         await until(child.noise)
     else:
-        await child.ended_within(5)
+        await child.ended_within(30)
     diagnosis = runner.explain(server, child.epitaph())
     assert diagnosis.constraint is None
     assert re.search(hint, diagnosis.message)
@@ -201,7 +201,7 @@ async def test_a_failed_start_is_explained_from_what_it_left(tmp_path: Path, fau
 async def test_a_server_for_the_first_sdk_is_told_by_its_traceback(tmp_path: Path) -> None:
     runner, server = runner_at(tmp_path), faulty("mcp-v1").model_copy(update={"runtime": "python"})
     child = await runner.start_server(server)
-    await child.ended_within(5)
+    await child.ended_within(30)
     assert runner.explain(server, child.epitaph()).constraint == "mcp<2"
     repaired = server.model_copy(update={"constraints": ("mcp<2",)})
     assert runner.explain(repaired, child.epitaph()).constraint is None
@@ -213,7 +213,7 @@ async def test_a_line_that_never_ends_is_told_as_the_reason(
 ) -> None:
     monkeypatch.setattr("toolscore.runners.pipes.LineSplitter.__init__.__defaults__", (1 << 20,))
     async with started(tmp_path, "huge-line=3") as (session, child):
-        await asyncio.wait_for(session.closed.wait(), 5)
+        await asyncio.wait_for(session.closed.wait(), 30)
         assert "a line of more than 1048576 bytes" in child.epitaph()
 
 

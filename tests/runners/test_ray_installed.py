@@ -165,7 +165,7 @@ async def test_processes_of_one_server_that_start_at_once_have_it_made_once(tmp_
         first, *others = await asyncio.gather(*(cluster.ray.start_server(one) for one in several))
         folder = cluster.agents.hosts["two"].folder / "servers/bundled"
         born = folder.stat().st_ino
-        await asyncio.gather(*(cluster.ray.stop_server(one.server_id) for one in several))
+        await asyncio.gather(*(cluster.ray.stop_server(one.server_id, 30) for one in several))
         assert first.returncode == 0
         assert [child.returncode for child in others] == [0, 0]
         assert "add" in await cluster.tools(several[0])
@@ -189,10 +189,8 @@ async def test_the_time_a_node_takes_to_make_a_server_is_none_of_its_start(tmp_p
 async def test_one_that_never_answers_on_its_node_is_given_up_in_the_time_a_start_has(tmp_path: Path) -> None:
     async with (
         nodes(tmp_path, "one") as cluster,
-        supervising(tmp_path, cluster.runners, start_timeout=0.5) as supervisor,
+        supervising(tmp_path, cluster.runners, start_timeout=2.0) as supervisor,
     ):
         unit = supervisor.add(placed("hang-handshake"))
-        with pytest.raises(
-            Exception, match=r"did not answer the MCP handshake within 0\.5 s.*ran on node one"
-        ):
+        with pytest.raises(Exception, match=r"did not answer the MCP handshake within 2 s.*ran on node one"):
             await unit.ready()

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from helpers import runner_at, until
-from ray_cluster import free_port, needs_ray
+from ports import free_port
+from ray_cluster import needs_ray
 from toolscore.runners.errors import MachineAwayError
 from toolscore.runners.guard import Guard
 from toolscore.runners.placement import Placement

@@ -26,6 +26,7 @@ from helpers import (
     supervising,
     until,
 )
+from ports import free_port
 from toolscore.runners.codec import FrameError
 from toolscore.runners.errors import ChildFaultError, ChildGoneError, ChildTimeoutError, StartError
 from toolscore.runners.lifecycle import RestartPolicy, State
@@ -36,18 +37,12 @@ from toolscore.runners.spec import ServerSpec
 QUICK = RestartPolicy(first_delay=0.05, factor=1, jitter=0, limit=100)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def endpoint(*command: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """A server that somebody else started."""
     with subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL) as process:
         try:
-            deadline = time.monotonic() + 15
+            deadline = time.monotonic() + 60
             while True:
                 try:
                     socket.create_connection(("127.0.0.1", port)).close()
@@ -172,7 +167,7 @@ async def test_an_endpoint_that_does_not_read_holds_up_its_callers_only_for_thei
         await session.aclose()
         done.set()
         assert [type(answer) for answer in answers] == [ChildTimeoutError] * 6
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
 
 
 async def test_http_answers_arrive_whole_with_progress_and_headers(http_url: str) -> None:
@@ -224,15 +219,15 @@ async def test_a_connection_that_breaks_off_in_a_call_leaves_its_outcome_unknown
             with endpoint(*command, port=port):
                 session = await unit.ready()
                 with pytest.raises(ChildGoneError) as broken:
-                    await call(session, "exit", timeout=5)
+                    await call(session, "exit", timeout=30)
                 assert broken.value.written
             with endpoint(*command, port=port):
                 if url.startswith("http"):
                     # Only a call finds out that the session is unknown there; it was surely not done.
                     with pytest.raises(ChildGoneError) as unheard:
-                        await call(await unit.ready(), "echo", timeout=5)
+                        await call(await unit.ready(), "echo", timeout=30)
                     assert not unheard.value.written
-                await call(await unit.ready(), "echo", timeout=5)
+                await call(await unit.ready(), "echo", timeout=30)
 
 
 async def test_a_server_with_a_port_of_its_own_is_started_and_reached(tmp_path: Path) -> None:
@@ -265,22 +260,22 @@ async def test_the_end_of_an_http_server_started_here_is_noticed_without_a_call(
         unit = supervisor.add(installation(spec))
         session = await unit.ready()
         with pytest.raises(ChildGoneError):
-            await call(session, "exit", timeout=5)
+            await call(session, "exit", timeout=30)
         await until(lambda: unit.life.state is State.BACKOFF)
         assert "exited with status 3" in (unit.life.reason or "")
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason"),
+    ("fault", "reason", "patience"),
     [
-        ("exit-on-start=7", "exited with status 7 before it listened"),
-        ("hang-handshake", "did not listen on port"),
+        ("exit-on-start=7", "exited with status 7 before it listened", 30.0),
+        ("hang-handshake", "did not listen on port", 0.4),
     ],
 )
 async def test_a_server_that_never_listens_is_ended_and_explained(
-    tmp_path: Path, fault: str, reason: str
+    tmp_path: Path, fault: str, reason: str, patience: float
 ) -> None:
-    runner = runner_at(tmp_path, connect_timeout=0.4)
+    runner = runner_at(tmp_path, connect_timeout=patience)
     with pytest.raises(StartError, match=reason):
         await runner.start_server(faulty(fault, url="ws://127.0.0.1:${PORT}/"))
     child = runner.child("faulty")

@@ -233,7 +233,8 @@ async def test_a_server_that_keeps_processors_busy_is_told_of_after_a_whole_wind
     await sampler.aclose()
     assert usage is not None
     assert usage.window >= 1
-    assert "processors busy over the last 1 s, over its limit of 0.1 (max_cpu)" in told[0]
+    # Between two looks more time may have passed.
+    assert re.search(r"processors busy over the last \d+ s, over its limit of 0\.1 \(max_cpu\)", told[0])
 
 
 def test_a_short_burst_is_no_breach() -> None:

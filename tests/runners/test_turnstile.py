@@ -154,10 +154,16 @@ async def test_who_finds_a_place_does_not_wait() -> None:
 
 
 async def test_who_waited_is_told_how_long() -> None:
-    turnstile = Turnstile(1, 1)
+    turnstile, now = Turnstile(1, 1), asyncio.get_running_loop().time
     await turnstile.enter("a")
-    asyncio.get_running_loop().call_later(0.05, turnstile.leave, "a")
-    assert await turnstile.enter("b", timeout=10) >= 0.045
+    came = now()
+    waiting = asyncio.ensure_future(turnstile.enter("b", timeout=60))
+    await turn()
+    queued = now()
+    await asyncio.sleep(0.05)
+    left = now()
+    turnstile.leave("a")
+    assert left - queued <= await waiting <= now() - came
 
 
 async def test_a_full_queue_is_an_answer_at_once() -> None:

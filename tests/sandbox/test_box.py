@@ -17,7 +17,7 @@ from toolscore.sandbox.limits import Limits
 if sys.platform != "linux":
     pytest.skip("boxes are made of Linux's own means", allow_module_level=True)
 
-from toolscore.sandbox import watch
+from toolscore.sandbox import box, watch
 from toolscore.sandbox.pool import Kept, Pool, PoolConfig
 
 WAKING = """
@@ -92,9 +92,19 @@ threading.Thread(target=beat, daemon=True).start()
     await asyncio.sleep(1.2)  # two looks at what rests
     assert session.alive
     assert not watch.awake(session.pid)
-    more = "before = len(beats); time.sleep(0.2); [child.poll(), len(beats) > before]"
+    more = "before = len(beats)\nwhile len(beats) == before: time.sleep(0.01)\n[child.poll()]"
     done = await session.run(Job(more, Limits(), keep=True))
-    assert (done.status, done.value) == (Status.OK, [None, True])
+    assert (done.status, done.value) == (Status.OK, [None])
+
+
+async def test_what_stands_still_only_after_the_machine_did_for_a_while_is_not_ended_for_that(
+    session: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(box, "SETTLE", 0.0)  # as if it were over before anybody looked
+    code = "import subprocess\nchild = subprocess.Popen(['/bin/sh', '-c', 'while :; do :; done'])\n1"
+    for _ in range(5):
+        done = await session.run(Job(code, Limits(), keep=True))
+        assert (done.value, done.alive) == (1, True)
 
 
 async def test_one_that_waits_for_a_child_between_vfork_and_exec_stands_still_too(session: Kept) -> None:

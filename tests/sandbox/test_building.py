@@ -24,15 +24,19 @@ BUILD = """
 import asyncio, sys
 from pathlib import Path
 from toolscore.sandbox.packages import Environments
-print(asyncio.run(Environments(Path(sys.argv[2])).get([sys.argv[1]])).site)
+def tell(step):
+    if step.startswith(sys.argv[3]):
+        sys.stdin.read()
+print(asyncio.run(Environments(Path(sys.argv[2])).get([sys.argv[1]], tell=tell)).site)
 """
 
 
-def builder_of(package: str, folder: Path) -> subprocess.Popen[str]:
-    """A process that makes an environment, and prints where it is."""
+def builder_of(package: str, folder: Path, stays_at: str = "never") -> subprocess.Popen[str]:
+    """A process that makes an environment, and prints where it is; one that stays at a step of uv's never does."""
     return subprocess.Popen(
-        [sys.executable, "-c", BUILD, package, str(folder)],
+        [sys.executable, "-c", BUILD, package, str(folder), stays_at],
         env={**os.environ, "PYTHONPATH": str(ROOT / ".dev")},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -58,7 +62,7 @@ async def test_several_builders_at_once_make_one_environment(tmp_path: Path) -> 
 @index
 async def test_a_killed_builder_leaves_nothing_that_counts_and_it_is_swept(tmp_path: Path) -> None:
     folder = tmp_path / "packages"
-    builder = builder_of("numpy", folder)
+    builder = builder_of("numpy", folder, stays_at="Installed")
     await until(lambda: folders(folder, "building-*/site"), within=120)
     environments = Environments(folder)
     assert environments.sweep() == 0  # its builder is at it
@@ -72,7 +76,7 @@ async def test_a_killed_builder_leaves_nothing_that_counts_and_it_is_swept(tmp_p
 @index
 async def test_a_killed_builder_takes_uv_with_it(tmp_path: Path) -> None:
     folder = tmp_path / "packages"
-    builder = builder_of("numpy", folder)
+    builder = builder_of("numpy", folder, stays_at="Installed")
     await until(lambda: folders(folder, "building-*/site"), within=120)
     uvs = psutil.Process(builder.pid).children()
     assert uvs

@@ -154,15 +154,19 @@ async def test_calls_run_at_the_same_time() -> None:
         assert all(message.get("id") != slow for message in wire.received)
 
 
-async def test_output_comes_as_progress_while_code_runs() -> None:
+async def test_output_comes_as_progress_while_code_runs(tmp_path: Path) -> None:
     async with wired() as wire:
         code = (
-            "import sys, time\n"
+            "import os, sys, time\n"
             "for n in range(40):\n    print(n, flush=True); time.sleep(0.01)\n"
+            f"while not os.path.exists({str(tmp_path / 'heard')!r}): time.sleep(0.01)\n"
             "sys.stdout.buffer.write('é'.encode()[:1]); sys.stdout.flush(); time.sleep(0.3)\n"
             "sys.stdout.buffer.write('é'.encode()[1:] + b'\\xff'); sys.stdout.flush()"
         )
-        result = await wire.execute(code, {"progressToken": "p"})
+        running = asyncio.ensure_future(wire.execute(code, {"progressToken": "p"}))
+        await until(lambda: any(message.get("method") for message in wire.received), within=20)
+        (tmp_path / "heard").touch()
+        result = await running
         told = [
             message["params"]
             for message in wire.received
@@ -256,7 +260,7 @@ async def test_the_input_of_waiting_calls_has_a_limit_and_small_calls_pass() -> 
         refused = await wire.execute("1", stamp("bob"), files=[{"path": "f", "text": text}])
         assert refused["_meta"]["toolscore/outcome"] == "queue_full"
         await wire.face.handle({"method": "notifications/cancelled", "params": {"requestId": slow}})
-        await until(lambda: not wire.boxes.open_boxes)
+        await until(lambda: not wire.executor._intake._held)
         assert not (await wire.execute("1", stamp("bob"), files=[{"path": "f", "text": text}]))["isError"]
         assert not wire.executor._intake._held
 

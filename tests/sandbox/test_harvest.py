@@ -40,7 +40,7 @@ def taken(
     open_before = sorted(os.listdir("/dev/fd"))
     with opened(folder) as descriptor:
         skipped = harvest.collect(
-            descriptor, before=before or {}, give=give, **({"most_bytes": 1 << 20} | limits)
+            descriptor, before=before or {}, give=give, **({"most_bytes": 1 << 20, "seconds": 60.0} | limits)
         )
     assert sorted(os.listdir("/dev/fd")) == open_before
     return found, skipped
@@ -48,7 +48,7 @@ def taken(
 
 def snapshot(folder: Path) -> dict[str, harvest.Seen]:
     with opened(folder) as descriptor:
-        return harvest.snapshot(descriptor)
+        return harvest.snapshot(descriptor, seconds=60.0)
 
 
 def test_new_files_come_out_with_their_paths(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_file_that_is_exchanged_for_a_link_or_fifo_is_not_followed(tmp_path: P
             os.mkfifo(box / "c")
 
     with opened(box) as descriptor:
-        skipped = harvest.collect(descriptor, before={}, give=give, most_bytes=100)
+        skipped = harvest.collect(descriptor, before={}, give=give, most_bytes=100, seconds=60.0)
     assert found == {"a": b"fine!!", "d": b"fine!!"}
     assert len(skipped) == 2
 

@@ -247,8 +247,8 @@ import atexit, threading
 go = threading.Event()
 atexit.register(print, 'handler')
 threading.Thread(target=lambda: (go.wait(), print('thread'))).start()
-threading.Timer(0.05, go.set).start()
 print('code')
+threading.Timer(0.05, go.set).start()
 """
 
 

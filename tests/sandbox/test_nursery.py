@@ -64,9 +64,9 @@ async def test_a_zygote_that_is_killed_during_the_self_test_does_not_lower_what_
 
 
 async def test_a_zygote_that_does_not_answer_is_replaced(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FORK", 0.5)
     await pool.run(Job("1", Limits()))
     before = zygote(pool)
+    monkeypatch.setattr(module, "FORK", 1.0)
     for pid in watch.tree(before):
         with suppress(ProcessLookupError):  # the box of the first job is ending
             os.kill(pid, signal.SIGSTOP)
@@ -166,8 +166,8 @@ len(held)
     async with Pool(PoolConfig(tmp_path, Limits(), warm=0, skip=frozenset({"cgroup"}))) as pool:
         done = await pool.run(Job(code, Limits()))
         assert (done.status, done.value) == (Status.OK, 30000)
-        grown = code.replace("time.sleep(1)", "held = [bytes(4096) for _ in range(30000)]; time.sleep(5)")
-        done = await pool.run(Job(grown.replace("time.sleep(0.6)", "time.sleep(5)"), Limits()))
+        grown = code.replace("time.sleep(1)", "held = [bytes(4096) for _ in range(30000)]; time.sleep(20)")
+        done = await pool.run(Job(grown.replace("time.sleep(0.6)", "time.sleep(20)"), Limits()))
         assert (done.status, done.limit) == (Status.MEMORY, "memory")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from machine import until
 from toolscore.sandbox import probe as module
 from toolscore.sandbox.probe import Layer, probe
 
@@ -66,7 +67,8 @@ def test_trying_changes_nothing_in_this_process() -> None:
 def test_no_group_stays_behind() -> None:
     probe()
     folders = [folder for _, folder in module.own_groups() if folder.is_dir()]
-    assert not [entry for folder in folders for entry in folder.glob("toolscore-probe-*")]
+    # Somebody else may be trying just now, and has one for a moment.
+    until(lambda: not [entry for folder in folders for entry in folder.glob("toolscore-probe-*")])
 
 
 @linux

@@ -137,8 +137,8 @@ async def test_sessions_end_by_themselves_when_not_used_or_too_old(desk: Desk) -
 
 
 async def test_an_execution_is_not_ended_by_the_idle_limit(desk: Desk) -> None:
-    session = await desk.start(idle=1.0)
-    made = await desk.run("import time; time.sleep(1.6); 5", session)
+    session = await desk.start(idle=2.5)
+    made = await desk.run("import time; time.sleep(3); 5", session)
     assert made["structuredContent"]["value"] == 5
     assert made["structuredContent"]["session"] == session
 

@@ -244,16 +244,18 @@ from toolscore_tools import call_tool
 found = []
 thread = threading.Thread(target=lambda: found.append(call_tool("a__b")), daemon=True)
 thread.start()
+call_tool("c__d")  # answered when both have come
 """
     job = {"type": "job", "tools": True, "keep": True, "result_limit": 10**6}
     with Payload() as payload:
         payload.tell({**job, "id": 1, "code": code})
-        messages = [payload.hear(), payload.hear()]  # its call and the result, in any order
-        call = next(message for message in messages if message["type"] == "call")
+        calls = {call["params"]["name"]: call["call"] for call in (payload.hear(), payload.hear())}
+        payload.tell({"type": "reply", "call": calls["c__d"], "result": {"content": []}})
+        assert payload.hear()["type"] == "result"
         payload.tell({**job, "id": 2, "code": "2"})
         assert payload.hear()["value"] == 2
         payload.tell({"type": "reply", "call": 99, "result": None})
-        payload.tell({"type": "reply", "call": call["call"], "result": {"content": []}})
+        payload.tell({"type": "reply", "call": calls["a__b"], "result": {"content": []}})
         payload.tell({**job, "id": 3, "code": "thread.join(); found"})
         assert payload.hear()["value"] == [[]]
 

@@ -59,13 +59,16 @@ def test_code_without_an_await_has_no_loop_and_can_run_its_own(session: Payload)
 
 
 def test_tasks_go_on_with_the_next_code_of_a_session_that_awaits(session: Payload) -> None:
-    code = "import asyncio\nasync def f():\n    await asyncio.sleep(0.01)\n    return 4\n"
+    code = "import asyncio\ngate = asyncio.Event()\nasync def f():\n    await gate.wait()\n    return 4\n"
     session.run(
         f"{code}t = asyncio.create_task(f())\nloop = asyncio.get_running_loop()\nawait asyncio.sleep(0)",
         keep=True,
     )
     assert session.run("t.done()", keep=True)["value"] is False
-    assert session.run("[await t, loop is asyncio.get_running_loop()]", keep=True)["value"] == [4, True]
+    assert session.run("gate.set()\n[await t, loop is asyncio.get_running_loop()]", keep=True)["value"] == [
+        4,
+        True,
+    ]
 
 
 def test_a_loop_that_the_code_closed_is_replaced(session: Payload) -> None:

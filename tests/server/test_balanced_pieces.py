@@ -14,13 +14,17 @@ from postgres import Postgres
 from toolscore.server.balanced.events import AllEvents
 from toolscore.server.balanced.link import Links
 from toolscore.server.balanced.remembered import Remembered
+from toolscore.server.balanced.sessions import HttpSessions
 from toolscore.server.events import KEPT
 from toolscore.server.front import Front
 from toolscore.server.parking import Parking
+from toolscore.server.tokens import Identity
+from toolscore.server.visit import SCOPE_KEY
 from toolscore.tools.caller import Caller
 from toolscore.tools.exposure import Exposure
 from toolscore.tools.gateways.events import _LOCK, SharedEvents
 from toolscore.tools.gateways.gateway import Gateway
+from toolscore.tools.gateways.sessions import KeptSession
 from toolscore.tools.store import Store
 
 
@@ -64,6 +68,75 @@ async def test_what_is_kept_of_a_session_is_what_it_became_last() -> None:
     one = Remembered("s", "c", {}, keep)
     await asyncio.gather(one.follows("a://1", wanted=True), one.follows("a://2", wanted=True))
     assert kept[-1] == one.state
+
+
+async def test_what_a_session_becomes_while_its_subscriptions_are_said_again_is_kept_after_that() -> None:
+    kept: list[str] = []
+
+    async def keep(one: Remembered) -> None:
+        kept.append(one.state)
+
+    one = Remembered.read("s", "c", Remembered("s", "c", {}, keep).state, keep)
+    await one.follows("a://1", wanted=True)  # of its client, which is served already
+    assert kept == []
+    await one.goes_on()
+    assert kept == [one.state]
+    assert "a://1" in one.state
+
+
+async def test_requests_in_a_session_wait_until_it_is_taken_over_for_the_first_of_them() -> None:
+    """As of a client that reads its stream and asks something, whose gateway is gone."""
+    state = Remembered("s", "c", {}, forgotten).state
+    claimed, made, answered = asyncio.Event(), asyncio.Event(), []
+
+    class Kept:
+        async def find(self, identity: str) -> KeptSession:
+            return KeptSession(identity, "me" if claimed.is_set() else "dead", "ann call", state)
+
+        async def claim(self, _found: KeptSession, _gateway: str) -> bool:
+            claimed.set()
+            return True
+
+    class Host:
+        here_now = False
+
+        def has(self, _identity: str) -> bool:
+            return self.here_now
+
+        async def adopt(self, *_session: object) -> bool:
+            await made.wait()
+            self.here_now = True
+            return True
+
+        async def here(self, scope: Any, *_rest: object) -> None:
+            answered.append((scope["name"], self.here_now))
+
+    registry: Any = SimpleNamespace(me=SimpleNamespace(id="me"), timeout=60.0, get=lambda _identity: None)
+    kept: Any = Kept()
+    host: Any = Host()
+    none: Any = SimpleNamespace()
+    sessions = HttpSessions(registry, none, kept)
+    sessions.hosts = [host]
+
+    async def asked(name: str) -> None:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        visit = SimpleNamespace(identity=Identity("ann", frozenset({"call"})))
+        scope: Any = {"method": "GET", "name": name, SCOPE_KEY: visit}
+        await sessions.serve(host, "s", scope, receive, none)
+
+    first = asyncio.create_task(asked("first"))
+    await claimed.wait()
+    second = asyncio.create_task(asked("second"))
+    await asyncio.wait([second], timeout=0.1)
+    made.set()
+    await asyncio.gather(first, second)
+    assert sorted(answered) == [("first", True), ("second", True)]
+
+
+async def forgotten(_one: Remembered) -> None:
+    """Keep nothing."""
 
 
 async def test_a_line_that_was_cut_is_nobody_elses_though_it_is_given_back_after_that() -> None:

@@ -101,7 +101,7 @@ async def test_a_node_that_is_killed_takes_its_own_calls_and_sessions_with_it_an
         sessions = [await session(client) for _ in range(3)]
         for name in sessions:
             await value(client, "x = 1", session=name)
-        works = [asyncio.create_task(python(client, "import time\ntime.sleep(4)\n1")) for _ in range(6)]
+        works = [asyncio.create_task(python(client, "import time\ntime.sleep(8)\n1")) for _ in range(6)]
         async with asyncio.timeout(60):
             while sum(node["free"] for node in await used(client, 3)):
                 await asyncio.sleep(0.02)

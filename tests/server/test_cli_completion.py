@@ -1,4 +1,4 @@
-"""A shell completes commands, options and names."""
+"""A shell completes commands, options, and names of servers, tools and secrets."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
 _python_argcomplete toolscore
 printf '%s\\n' "${COMPREPLY[@]}"
 """
+
+TOOLS = ("echo", "fail", "image", "escape", "where", "hang")
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,9 @@ def completed(shell: Shell, line: str) -> set[str]:
         ("toolscore status k", {"known"}),
         ("toolscore manage d", {"declared"}),
         ("toolscore manage known res", {"restart"}),
+        ("toolscore call known__ec", {"known__echo"}),
+        ("toolscore scores know", {"known", *(f"known__{tool}" for tool in TOOLS)}),
+        ("toolscore journal --tool known__e", {"known__echo", "known__escape"}),
         ("toolscore secret delete M", {"MY_KEY"}),
         ("toolscore install --confi", {"--config", "--confine"}),
     ],
@@ -75,6 +80,10 @@ def test_other_shells_take_the_code_that_is_printed(shell: Shell, name: str) -> 
     subprocess.run(
         [program, "-n", "/dev/stdin"], input=printed.stdout, text=True, check=True, env=dict(os.environ)
     )
+    if name == "zsh":
+        # One that has no settings, and so has loaded nothing.
+        line = 'eval "$1" && [[ $_comps[toolscore] == _python_argcomplete ]]'
+        subprocess.run([program, "-f", "-c", line, "zsh", printed.stdout], check=True, env=shell.environ)
 
 
 def test_a_shell_that_is_not_known_is_refused(shell: Shell) -> None:

@@ -73,7 +73,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         (["call", "small__echo", "@absent"], 2, ["absent cannot be read: No such file"]),
         (["configure", "small", "timeout=abc"], 1, ["Nothing was set", "timeout"]),
         (["install", "./absent"], 2, ["there is no ./absent in", "Check the path"]),
+        (["install", ""], 2, ["SOURCE is empty", "`.` for this folder"]),
         (["install", "frob:x"], 1, ["no known kind of source", "pypi:NAME"]),
+        (["register", "far", "--url", "http://[::1"], 1, ["url cannot be read: Invalid IPv6 URL"]),
         (["functions", "remove", "absent"], 4, ["`toolscore functions add FILE.py` adds one"]),
         (["catalog", "show", "absent"], 4, ["Run `toolscore catalog sync`"]),
         (["verify", "junk"], 1, ["junk is no lock", "`toolscore lock`"]),
@@ -119,6 +121,23 @@ def test_a_full_disk_under_the_output_is_told(shell: Shell, words: list[str]) ->
         done.stderr
         == "toolscore: No space left on device. Free some space and try again; nothing was changed.\n"
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of Unix closes it")
+@pytest.mark.parametrize("words", ["list", "doctor --json", "import", "version"])
+def test_a_closed_output_is_no_accident(shell: Shell, words: str) -> None:
+    line = f'exec "$0" -m toolscore {words} <&- >&-'
+    done = subprocess.run(
+        ["/bin/sh", "-c", line, sys.executable],
+        env=shell.environ,
+        cwd=shell.cwd,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode in (0, 1), "doctor may find something"
+    assert "Traceback" not in done.stderr
 
 
 def test_steps_are_told_as_lines_and_not_with_json_or_quiet(shell: Shell) -> None:

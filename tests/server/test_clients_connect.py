@@ -19,7 +19,7 @@ from mcp.client.streamable_http import streamable_http_client
 from cli_shell import Shell
 from client_files import person_in, put
 from listening import serving
-from toolscore.server.clients.client import NAMES
+from toolscore.server.clients.client import NAMES, Machine, client_named
 from toolscore.server.clients.connecting import program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +83,16 @@ def test_one_that_uvx_runs_is_started_by_uvx_again_as_its_environment_is_not_kep
     assert Path(wanted).samefile(ROOT), "where it was installed from"
 
 
+def test_a_variable_that_moves_a_client_s_folder_moves_its_file(tmp_path: Path) -> None:
+    for client, variable in (("codex", "CODEX_HOME"), ("claude-code", "CLAUDE_CONFIG_DIR")):
+        usual, moved = (
+            client_named(client).user(Machine(tmp_path, "linux", variables))[0].path
+            for variables in ({}, {variable: str(tmp_path / "moved")})
+        )
+        assert usual == tmp_path / FILES[client][0]
+        assert moved == tmp_path / "moved" / usual.name
+
+
 @pytest.mark.parametrize("client", NAMES)
 def test_undoing_gives_the_file_back_to_the_byte(shell: Shell, client: str) -> None:
     path, table = FILES[client]
@@ -117,6 +127,48 @@ def test_a_file_made_for_toolscore_goes_and_one_changed_since_keeps_what_is_new(
     file.write_text(json.dumps(value))
     assert "all else in it stays" in shell("connect", "cursor", "--undo").stdout
     assert json.loads(file.read_text()) == {"mcpServers": {"mine": {"command": "x"}}}
+    file.write_bytes(b'\xef\xbb\xbf{"mcpServers": {}}')
+    shell("connect", "cursor")
+    assert file.read_bytes().startswith(b"\xef\xbb\xbf{"), "an editor on Windows marks its files so"
+
+
+@pytest.mark.parametrize("client", NAMES)
+def test_of_several_entries_that_one_goes_that_is_named_and_with_the_last_the_file_is_as_it_was(
+    shell: Shell, client: str
+) -> None:
+    path, table = FILES[client]
+    before = (
+        f'[{table}.b]\ncommand="c"' if path.endswith(".toml") else f'{{"{table}":{{"b":{{"command":"c"}}}}}}'
+    )
+    file = put(shell, path, before)
+    for name in ("toolscore", "ts-office", "ts-private"):
+        assert shell("connect", client, "--name", name).returncode == 0
+    gone = shell("connect", client, "--undo", "--name", "ts-office")
+    assert (gone.returncode, "ts-office is out of" in gone.stdout) == (0, True), gone.stderr
+    assert "ts-office" not in file.read_text()
+    assert "ts-private" in file.read_text()
+    assert shell("connect", client, "--undo").returncode == 0
+    assert "ts-private" in file.read_text()
+    assert shell("connect", client, "--name", "ts-more").returncode == 0
+    which = shell("connect", client, "--undo")
+    assert (which.returncode, "as ts-private and ts-more: say which with --name" in which.stderr) == (1, True)
+    wrong = shell("connect", client, "--undo", "--name", "nobody")
+    assert (wrong.returncode, "no server nobody" in wrong.stderr) == (1, True)
+    assert shell("connect", client, "--undo", "--name", "ts-private").returncode == 0
+    assert shell("connect", client, "--undo").returncode == 0, "there is one left, whatever it is called"
+    assert file.read_text() == before
+
+
+def test_what_is_written_between_two_connections_outlives_their_undoing(shell: Shell) -> None:
+    file = put(shell, FILES["cursor"][0], {"mcpServers": {"old": {"command": "o"}}})
+    shell("connect", "cursor")
+    value = json.loads(file.read_text())
+    value["mcpServers"]["new"] = {"command": "n"}
+    file.write_text(json.dumps(value))
+    shell("connect", "cursor", "--name", "work")
+    for name in ("work", "toolscore"):
+        assert shell("connect", "cursor", "--undo", "--name", name).returncode == 0
+    assert json.loads(file.read_text()) == {"mcpServers": {"old": {"command": "o"}, "new": {"command": "n"}}}
 
 
 def test_a_link_stays_a_link_and_secrets_near_by_are_not_shown(shell: Shell) -> None:
@@ -140,7 +192,8 @@ def test_a_link_stays_a_link_and_secrets_near_by_are_not_shown(shell: Shell) -> 
         ("cursor", '{"mcpServers": ', "is not valid JSON"),
         ("cursor", '{"mcpServers": []}', "mcpServers is no object"),
         ("codex", 'mcp_servers = { a = { command = "x" } }', "Correct it there"),
-        ("gemini", b"\xff\xfe{}", "is not UTF-8"),
+        ("gemini", "{}".encode("utf-16"), "save it as UTF-8"),
+        ("gemini", b"{\xff}", "is not UTF-8"),
     ],
 )
 def test_a_file_that_is_wrong_stays_as_it_is(shell: Shell, client: str, content: Any, said: str) -> None:
@@ -160,7 +213,7 @@ async def test_a_client_may_reach_it_over_the_network_with_its_token(shell: Shel
         assert shell("connect", "cursor", "--url", running.url).returncode == 0
         given = entry(shell, "cursor")
         async with (
-            httpx2.AsyncClient(headers=given["headers"]) as http,
+            httpx2.AsyncClient(headers=given["headers"], timeout=60) as http,
             Client(streamable_http_client(given["url"], http_client=http)) as speaking,
         ):
             assert len((await speaking.list_tools()).tools) == 10

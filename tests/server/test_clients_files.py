@@ -7,7 +7,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolscore.server.clients import commented, written_toml
@@ -27,6 +27,7 @@ def expected(value: dict[str, Any], keys: tuple[str, ...], entry: Any) -> dict[s
     return value | {keys[0]: entry if len(keys) == 1 else expected(inner, keys[1:], entry)}
 
 
+@settings(deadline=None)  # as how long it takes is the machine's matter
 @given(OBJECTS, st.sampled_from([None, 0, 1, 2, "\t"]), OBJECTS)
 def test_an_entry_is_put_into_any_json_and_taken_out_of_it(
     value: dict[str, Any], indent: int | str | None, servers: dict[str, Any]
@@ -48,13 +49,32 @@ def test_an_entry_is_put_into_any_json_and_taken_out_of_it(
         ('{"a": 1}\n', '{"a": 1,\n"s": {\n  "t": 1\n}}\n'),
         ('{\n  // none yet\n  "s": {},\n}\n', '{\n  // none yet\n  "s": {\n    "t": 1\n  },\n}\n'),
         ('{\n\t"s": {\n\t\t"a": [1, 2,], // last\n\t},\n}',
-         '{\n\t"s": {\n\t\t"a": [1, 2,], // last\n\t\t"t": 1\n\t},\n}'),
-        ('{"s": {\n  "x//y": "/* no */",\n}}', '{"s": {\n  "x//y": "/* no */",\n  "t": 1\n}}'),
+         '{\n\t"s": {\n\t\t"a": [1, 2,], // last\n\t\t"t": 1,\n\t},\n}'),
+        ('{"s": {\n  "x//y": "/* no */",\n}}', '{"s": {\n  "x//y": "/* no */",\n  "t": 1,\n}}'),
+        ('{\r\n  "s": {\r\n  }\r\n}', '{\r\n  "s": {\r\n    "t": 1\r\n  }\r\n}'),
         ('{"s": {"t": {"old": 1}, "u": 2}}', '{"s": {"t": 1, "u": 2}}'),
     ],
 )  # fmt: skip
 def test_comments_and_surplus_commas_stay(before: str, after: str) -> None:
     assert commented.put(before, ("s", "t"), 1) == after
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"s": {\n  "a": 1 // of a\n}}',
+        '{"s": {\n  "a": 1, // of a\n  // of none\n}}',
+        '{\r\n  "s": {\r\n    // none yet\r\n  }\r\n}\r\n',
+        '{"s": {\n  // of t\n  "t": 0, // of t, too\n  // of b\n  "b": 1\n}}',
+        '{"s": {"a": 1, // of a\n  "t": 0 }}',
+    ],
+)
+def test_what_is_said_beside_an_entry_is_still_said_when_it_is_out(text: str) -> None:
+    gone = commented.take(commented.put(text, ("s", "t"), {"command": "x"}), ("s", "t"))
+    assert gone.count("// ") == text.count("// "), gone
+    assert commented.read(gone) == {"s": {k: v for k, v in commented.read(text)["s"].items() if k != "t"}}
+    if '"t"' not in text:
+        assert gone == text
 
 
 @pytest.mark.parametrize(
@@ -65,6 +85,7 @@ def test_what_is_no_such_file_is_refused_and_not_half_changed(text: str) -> None
         commented.put(text, ("s", "t"), 1)
 
 
+@settings(deadline=None)  # as how long it takes is the machine's matter
 @given(st.dictionaries(TEXTS, st.dictionaries(TEXTS, TEXTS, max_size=3), max_size=4))
 def test_a_table_is_put_into_any_toml_and_taken_out_of_it(tables: dict[str, dict[str, str]]) -> None:
     text = "# mine\n" + "".join(written_toml.table(("t", name), values) for name, values in tables.items())
@@ -77,11 +98,14 @@ def test_a_table_is_put_into_any_toml_and_taken_out_of_it(tables: dict[str, dict
 def test_a_table_is_replaced_with_all_below_it_and_nothing_else() -> None:
     text = (
         'model = "m"\n\n[s.old]\ncommand = "x"\n\n[s.toolscore]\ncommand = """\n[s.no]\n"""\n'
-        '[s.toolscore.env]\nA = "1"\n\n[[list]]\nb = 1 # stays\n'
+        '[s.toolscore.env]\nA = "1"\n\n# of list\n[[list]]\nb = 1 # stays\n'
     )
     there = written_toml.put(text, ("s", "toolscore"), {"command": "new", "none": None})
     assert there == (
-        'model = "m"\n\n[s.old]\ncommand = "x"\n[[list]]\nb = 1 # stays\n\n[s.toolscore]\ncommand = "new"\n'
+        'model = "m"\n\n[s.old]\ncommand = "x"\n\n# of list\n[[list]]\nb = 1 # stays\n'
+        '\n[s.toolscore]\ncommand = "new"\n'
     )
+    windows = "a = 1\r\n[b]\r\nc = 2\r\n"
+    assert written_toml.put(windows, ("s", "t"), {"x": 1}) == windows + "\r\n[s.t]\r\nx = 1\r\n"
     with pytest.raises(tomllib.TOMLDecodeError):
         written_toml.put('s = { a = { command = "x" } }\n', ("s", "toolscore"), {"command": "new"})

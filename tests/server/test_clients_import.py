@@ -130,6 +130,16 @@ def test_secrets_go_to_the_secrets_and_a_running_toolscore_starts_the_server_wit
     assert TOKEN not in done.stdout + done.stderr + (shell.home / "config.toml").read_text()
 
 
+def test_what_was_taken_over_and_waits_for_a_toolscore_that_serves_is_told(shell: Shell) -> None:
+    put(shell, ".cursor/mcp.json", {"mcpServers": {"one": {"command": "x"}, "two": {"command": "y"}}})
+    shell("import", "--yes")
+    for words in (("status",), ("list",)):
+        done = shell(*words)
+        assert done.returncode == 0
+        assert "not here yet: one, two. They come with the next ToolScore" in done.stderr
+        assert "not here yet" not in shell(*words, "--json").stdout
+
+
 def test_secrets_get_names_of_their_own_where_two_servers_call_them_alike(shell: Shell) -> None:
     put(shell, ".cursor/mcp.json", {"mcpServers": {"one": {"command": "a", "env": {"API_TOKEN": TOKEN}}}})
     more = {
@@ -231,6 +241,34 @@ def test_a_projects_files_are_found_with_paths_and_variables_files_of_its_own(sh
     }
 
 
+def test_what_a_client_starts_from_the_projects_folder_is_started_from_there_here_too(shell: Shell) -> None:
+    servers = {
+        "a": {"command": "./run.sh", "env": {"DEBUG": True, "PORT": 3000}},
+        "b": {"command": "bin/tool", "cwd": "sub"},
+        "c": {"command": "~/bin/tool"},
+    }
+    project = put(shell, "work/.mcp.json", {"mcpServers": servers}).parent
+    shell("import", "--project", str(project), "--yes")
+    assert config(shell) == {
+        "a": {"command": f"{project}/run.sh", "cwd": str(project), "env": {"DEBUG": "true", "PORT": "3000"}},
+        "b": {"command": f"{project}/sub/bin/tool", "cwd": f"{project}/sub"},
+        "c": {"command": "~/bin/tool"},
+    }
+
+
+def test_a_secret_within_a_value_is_kept_apart_as_well(shell: Shell) -> None:
+    address = "https://x.example/s/9f8a7b6c5d4e3f2a1b0c9d8e7f6a5b4c/mcp"
+    env = {"DATABASE_URL": "postgres://me:hunter2@db.example/x", "SITE": "https://x.example/a"}
+    servers = {"a": {"command": "x", "env": env}, "b": {"url": address}, "c d": {"command": "y"}}
+    put(shell, ".cursor/mcp.json", {"mcpServers": servers})
+    shell("import", "--yes", "--only", "a", "--only", "b", "--only", "c-d")
+    assert config(shell) == {
+        "a": {"command": "x", "env": {**env, "DATABASE_URL": "${secret:DATABASE_URL}"}},
+        "b": {"url": "https://x.example/s/${secret:B_URL_KEY}/mcp"},
+        "c-d": {"command": "y"},
+    }
+
+
 def test_a_file_can_be_named_and_servers_chosen(shell: Shell) -> None:
     file = put(shell, "elsewhere.json", {"servers": {"a": {"command": "x"}, "b": {"command": "y"}}})
     found = shell.document("import", str(file), "--only", "b", "--dry-run")
@@ -249,14 +287,25 @@ def test_a_file_that_cannot_be_read_does_not_keep_the_others(shell: Shell) -> No
     put(
         shell,
         ".gemini/settings.json",
-        {"mcpServers": {"one": {"command": "x"}, "bad": {"args": "y"}, "worse": 3}},
+        {
+            "mcpServers": {
+                "one": {"command": "x"},
+                "bad": {"args": "y"},
+                "worse": 3,
+                "address": {"url": "x.example/mcp"},
+                "header": {"url": "https://x.example", "headers": {"A b": "c"}},
+                "half": {"command": "x", "args": ["\ud800"]},
+            }
+        },
     )
+    (loop := put(shell, ".codeium/windsurf/mcp_config.json", "")).unlink()
+    loop.symlink_to(loop)
     done = shell("import", "--yes", "--json")
     found = json.loads(done.stdout)
     assert done.returncode == 1
     assert [one["name"] for one in found["servers"]] == ["one"]
-    assert [one["name"] for one in found["left"]] == ["bad"]
-    assert len(found["problems"]) == 2
+    assert [one["name"] for one in found["left"]] == ["bad", "address", "header", "half"]
+    assert len(found["problems"]) == 3
     assert config(shell).keys() == {"one"}
 
 

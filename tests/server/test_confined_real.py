@@ -38,7 +38,7 @@ async def restarted(client: Any, name: str) -> AsyncIterator[None]:
     before = (await state(client, name))["pids"]
     yield
     await call(client, "manage_server", name=name, action="restart")
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while not await ready(client, name) or not all(gone(pid) for pid in before):
             await anyio.sleep(0.05)
     assert list((await state(client, name))["confined"]) == LAYERS
@@ -75,7 +75,7 @@ async def test_an_installed_python_server_works_confined(tmp_path: Path) -> None
         pids = (await state(client, "time"))["pids"]
         await call(client, "uninstall_server", name="time")
         assert not (home / "servers" / "time").exists()
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while not all(gone(pid) for pid in pids):
             await anyio.sleep(0.01)
 

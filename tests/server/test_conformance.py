@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -16,17 +15,11 @@ import pytest
 
 from cli_shell import Shell
 from conformance import HANDSHAKE_RUNS, MODERN_RUNS, Run, run_suite
+from ports import free_port
 
 pytestmark = pytest.mark.index
 
 FIXTURE = str(Path(__file__).parents[1] / "conformance_server.py")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def status_of(url: str) -> int | None:
@@ -55,7 +48,7 @@ def serving(process: subprocess.Popen[str], log: Path, url: str, *ready: int) ->
     finally:
         process.terminate()
         try:
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

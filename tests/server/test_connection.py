@@ -204,7 +204,10 @@ async def test_answers_wait_for_a_client_that_does_not_read() -> None:
         await asyncio.wait([answering])
 
 
-async def test_a_client_that_closed_its_side_still_gets_the_answers_in_flight() -> None:
+async def test_a_client_that_closed_its_side_still_gets_the_answers_in_flight(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LAST_ANSWERS", 60.0)
     async with wire() as made:
         await made.send(ping(1), ping(2))
         made.client.shutdown(socket.SHUT_WR)
@@ -212,11 +215,32 @@ async def test_a_client_that_closed_its_side_still_gets_the_answers_in_flight() 
             await made.heard()
             await made.answer(pong(number))
             assert await made.receive() == pong(number)
-        with anyio.fail_after(1), pytest.raises(anyio.EndOfStream):
+        with anyio.fail_after(module.LAST_ANSWERS / 2), pytest.raises(anyio.EndOfStream):
             await made.from_client.receive()
 
 
-async def test_nobody_waits_for_the_answer_to_a_call_that_was_cancelled() -> None:
+async def test_what_was_asked_before_the_end_of_input_waits_for_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LAST_ANSWERS", 0.1)
+    started = anyio.Event()
+    async with wire() as made:
+        made.connection.opened = started.wait
+        await made.send(ping(1))
+        made.client.shutdown(socket.SHUT_WR)
+        assert (await made.heard())["method"] == "ping"
+        with anyio.move_on_after(0.5) as waited:
+            await made.from_client.receive()
+        assert waited.cancelled_caught
+        started.set()
+        with anyio.fail_after(20), pytest.raises(anyio.EndOfStream):
+            await made.from_client.receive()
+
+
+async def test_nobody_waits_for_the_answer_to_a_call_that_was_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LAST_ANSWERS", 60.0)
     async with wire() as made:
         cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
         await made.send(ping(1), cancelled)

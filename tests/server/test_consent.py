@@ -123,7 +123,7 @@ async def test_what_only_reads_needs_no_consent(started: Serving) -> None:
 
 async def test_a_token_that_may_manage_is_not_asked(started: Serving) -> None:
     words = [TOOLSCORE, "--home", str(started.home), "token", "create", "admin", "--allow", "call,manage"]
-    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=120)
     person = Person("decline")
     with anyio.fail_after(30):
         async with client(started, "auto", person, done.stdout.split()[-1]) as one:

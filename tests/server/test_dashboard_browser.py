@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from dashboard_house import FORECAST, Browser, browsing, free_port, listed, needs_chromium, tool
+from dashboard_house import FORECAST, Browser, browsing, listed, needs_chromium, tool
 from listening import serving
+from ports import free_port
 
 pytestmark = needs_chromium
 
@@ -156,6 +157,9 @@ def test_a_log_is_followed_and_searched(browser: Browser) -> None:
         page.get_by_text("weather is here").first.wait_for()
         browser.other.call("weather__say", text="the wind turns")
         page.get_by_text("the wind turns").wait_for()
+        browser.other.call("weather__say", text="\n".join(f"gust {number}" for number in range(1000)))
+        page.get_by_text("came too fast to be shown").first.wait_for()
+        page.get_by_text("gust 999").wait_for()
         page.get_by_label("Find").fill("wind turns")
         page.get_by_text("weather is here").first.wait_for(state="detached")
         assert page.locator(".line").count() == 1
@@ -190,6 +194,7 @@ def test_a_changed_tool_is_approved_after_its_change_was_shown(browser: Browser,
         card = page.locator("article").filter(has_text="clock__now")
         card.get_by_role("button", name="Review").click()
         dialog = page.get_by_role("dialog")
+        dialog.locator("ins").wait_for()  # it is ToolScore that asks
         assert dialog.locator("del").all_inner_texts() == ["Tells the time."]
         assert dialog.locator("ins").all_inner_texts() == ["Tells the time, in a zone."]
         assert "inputSchema.properties.zone.type" in dialog.inner_text()
@@ -382,7 +387,8 @@ def test_a_line_that_is_dead_without_a_word_is_noticed_and_replaced(browser: Bro
             browser.until(page, "() => document.body.dataset.state === 'connecting'")
         finally:
             os.kill(browser.one.process.pid, signal.SIGCONT)
-        browser.until(page, "() => document.body.dataset.state === 'waiting'")
+        # It waits a second before it connects anew, which may be over before anybody has looked.
+        browser.until(page, "() => ['waiting', 'online'].includes(document.body.dataset.state)")
         page.clock.run_for(1_000)
         browser.until(page, "() => document.body.dataset.state === 'online'")
 

@@ -22,7 +22,8 @@ from toolscore.server.settings import load
 from toolscore.tools import passphrase
 from toolscore.tools.memory.limits import Limits
 from toolscore.tools.memory.message import Message
-from toolscore.tools.memory.shelf import Batch, Shelf
+from toolscore.tools.memory.saving import Batch
+from toolscore.tools.memory.shelf import Shelf
 from toolscore.tools.secrets import Secrets
 
 needs_user = pytest.mark.skipif(

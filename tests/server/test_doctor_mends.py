@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -21,12 +24,29 @@ import pytest
 from cli_shell import Shell, shell_in
 from helpers import gone, until
 from toolscore.runners.environment import MARKER
+from toolscore.runners.installers.python import find_uv
 from toolscore.server.clients.client import Machine
 from toolscore.server.home import Home, prepare
-from toolscore.server.mending import clients_files, home_files
+from toolscore.server.mending import clients_files, extras, home_files
 from toolscore.server.mending.finding import Fix, MendError
 from toolscore.server.mending.settings_file import look, mended
 from toolscore.server.settings import SettingsError, load
+
+WHEEL = """\
+import zipfile
+
+def build_wheel(folder, settings=None, metadata=None):
+    name = "small_thing-1-py3-none-any.whl"
+    about = "Metadata-Version: 2.1\\nName: small-thing\\nVersion: 1\\nProvides-Extra: more\\n"
+    kind = "Wheel-Version: 1.0\\nGenerator: made\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+    files = {"small_thing.py": "", "small_thing-1.dist-info/METADATA": about, "small_thing-1.dist-info/WHEEL": kind}
+    with zipfile.ZipFile(folder + "/" + name, "w") as made:
+        for path, text in files.items():
+            made.writestr(path, text)
+        made.writestr("small_thing-1.dist-info/RECORD", "".join(f"{path},,\\n" for path in files))
+    return name
+"""
+"""A build backend in the standard library alone (PEP 517)."""
 
 CONFIG = """\
 # mine
@@ -314,3 +334,67 @@ def test_a_server_that_was_given_up_is_told_with_the_next_command_and_started(sh
         assert state() == "READY"
     finally:
         shell("stop", "--force")
+
+
+def test_a_damaged_store_is_told_and_moved_away_only_when_asked(shell: Shell) -> None:
+    (config := shell.home / "config.toml").parent.mkdir(mode=0o700)
+    config.write_text('[mcpServers.one]\ncommand = "x"\n')
+    assert shell("list").returncode == 0
+    store = shell.home / "toolscore.db"
+    assert "store" not in str(shell.document("doctor")["left"])
+    damaged = bytearray(store.read_bytes())
+    damaged[4096 * 3 : 4096 * 9] = b"\xa5" * 4096 * 6  # its header is as it was
+    store.write_bytes(damaged)
+    started = shell("start")
+    assert (started.returncode, "started" in started.stdout) == (1, False), "it answered before it looked"
+    assert "is damaged" in started.stderr
+    looked = shell("doctor", "--fix")
+    assert (looked.returncode, "is damaged" in looked.stdout) == (1, True), looked.stdout
+    assert store.read_bytes() == damaged
+    done = shell("doctor", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"undo: mv {store}.damaged {store}" in done.stdout
+    assert (shell.home / "toolscore.db.damaged").read_bytes() == damaged
+    assert shell("list").returncode == 0
+
+
+def test_an_extra_is_put_into_the_environment_of_toolscore_and_can_be_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A package of this test's own stands for those of an extra: what is tried is the way they take.
+    (package := tmp_path / "small").mkdir()
+    (package / "pyproject.toml").write_text(
+        '[project]\nname = "small-thing"\nversion = "1"\n[project.optional-dependencies]\nmore = []\n'
+        '[build-system]\nrequires = []\nbuild-backend = "made"\nbackend-path = ["."]\n'
+    )
+    (package / "made.py").write_text(WHEEL)
+    uv = find_uv()
+    subprocess.run([uv, "venv", "--quiet", tmp_path / "env"], check=True)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "env"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "env" / "bin" / "python"))
+    needs = [
+        "always>=1",
+        f"small-thing[more] @ {package.as_uri()} ; extra == 'semantic'",
+        "other ; extra == 'ray'",
+    ]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _name: needs)
+    fix = extras.fix("semantic")
+    assert fix is not None
+    assert not fix.safe, "it fetches something"
+    assert "small-thing[more]" in fix.what
+    assert "other" not in fix.what
+    said = fix.do()
+    ask = [sys.executable, "-c", "import small_thing"]
+    assert subprocess.run(ask, check=False).returncode == 0
+    undo = shlex.split(said.partition("undo: ")[2].rstrip(")"))
+    subprocess.run([uv, *undo[1:]], check=True, capture_output=True)
+    assert subprocess.run(ask, check=False, capture_output=True).returncode == 1
+    needs[1] = "small-thing-that-is-nowhere==1 ; extra == 'semantic'"
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    broken = extras.fix("semantic")
+    assert broken is not None
+    with pytest.raises(MendError, match="by hand"):
+        broken.do()
+    assert extras.fix("no-such-extra") is None
+    (tmp_path / "CACHEDIR.TAG").touch()
+    assert extras.fix("semantic") is None, "an environment of uvx is another one next time"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -108,7 +109,7 @@ async def test_changed_packages_are_told_to_need_a_restart(tmp_path: Path) -> No
     file = home / "config.toml"
     file.write_text(padded(""))
     async with connected(home, env=FULL) as client:
-        rewrite_unseen(file, '[sandbox]\npackages = ["six==1.17.0"]\npreload = ["six"]\n')
+        await rewrite_unseen(client, file, '[sandbox]\npackages = ["six==1.17.0"]\npreload = ["six"]\n')
         told = await call(client, "reload_configuration")
         applies = {change["name"]: change["effective"] for change in told["settings"]}
         assert applies == {"sandbox.packages": "next start", "sandbox.preload": "next start"}
@@ -181,11 +182,25 @@ async def test_a_toolscore_killed_while_it_installs_leaves_no_process_and_nothin
     ):
         process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
     process.stdin.flush()
-    await until(lambda: list((home / "packages").glob("building-*/site")), within=120)
-    family = psutil.Process(process.pid).children(recursive=True)
-    assert [one for one in family if name(one).startswith("uv")]
+    family: list[psutil.Process] = []
+
+    def installing() -> list[psutil.Process]:
+        """What installs, if it does; it is stopped then, so that it is not done before ToolScore is killed."""
+        family[:] = psutil.Process(process.pid).children(recursive=True)
+        found = [one for one in family if name(one).startswith("uv")]
+        if not found or not list((home / "packages").glob("building-*/site")):
+            return []
+        for one in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.suspend()
+        return found
+
+    await until(installing, within=120)
     process.kill()
     process.communicate()
+    for one in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.resume()
     _, alive = await asyncio.to_thread(psutil.wait_procs, family, timeout=20)
     assert not alive
     assert not list((home / "packages").glob("[!b]*/about.json"))

@@ -32,10 +32,10 @@ from toolscore.server.announcer import Bus
 from toolscore.server.connection import Connection
 from toolscore.server.endpoint import parse_endpoint
 from toolscore.server.exchange import Exchange
-from toolscore.server.front import EXPRESS, Front
+from toolscore.server.front import Front
 from toolscore.server.gateway import Gateway
 from toolscore.server.home import Home
-from toolscore.server.lane import LinePeer
+from toolscore.server.lane import EXPRESS, LinePeer
 from toolscore.server.metrics import Metrics
 from toolscore.server.network import Network, Visitor
 from toolscore.server.pages import Pages, Status

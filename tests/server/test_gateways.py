@@ -12,9 +12,9 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from faulty_server import FaultyServer
-from helpers import gone
+from helpers import gone, until
 from postgres import Postgres
-from several_gateways import Gates, Visitor, eventually, running, visiting
+from several_gateways import PATIENCE, Gates, Visitor, eventually, running, visiting
 
 SAMPLING: dict[str, Any] = {
     "messages": [{"role": "user", "content": {"type": "text", "text": "?"}}],
@@ -196,6 +196,13 @@ async def test_a_gateway_that_is_killed_loses_its_children_and_others_run_its_se
             await eventually(lambda: knows(second, "f"))
             pid = int(await second.text("f__pid"))
             slow = await second.begin("f__sleep", seconds=600)
+
+            async def reached() -> bool:
+                """Tell whether it came to where the server runs: what was not heard there is called again."""
+                state = await first.own("server_state", name="f")
+                return bool(state["in_flight"])
+
+            await eventually(reached)
             safe = await second.begin("f__sleep_safely", seconds=1)
             await first.text("f__add", a=1, b=1)
             gates["one"].kill()
@@ -205,7 +212,7 @@ async def test_a_gateway_that_is_killed_loses_its_children_and_others_run_its_se
             assert refused["_meta"]["toolscore/outcome"] == "outcome_unknown"
             assert answered["content"][0]["text"] == "slept"  # which may be asked twice
             assert int(await second.text("f__pid")) != pid
-            assert gone(pid)
+            await until(lambda: gone(pid), PATIENCE)  # its guardian gives it a moment
             listed = await second.own("list_tools", server="f")
             names = [tool["name"] for tool in listed["tools"]]
             assert len(names) == len(set(names)) > 5

@@ -81,12 +81,18 @@ async def test_a_list_that_changes_at_one_gateway_and_its_quarantine_are_so_at_a
     tmp_path: Path, postgres: Postgres
 ) -> None:
     file = tmp_path / "tools.json"
-    file.write_text(listed(("announce", "Announces."), ("add", "Adds.")))
+
+    def lists(*tools: tuple[str, str]) -> None:
+        # In one piece, as the server may be asked for its list at any moment.
+        file.with_suffix(".new").write_text(listed(*tools))
+        file.with_suffix(".new").replace(file)
+
+    lists(("announce", "Announces."), ("add", "Adds."))
     async with gateways(tmp_path, postgres.database(), "a", "b") as (a, b):
         await call(a, "register_tool", name="s", command=sys.executable, args=["-S", LISTING, str(file)])
         await until(lambda: tools(b), lambda names: "s__add" in names)
         await until(lambda: servers(b), lambda seen: seen["s"]["state"] == "READY")
-        file.write_text(listed(("announce", "Announces."), ("add", "Adds, and more."), ("new", "News.")))
+        lists(("announce", "Announces."), ("add", "Adds, and more."), ("new", "News."))
         assert text(await execute(a, "s__announce")) == "announce"
         await until(lambda: tools(b), lambda names: "s__new" in names)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mcp.client.client import Client
 from mcp_types import TextResourceContents
 
@@ -17,6 +20,15 @@ from packed import index as index_of
 from packed import wheel
 from postgres import Postgres
 from toolscore_client import call, execute, outcome, text
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with a server that needs nothing."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "server.py").write_text(SERVER)
+    return folder
 
 
 async def state(client: Client, name: str) -> dict[str, Any]:
@@ -59,7 +71,7 @@ async def test_a_server_that_one_gateway_installed_is_made_at_the_other_from_its
             partial(state, b, "it"), lambda seen: (seen["version"], seen["state"]) == ("2.0", "READY")
         )
         await until(partial(made, tmp_path / "b", "it", "2.0"))
-        newer = await until(lambda: execute(b, "it__say"), lambda done: text(done) != said)
+        newer = await until(lambda: execute(b, "it__say"), lambda done: text(done).startswith("2.0"))
         assert text(await execute(a, "it__say")) == text(newer)
 
         # Also where one of them upgrades it that does not run it: the other lets go of the version before.
@@ -82,11 +94,8 @@ async def test_a_server_that_one_gateway_installed_is_made_at_the_other_from_its
 
 
 async def test_one_that_cannot_be_made_here_says_why_and_is_made_once_it_can(
-    tmp_path: Path, postgres: Postgres
+    tmp_path: Path, project: Path, postgres: Postgres
 ) -> None:
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "server.py").write_text(SERVER)
     url = postgres.database()
     async with gateways(tmp_path, url, "a") as (a,):
         await call(a, "install_server", source=str(project), name="small")
@@ -147,12 +156,53 @@ async def test_a_call_while_it_is_being_made_is_told_to_wait(tmp_path: Path, pos
         assert text(done) == said
 
 
-async def test_what_was_made_is_there_after_a_restart_without_being_made_again(
-    tmp_path: Path, postgres: Postgres
+@contextmanager
+def nobody_is_told(url: str) -> Iterator[Callable[[], None]]:
+    """Keep everybody from what tells how servers were installed, until what this gives is called."""
+    import psycopg
+
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        connection.execute("LOCK TABLE common")
+        yield connection.rollback
+
+
+LOCKS = "SELECT name FROM common WHERE kind = 'lock'"
+
+
+async def test_one_that_is_installed_right_before_its_gateway_ends_can_be_made_at_the_others(
+    tmp_path: Path, project: Path, postgres: Postgres
 ) -> None:
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "server.py").write_text(SERVER)
+    url = postgres.database()
+    with ExitStack() as stack:
+        async with gateways(tmp_path, url, "a") as (a,):
+            go_on = stack.enter_context(nobody_is_told(url))
+            await call(a, "install_server", source=str(project), name="small")
+            asyncio.get_running_loop().call_later(0.5, go_on)
+    assert postgres.execute(LOCKS, url) == [("small",)]
+
+
+async def test_of_one_that_is_removed_right_after_it_was_installed_nothing_is_told(
+    tmp_path: Path, project: Path, postgres: Postgres
+) -> None:
+    url = postgres.database()
+    async with gateways(tmp_path, url, "a") as (a,):
+        with nobody_is_told(url) as go_on:
+            await call(a, "install_server", source=str(project), name="small")
+            removing = asyncio.create_task(call(a, "uninstall_server", name="small"))
+
+            async def waiting() -> int:
+                found: int = postgres.execute("SELECT count(*) FROM pg_locks WHERE NOT granted", url)[0][0]
+                return found
+
+            await until(waiting, lambda count: count >= 2)
+            go_on()
+            await removing
+    assert postgres.execute(LOCKS, url) == []
+
+
+async def test_what_was_made_is_there_after_a_restart_without_being_made_again(
+    tmp_path: Path, project: Path, postgres: Postgres
+) -> None:
     url = postgres.database()
     async with gateways(tmp_path, url, "a", "b") as (a, b):
         await call(a, "install_server", source=str(project), name="small")

@@ -54,17 +54,20 @@ async def test_a_secret_that_one_gateway_was_given_is_at_the_other_and_never_rea
         assert WORD not in everything(postgres, url)
 
         # One that is set by name, while nobody looks, is there as well, and goes everywhere when it goes.
-        kept = tmp_path / "b" / "home" / "secrets.json"
+        def kept(name: str) -> str:
+            file = tmp_path / name / "home" / "secrets.json"
+            return file.read_text() if file.exists() else ""
+
+        await until(partial(asyncio.to_thread, kept, "b"), lambda seen: WORD in seen)
         asked = [TOOLSCORE, "--home", str(tmp_path / "a" / "home"), "secret"]
         environment = {**os.environ, "TOOLSCORE_PASSPHRASE": "one for all"}
         subprocess.run([*asked, "set", "LATER"], input="open-up", text=True, env=environment, check=True)
-        await until(partial(asyncio.to_thread, kept.read_text), lambda seen: "open-up" in seen)
+        await until(partial(asyncio.to_thread, kept, "b"), lambda seen: "open-up" in seen)
         subprocess.run([*asked, "delete", "LATER"], env=environment, check=True)
-        await until(partial(asyncio.to_thread, kept.read_text), lambda seen: "open-up" not in seen)
+        await until(partial(asyncio.to_thread, kept, "b"), lambda seen: "open-up" not in seen)
         await call(b, "unregister_tool", name="t")
         for name in "ab":
-            file = tmp_path / name / "home" / "secrets.json"
-            await until(partial(asyncio.to_thread, file.read_text), lambda seen: WORD not in seen)
+            await until(partial(asyncio.to_thread, kept, name), lambda seen: WORD not in seen)
 
 
 async def test_without_a_passphrase_a_gateway_says_what_it_lacks(tmp_path: Path, postgres: Postgres) -> None:
@@ -74,5 +77,9 @@ async def test_without_a_passphrase_a_gateway_says_what_it_lacks(tmp_path: Path,
             await register(a, WORD)
             await until(partial(state, b), lambda seen: seen.startswith("READY"))
             assert await knows(b)  # by the gateway that has it
-        assert "it lacks the secret t/env/KEY" in text(await execute(b, "t__holders", word=""))
+        # Until it has heard that the other one is gone, it says that.
+        await until(
+            lambda: execute(b, "t__holders", word=""),
+            lambda done: "it lacks the secret t/env/KEY" in text(done),
+        )
         assert WORD not in everything(postgres, url)

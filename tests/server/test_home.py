@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import json
 import os
 import signal
@@ -331,6 +333,25 @@ def test_looking_does_not_keep_a_new_owner_out(home: Home) -> None:
         for _ in range(100):
             HomeLock.acquire(home, "command", "1").release()
         looker.kill()
+
+
+def test_who_waits_for_a_looker_does_not_give_up_for_a_machine_that_stood_still(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    with home.lock_file.open("w") as looker:
+        fcntl.flock(looker, fcntl.LOCK_SH)
+        turns = itertools.count(1)
+
+        def sleep(_seconds: float) -> None:
+            if next(turns) == 3:
+                fcntl.flock(looker, fcntl.LOCK_UN)
+
+        monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))  # a second at each look at it
+        monkeypatch.setattr("time.sleep", sleep)
+        with HomeLock.acquire(home, "stdio", "1") as lock:
+            monkeypatch.undo()
+            assert current_owner(home) == lock.owner
 
 
 def test_a_lock_file_of_nonsense_does_no_harm(home: Home) -> None:

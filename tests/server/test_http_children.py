@@ -18,6 +18,7 @@ from mcp.client.client import Client
 from mcp_types import CreateMessageResult, ElicitResult, TextContent
 
 from listening import Serving, raw, serving
+from ports import free_port
 from toolscore.client import websocket
 from toolscore_client import TOOLSCORE, execute, text
 
@@ -29,19 +30,13 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
-
-
 @contextmanager
 def child_at(port: int, folder: Path) -> Iterator[None]:
     """The fixture server over Streamable HTTP, listening."""
     command = [sys.executable, str(SERVER), "--http", str(port)]
     with (folder / "child.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as child:
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while not listens(port):
                 assert child.poll() is None, (folder / "child.log").read_text()
                 assert time.monotonic() < deadline
@@ -62,7 +57,7 @@ def registered(port: int, folder: Path) -> Path:
         "--url",
         f"http://127.0.0.1:{port}/mcp",
     ]
-    subprocess.run(words, check=True, capture_output=True, timeout=60)
+    subprocess.run(words, check=True, capture_output=True, timeout=180)
     return folder / "home"
 
 
@@ -84,7 +79,7 @@ async def test_one_that_is_gone_was_surely_not_called_and_is_back_when_it_return
         gone = (await client.request("tools/call", **call))["result"]
         assert gone["_meta"]["toolscore/outcome"] == "unavailable", gone
         with child_at(port, tmp_path):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while (await client.request("tools/call", **call))["result"].get("isError"):
                     await asyncio.sleep(0.1)
 

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from helpers import FAULTY, HTTP, runner_at, supervising
+from ports import free_port
 from toolscore.runners.keeping import Keeping
 from toolscore.runners.lifecycle import RestartPolicy
 from toolscore.runners.spec import Installation, ServerSpec, SourceKind
@@ -100,11 +101,12 @@ class House:
 
 @asynccontextmanager
 async def house(folder: Path) -> AsyncIterator[House]:
-    runner = runner_at(folder, secret=Secrets(folder / "secrets.json").get)
+    # What is started here loads the SDK, which takes a while on a machine that is busy.
+    runner = runner_at(folder, secret=Secrets(folder / "secrets.json").get, connect_timeout=60.0)
     store = await Store.open(folder / "store.db")
     catalog = Catalog(folder / "catalog.db")
     try:
-        async with supervising(folder, runner, policy=GIVE_UP) as supervisor:
+        async with supervising(folder, runner, policy=GIVE_UP, start_timeout=60.0) as supervisor:
             secrets = Secrets(folder / "secrets.json")
             servers = Servers(Library(store), supervisor, runner, secrets, folder / "servers")
             supervisor.on_change = servers.changed
@@ -167,14 +169,13 @@ def endpoint() -> Iterator[str]:
 
 
 def _listening(program: str) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen([sys.executable, "-c", program, str(port)])
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
+                assert process.poll() is None
                 socket.create_connection(("127.0.0.1", port), 1).close()
                 break
             except OSError:

@@ -13,7 +13,17 @@ from typing import Any
 
 import pytest
 
-from toolscore_client import FAULTY, call, connected, execute, outcome, parameters, register_faulty, text
+from toolscore_client import (
+    FAULTY,
+    at_work,
+    call,
+    connected,
+    execute,
+    outcome,
+    parameters,
+    register_faulty,
+    text,
+)
 
 Message = dict[str, Any]
 MODERN = {
@@ -89,7 +99,7 @@ async def line(home: Path, *, modern: bool = False) -> AsyncIterator[Line]:
     yield one
     assert process.stdin is not None
     process.stdin.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await process.wait()
 
 
@@ -106,8 +116,17 @@ async def test_ids_of_every_kind_come_back_as_they_were(home: Path) -> None:
 
 async def test_an_id_that_is_in_use_is_refused_and_the_first_call_answered(home: Path) -> None:
     async with line(home) as client:
-        client.call("same", "f__sleep", seconds=0.3)
-        client.call("same", "f__add", a=1, b=1)
+        calls = [
+            {
+                "jsonrpc": "2.0",
+                "id": "same",
+                "method": "tools/call",
+                "params": {"name": tool, "arguments": given},
+            }
+            for tool, given in (("f__sleep", {"seconds": 0.3}), ("f__add", {"a": 1, "b": 1}))
+        ]
+        # Both in one write, so that the second comes while the first is under way.
+        client.send("".join(f"{json.dumps(one)}\n" for one in calls).encode())
         refused, answered = await client.receive(), await client.receive()
         assert refused["error"]["code"] == -32600
         assert answered["result"]["content"][0]["text"] == "slept"
@@ -214,11 +233,10 @@ async def test_a_client_that_vanishes_has_its_calls_cancelled_at_the_server(home
         info = {"name": "line", "version": "1"}
         await one.request("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo=info)
         one.call("s", "f2__sleep", seconds=60)
-        # The server answers in the order things came in, so the sleep was begun.
-        await one.request("tools/call", name="f2__add", arguments={"a": 1, "b": 1})
+        await at_work(watching, "f2")
         leaving.kill()
         await leaving.communicate()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not ((await execute(watching, "f2__cancelled")).structured_content or {})["ids"]:
                 pass
 
@@ -227,7 +245,7 @@ async def test_a_call_cut_off_by_a_restart_says_that_its_outcome_is_unknown(home
     async with connected(home) as client:
         await register_faulty(client, "f")
         sleeping = asyncio.create_task(execute(client, "f__sleep", seconds=60))
-        await execute(client, "f__add", a=1, b=1)
+        await at_work(client, "f")
         await call(client, "manage_server", name="f", action="restart")
         assert outcome(await sleeping) == "outcome_unknown"
 
@@ -236,7 +254,7 @@ async def test_restarting_a_server_that_is_being_removed_ends_with_an_answer(hom
     async with connected(home) as client:
         for _ in range(3):
             await register_faulty(client, "f")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 removed, restarted = await asyncio.gather(
                     client.call_tool("unregister_tool", {"name": "f"}),
                     client.call_tool("manage_server", {"name": "f", "action": "restart"}),
@@ -250,7 +268,7 @@ async def test_restarting_a_server_that_is_being_removed_ends_with_an_answer(hom
 async def test_progress_that_nobody_asked_for_still_sets_the_time_back(home: Path) -> None:
     async with connected(home) as client:
         await register_faulty(client, "f")
-        asked = {"tool": "f__progress", "arguments": {"count": 8, "every": 0.2}, "timeout": 0.9}
+        asked = {"tool": "f__progress", "arguments": {"count": 8, "every": 0.5}, "timeout": 3}
         result = await client.call_tool("execute_tool", asked)
         assert not result.is_error, text(result)
 

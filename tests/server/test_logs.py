@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from cli_shell import Shell, shell_in
+from machine import within
 from several import MODES, RICH, Line, serving
 from toolscore.runners.log_read import LogFolder
 from toolscore.server.own_log import OwnLogHandler
@@ -37,7 +39,10 @@ async def read(line: Line, name: str) -> str:
 # --- ToolScore's own
 
 
-def test_own_events_are_lines_like_those_of_servers_in_rotating_files(tmp_path: Path) -> None:
+def test_own_events_are_lines_like_those_of_servers_in_rotating_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolscore.server.own_log.LAST_LINES", 60.0)  # on a machine that is busy
     handler = OwnLogHandler(tmp_path / "toolscore.log", 2000, 3)
     log = logging.getLogger("toolscore.test_own")
     log.propagate = False
@@ -70,11 +75,15 @@ def test_own_events_are_lines_like_those_of_servers_in_rotating_files(tmp_path: 
 @pytest.mark.alone
 def test_a_full_disk_costs_own_lines_and_nothing_else() -> None:
     handler = OwnLogHandler(Path("/dev/full"), 1000, 2)
-    began = time.monotonic()
-    for number in range(50):
-        handler.handle(logging.makeLogRecord({"msg": f"line {number}", "levelno": logging.INFO}))
-    handler.flush()
-    assert time.monotonic() - began < 1
+
+    def take() -> float:
+        began = time.monotonic()
+        for number in range(50):
+            handler.handle(logging.makeLogRecord({"msg": f"line {number}", "levelno": logging.INFO}))
+        handler.flush()
+        return time.monotonic() - began
+
+    within(1, take)
 
 
 def test_a_serving_toolscore_keeps_its_own_log_in_every_mode(tmp_path: Path) -> None:
@@ -84,12 +93,12 @@ def test_a_serving_toolscore_keeps_its_own_log_in_every_mode(tmp_path: Path) -> 
         process.stdin.write('{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')
         process.stdin.flush()
         own = LogFolder(shell.home / "logs")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not any("serves" in line.text for line in own.tail("toolscore", 10)[0]):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         process.stdin.close()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert process.stderr is not None
         assert "serves" in process.stderr.read()
     assert "serves" in shell("logs", "toolscore").stdout
@@ -172,10 +181,10 @@ def test_logs_are_followed_live_until_ctrl_c(running: Shell) -> None:
             say(running, "two")
             while len(seen) == 1 or "000000" not in seen[-1]["text"]:
                 seen.append(json.loads(process.stdout.readline()))
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 30
             assert seen[-1]["server"] == "two"
             process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 130
+            assert process.wait(60) == 130
         finally:
             process.kill()  # else a failure waits here for ever
 
@@ -232,6 +241,7 @@ async def test_all_logs_together_and_toolscores_own_can_be_read_by_who_may_manag
         async with one.line(mode) as line:
             for server in "aba":
                 await line.call(f"{server}__stderr", kib=1)
+                await asyncio.sleep(0.02)  # of lines of the same millisecond the order is not known
             found = (await line.call("server_logs", name="*", lines=5000))["structuredContent"]
             assert found["servers"] == ["a", "b", "toolscore"]
             said = [text.split(" | ")[0] for text in found["lines"] if "000000" in text]
@@ -276,6 +286,6 @@ def test_following_ends_on_sigterm_also_where_a_script_has_it_in_the_background(
             assert process.stdout is not None
             assert "here it is" in process.stdout.readline()
             process.terminate()
-            assert process.wait(20) == 130
+            assert process.wait(60) == 130
         finally:
             process.kill()

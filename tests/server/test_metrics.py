@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from toolscore import __version__
 from toolscore.server import metrics
 from toolscore.server.metrics import BOUNDS, Metrics
-from toolscore.tools.scores.scores import Figures
+from toolscore.tools.scores.figures import Figures
 
 
 def families(counted: Metrics) -> dict[str, Metric]:

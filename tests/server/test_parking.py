@@ -109,7 +109,7 @@ class Desk:
 
 
 async def within(waited: Awaitable[Any]) -> Any:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await waited
 
 
@@ -291,7 +291,7 @@ async def test_a_call_whose_client_does_not_come_back_in_time_is_cancelled() -> 
 
 
 async def test_the_time_does_not_run_while_the_call_goes_on_for_its_client() -> None:
-    desk = Desk(expiry=0.05)
+    desk = Desk(expiry=3)
     go_on = asyncio.Event()
 
     async def work(exchange: Exchange) -> Params:
@@ -301,20 +301,20 @@ async def test_the_time_does_not_run_while_the_call_goes_on_for_its_client() -> 
 
     _, asked = await desk.asked(work)
     back = desk.resuming(asked["requestState"], input_1={})
-    asyncio.get_running_loop().call_later(0.15, go_on.set)
+    asyncio.get_running_loop().call_later(4, go_on.set)
     assert await within(back) == ("result", {})
     assert desk.parking.parked == 0
 
 
 async def test_each_round_has_the_whole_time() -> None:
-    desk = Desk(expiry=0.4)
+    desk = Desk(expiry=3)
     loop = asyncio.get_running_loop()
     _, asked = await desk.asked(ask())
     began = loop.time()
-    while loop.time() - began < 0.9:
+    while loop.time() - began < 4:
         # It comes back with nothing each time, long before the time of that round is over.
         due = loop.create_future()
-        loop.call_later(0.1, due.set_result, None)
+        loop.call_later(0.4, due.set_result, None)
         await due
         asked = questions(await within(desk.retry(asked["requestState"])))
     assert (await within(desk.retry(asked["requestState"], input_1={})))[0] == "result"
@@ -406,7 +406,7 @@ async def test_a_call_that_ends_while_nobody_waits_is_given_to_the_next_who_come
 
 
 async def test_an_outcome_that_nobody_comes_back_for_is_dropped_in_time() -> None:
-    desk = Desk(expiry=0.05)
+    desk = Desk(expiry=3)
     gone = asyncio.get_running_loop().create_future()
 
     async def work(exchange: Exchange) -> Params:

@@ -80,7 +80,7 @@ def owner(folder: Path, mode: str) -> Iterator[Owner]:
         with suppress(OSError):
             one.process.stdin.close()
         try:
-            one.process.wait(20)
+            one.process.wait(60)
         except subprocess.TimeoutExpired:
             one.process.kill()
             one.process.wait()
@@ -100,7 +100,7 @@ def kill(one: Owner) -> None:
     until(lambda: len(one.below()) >= 4, "a box is warm")
     before = one.below()
     one.process.kill()
-    until(lambda: not any(map(lives, before)), "all ends", 15)
+    until(lambda: not any(map(lives, before)), "all ends", 60)
 
 
 @pytest.mark.parametrize("mode", MODES)

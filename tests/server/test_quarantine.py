@@ -155,7 +155,7 @@ async def test_what_a_person_approves_at_the_command_line_is_called_by_the_clien
 ) -> None:
     home = tmp_path / "home"
     shell = Shell(home, tmp_path)
-    with anyio.fail_after(60):
+    with anyio.fail_after(180):
         async with client(home, "auto") as one:
             await register(one, listed)
             [held] = await changed(one, listed, tool("add", "Adds.\x1b[8m And more."))

@@ -83,8 +83,8 @@ async def test_a_secrets_file_open_to_others_is_told_with_the_cure(home: Path) -
 
 
 async def test_what_a_killed_installation_left_is_gone_after_the_next_start(home: Path) -> None:
-    async with connected(home):
-        pass
+    async with connected(home) as client:
+        await call(client, "list_servers")
     (home / "servers" / "half").mkdir()
     secrets = home / "secrets.json"
     kept = json.loads(secrets.read_text()) if secrets.exists() else None

@@ -257,12 +257,12 @@ async def test_a_token_in_a_query_string_reaches_no_log(tmp_path: Path) -> None:
                     with pytest.raises(InvalidStatus) as refused:
                         await connect(address, subprotocols=[Subprotocol("mcp")])
                     assert token not in str(refused.value.response)
-                async with httpx2.AsyncClient() as http:
+                async with httpx2.AsyncClient(timeout=30) as http:
                     answer = await http.post(f"{served.urls[1]}?{spelled}={token}", json=first)
                     assert (answer.status_code == 401) is not right
                     assert token not in answer.text
                     assert token not in (await http.get(served.page(f"/metrics?{spelled}={token}"))).text
-        async with httpx2.AsyncClient() as http:
+        async with httpx2.AsyncClient(timeout=30) as http:
             await http.get(f"{served.urls[1]}/%zz/../x?token={served.token}")
         written = served.log.read_text()
         token = served.token

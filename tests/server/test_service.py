@@ -28,6 +28,9 @@ BOTH = ("ws://127.0.0.1:0/mcp", "http://127.0.0.1:0/mcp")
 TOKEN = "a-token-that-somebody-has-given"
 OTHER = "another-token-that-is-given-later"
 MODERN = "2026-07-28"
+LONG = 5
+"""Seconds of calls that are to be under way together."""
+
 HEADERS = {
     "Accept": "application/json, text/event-stream",
     "MCP-Protocol-Version": MODERN,
@@ -42,7 +45,7 @@ ASKED = {
     "jsonrpc": "2.0",
     "id": "http",
     "method": "tools/call",
-    "params": {"name": "slow__sleep", "arguments": {"seconds": 1.5}, "_meta": META},
+    "params": {"name": "slow__sleep", "arguments": {"seconds": LONG}, "_meta": META},
 }
 
 
@@ -128,7 +131,7 @@ async def test_calls_in_flight_on_every_listener_are_answered_before_it_ends(tmp
     with serving(home, *BOTH, options=SERVICE, shared__drain=30) as one:
         http = next(url for url in one.urls if url.startswith("http"))
         async with raw(one.url) as line, httpx2.AsyncClient(trust_env=False, timeout=60) as client:
-            await line.call("ws", "slow__sleep", seconds=1.5)
+            await line.call("ws", "slow__sleep", seconds=LONG)
             calling = asyncio.create_task(client.post(http, json=ASKED, headers=HEADERS))
             async with asyncio.timeout(30):
                 while await asyncio.to_thread(in_flight, one) < 2:
@@ -296,6 +299,7 @@ def test_a_background_toolscore_gets_the_given_token(tmp_path: Path) -> None:
         found = re.search(r"http://127\.0\.0\.1:\d+", listed.stdout)
         assert found is not None, listed.stdout
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        assert httpx2.get(f"{found[0]}/metrics", headers=headers, trust_env=False).status_code == 200
+        answer = httpx2.get(f"{found[0]}/metrics", headers=headers, trust_env=False, timeout=30)
+        assert answer.status_code == 200
     finally:
         subprocess.run([*run, "stop", "--force"], check=True, timeout=90)

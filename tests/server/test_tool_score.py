@@ -101,7 +101,7 @@ async def test_a_killed_toolscore_forgets_no_more_than_the_last_seconds(tmp_path
             for number in range(20):
                 await line.call(number, "odd__echo")
                 await line.receive()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while '"ok":20' not in kept(home):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
@@ -135,7 +135,7 @@ async def test_figures_of_tools_are_exported_and_texts_are_for_those_who_manage(
                 answer["result"]["structuredContent"]["scores"][0]["last_failure"]["text"]
                 == "it did not work"
             )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while "toolscore_tool_calls_total{" not in (body := page(one, token=one.token)):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
@@ -144,7 +144,9 @@ async def test_figures_of_tools_are_exported_and_texts_are_for_those_who_manage(
     assert re.search(r'toolscore_tool_success_bound\{tool="odd__echo"\} 0\.4\d', body)
     assert 'toolscore_tool_success_bound{tool="odd__failed"} 0.0' in body
     for quantile in ("0.5", "0.9", "0.99"):
-        assert re.search(rf'toolscore_tool_seconds\{{quantile="{quantile}",tool="odd__echo"\}} 0\.', body)
+        assert re.search(
+            rf'toolscore_tool_seconds\{{quantile="{quantile}",tool="odd__echo"\}} [1-9]*\d\.\d', body
+        )
 
 
 async def test_a_new_version_begins_its_own_record_and_the_old_one_is_still_told(tmp_path: Path) -> None:

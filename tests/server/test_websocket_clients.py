@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
@@ -17,8 +10,9 @@ import pytest
 from mcp.client.client import Client
 
 import foreign_clients
+from listening import register, serving
 from toolscore.client import WebSocketError, websocket
-from toolscore_client import FAULTY, TOOLSCORE, Mode, execute, outcome, text
+from toolscore_client import Mode, execute, outcome, text
 
 pytestmark = pytest.mark.index
 
@@ -39,41 +33,10 @@ class Listening(NamedTuple):
 
 @pytest.fixture(scope="module")
 def toolscore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listening]:
-    folder = tmp_path_factory.mktemp("listening")
-    home = ["--home", str(folder / "home")]
-    for words in (["register", "f", "--", sys.executable, "-S", FAULTY], ["token", "show"]):
-        done = subprocess.run(
-            [TOOLSCORE, *home, *words], check=False, capture_output=True, text=True, timeout=60
-        )
-        assert done.returncode == 0, done.stderr
-    token = done.stdout.strip()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [TOOLSCORE, "serve", "--standalone", *home, "--listen", f"ws://127.0.0.1:{port}/mcp"]
-    with (
-        (folder / "stderr.log").open("w") as log,
-        # Its standard input stays open, for that is a client too.
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log) as process,
-    ):
-        try:
-            wait_until_ready(process, f"http://127.0.0.1:{port}/health/ready", folder / "stderr.log")
-            yield Listening(f"ws://127.0.0.1:{port}/mcp", token)
-        finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(15)
-            process.kill()
-
-
-def wait_until_ready(process: subprocess.Popen[bytes], page: str, log: Path) -> None:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + 30
-    while True:
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        with contextlib.suppress(OSError), direct.open(page, timeout=5):
-            return
-        time.sleep(0.02)  # nothing signals it
+    home = tmp_path_factory.mktemp("listening") / "home"
+    register(home, "f")
+    with serving(home, options=()) as one:
+        yield Listening(one.url, one.token)
 
 
 def three_steps(total: int) -> list[list[Any]]:

@@ -290,7 +290,7 @@ async def test_a_call_from_inside_a_call_is_stopped_too(house: ApprovedHouse) ->
 async def test_names_without_end_do_not_fill_the_memory(
     house: ApprovedHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("toolscore.tools.approvals.approvals.MOST_HELD", 5)
+    monkeypatch.setattr("toolscore.tools.approvals.judging.MOST_HELD", 5)
     for turn in range(4):
         house.lists(ANNOUNCE, *(tool(f"bad{turn}{number}", BAD) for number in range(3)))
         await house.relisted()
@@ -303,8 +303,8 @@ async def test_names_without_end_do_not_fill_the_memory(
 async def test_harmless_names_without_end_do_not_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new: Literal["scan", "allow"]
 ) -> None:
-    monkeypatch.setattr("toolscore.tools.approvals.approvals.MOST_HELD", 5)
-    monkeypatch.setattr("toolscore.tools.approvals.approvals.MOST_GONE", 5)
+    monkeypatch.setattr("toolscore.tools.approvals.judging.MOST_HELD", 5)
+    monkeypatch.setattr("toolscore.tools.approvals.judging.MOST_GONE", 5)
     async with approved_house(tmp_path, Rules(new=new)) as house:
         house.lists(ANNOUNCE, tool("add"))
         await house.install()
@@ -336,7 +336,7 @@ async def test_the_names_of_all_tools_are_made_ready_once_for_a_whole_list(
         made.append(names)
         return ()
 
-    monkeypatch.setattr(house.approvals, "_scan", look)
+    monkeypatch.setattr(house.approvals._judge, "_scan", look)
     house.lists(ANNOUNCE, *(tool(f"new{number}") for number in range(20)))
     await house.relisted()
     assert len(made) == 20
@@ -409,7 +409,7 @@ async def test_a_definition_that_cannot_be_looked_through_is_held_back(
     def broken(*_: object) -> tuple[Finding, ...]:
         raise ValueError("x")
 
-    monkeypatch.setattr(house.approvals, "_scan", broken)
+    monkeypatch.setattr(house.approvals._judge, "_scan", broken)
     house.lists(ANNOUNCE, tool("add"), tool("new"))
     await house.relisted()
     assert house.quarantined() == ["new"]

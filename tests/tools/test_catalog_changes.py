@@ -17,13 +17,16 @@ from toolscore.tools.catalog.errors import CatalogError
 from toolscore.tools.catalog.registry import Patience
 from toolscore.tools.catalog.sync import Limits, Synced
 
-QUICK = Limits(patience=Patience(page=1.0, idle=0.5, tries=2, pause=0.01))
+LIMITS = Limits(patience=Patience(page=60.0, idle=60.0, tries=2, pause=0.01))
+HURRIED = Limits(patience=Patience(page=1.0, idle=60.0, tries=2, pause=0.01))
+"""For a page that never ends."""
+
 NAME = "io.example/weather"
 
 
 @pytest.fixture
 async def catalog(tmp_path: Path, registry: r.Registry) -> AsyncIterator[Catalog]:
-    catalog = Catalog(tmp_path / "catalog.db", CatalogOptions((registry.url,)), limits=QUICK)
+    catalog = Catalog(tmp_path / "catalog.db", CatalogOptions((registry.url,)), limits=LIMITS)
     yield catalog
     await catalog.aclose()
 
@@ -152,7 +155,7 @@ async def test_a_catalog_of_the_first_form_is_read_on(
             "ALTER TABLE sources DROP COLUMN read_at; ALTER TABLE sources DROP COLUMN full_at; "
             "PRAGMA user_version = 1"
         )
-    again = Catalog(tmp_path / "catalog.db", CatalogOptions((registry.url,)), limits=QUICK)
+    again = Catalog(tmp_path / "catalog.db", CatalogOptions((registry.url,)), limits=LIMITS)
     assert len(await again.search("server")) == 3
     assert again.remark() is None
     assert (await synced(again)).servers == 3
@@ -197,6 +200,7 @@ async def test_a_version_that_cannot_be_asked_for_says_what_to_do(
     with pytest.raises(CatalogError, match=r"cannot be read.*Try again.* or take registry:\S+@2\.0\.0"):
         await catalog.find(NAME, "1.0.0")
     registry.fault = r.dripping
+    catalog._limits = HURRIED
     with pytest.raises(CatalogError, match="a whole page within 1 s"):
         await catalog.find(NAME, "1.0.0")
 
@@ -233,7 +237,7 @@ async def test_a_version_is_asked_for_only_where_the_server_comes_from(
     registry.items = versions("2.0.0")
     with r.serving(versions("1.0.0")) as other:
         options = CatalogOptions((registry.url, other.url))
-        catalog = Catalog(tmp_path / "catalog.db", options, limits=QUICK)
+        catalog = Catalog(tmp_path / "catalog.db", options, limits=LIMITS)
         await catalog.sync()
         before = len(other.requests)
         assert (

@@ -265,7 +265,7 @@ def test_a_purpose_begins_where_it_is_said_what_the_tool_does(description: str, 
 
 
 def test_a_hostile_description_takes_no_time_to_look_for_notes_in() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for text in (
         "IMPORTANT: " * 50_000,
         "A " * 100_000,
@@ -274,7 +274,7 @@ def test_a_hostile_description_takes_no_time_to_look_for_notes_in() -> None:
         "SECURITY:" + " " * 200_000,
     ):
         assert len(purpose(text)) <= PURPOSE
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_what_is_in_any_case_and_one_of_several_more_are_both_said() -> None:

@@ -50,6 +50,13 @@ def test_an_entry_that_says_sse_is_spoken_to_so_also_where_its_address_does_not_
     assert kept.parts() == good({"url": "https://x.example/sse"}).parts()
 
 
+def test_a_header_that_cannot_be_one_is_a_problem_of_the_file() -> None:
+    found = one({"url": "https://x.example/mcp", "headers": {"A b": "s3cret"}})
+    assert (len(found.problems), found.servers) == (1, {})
+    assert "'A b' cannot be the name of a header" in found.problems[0]
+    assert "s3cret" not in found.problems[0]
+
+
 def test_our_own_keys_stand_beside_theirs() -> None:
     server = good(
         {"source": "pypi:thing", "constraints": ["mcp<2"], "timeout": 5, "groups": ["a"], "start": "use"}

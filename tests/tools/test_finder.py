@@ -440,38 +440,39 @@ async def large(library: Library) -> Library:
 @pytest.mark.alone
 async def test_twenty_thousand_tools_are_found_without_holding_the_loop_up(large: Library) -> None:
     finder = Finder(large)
-    # A thread that computes takes its turns of the interpreter, so that a few of those are seen here.
-    longest, last, ended = 0.0, time.perf_counter(), False
+    # A thread that computes takes its turns of the interpreter, so that a few of those are seen here. All in the
+    # processor time of this process: what else keeps the machine from going on does not count.
+    longest, last, ended = 0.0, time.process_time(), False
 
     async def watch() -> None:
         nonlocal longest, last
         while not ended:
             await asyncio.sleep(0)
-            now = time.perf_counter()
+            now = time.process_time()
             longest, last = max(longest, now - last), now
 
     watching = asyncio.create_task(watch())
     tool = large.of("s77")[5]
-    began = time.perf_counter()
+    began = time.process_time()
     found = await finder.search(tool.definition["description"], 5)
-    built = time.perf_counter() - began
+    built = time.process_time() - began
     ended = True
     await watching
     assert longest < built / 5
     assert found[0].tool is tool
-    began = time.perf_counter()
+    began = time.process_time()
     for other in large.of("s3")[:20]:
         assert (await finder.search(other.definition["description"], 5))[0].tool is other
-    assert time.perf_counter() - began < built
+    assert time.process_time() - began < built
     # What changes later costs only what it is.
     large.servers["late"] = row("late")
     large._by_server["late"] = [
         late := Tool("late__x", "late", "x", {"name": "x", "description": "hedgehog"}, "")
     ]
     large.tools["late__x"] = late
-    began = time.perf_counter()
+    began = time.process_time()
     assert [one.tool for one in await finder.search("hedgehog")] == [late]
-    assert time.perf_counter() - began < built / 5
+    assert time.process_time() - began < built / 5
 
 
 async def test_a_build_ends_between_two_servers_when_it_is_to_stop(large: Library) -> None:
@@ -569,12 +570,12 @@ async def test_a_search_that_is_under_way_when_all_ends_is_refused(library: Libr
 
     def late(*args: Any, **options: Any) -> Any:
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return real(*args, **options)
 
     held.search = late  # type: ignore[method-assign]
     search = asyncio.create_task(finder.search("time"))
-    assert await asyncio.to_thread(begun.wait, 10)
+    assert await asyncio.to_thread(begun.wait, 60)
     await finder.aclose()
     go_on.set()
     with pytest.raises(RefusalError, match="Ask again once it is back"):

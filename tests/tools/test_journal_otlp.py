@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -227,14 +228,15 @@ async def test_a_busy_collector_is_asked_again_and_one_that_refuses_is_not(tmp_p
 async def test_a_collector_that_is_not_there_costs_spans_and_nothing_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with collecting() as collector:
-        address = collector.address
-    async with kept(tmp_path) as one:
-        with sender_to(one, address) as sender:
-            for _ in range(3):
-                await one.only(passage())
-            await until(lambda: sender.unsent == 3, 60)
-            assert len(await one.records()) == 3
+    with socket.socket() as nobody:  # whose port nobody else gets meanwhile
+        nobody.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        async with kept(tmp_path) as one:
+            with sender_to(one, address) as sender:
+                for _ in range(3):
+                    await one.only(passage())
+                await until(lambda: sender.unsent == 3, 60)
+                assert len(await one.records()) == 3
     assert sum("does not take spans" in record.message for record in caplog.records) == 1
 
 

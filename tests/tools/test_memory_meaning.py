@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,85 @@ def test_meaning_keeps_to_user_and_filters_and_forgets_what_is_deleted(parts: tu
     assert call(memory, "search_memory", query=query)["hits"][0]["id"] == "7"
     call(memory, "delete_memory", session="stable")
     assert "7" not in [hit["id"] for hit in call(memory, "search_memory", query=query)["hits"]]
+
+
+class _Counting:
+    """An encoder that is quick and takes note of what it is given; the first texts wait until they may."""
+
+    model, size = "counting", 8
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.may = threading.Event()
+
+    def warm(self, _wanted: object = None) -> None:
+        self.may.wait(PATIENCE)
+
+    def documents(self, texts: Sequence[str]) -> Any:
+        import numpy as np
+
+        self.seen += texts
+        return np.ones((len(texts), self.size), np.float32)
+
+    query = documents
+
+    def rest(self) -> bool:
+        return True
+
+
+def test_a_large_import_of_one_user_does_not_hold_up_the_vectors_of_another(tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
+    shelf = Shelf(tmp_path / "memory.db", Limits())
+    encoder: Any = _Counting()
+    meant = Meant(shelf, encoder)
+    memory = Memory(shelf, meant)
+    for at in range(0, 600, 300):
+        say(memory, {str(n): f"import {n}" for n in range(at, at + 300)})
+    say(memory, {"1": "Bob's only one"}, user="bob")
+    encoder.may.set()
+    assert meant.settle(PATIENCE)
+    assert sorted(encoder.seen) == sorted([f"import {n}" for n in range(600)] + ["Bob's only one"])
+    assert encoder.seen.index("Bob's only one") < 64
+    meant.close()
+    shelf.close()
+
+
+def test_what_is_saved_in_the_moment_that_all_seems_done_is_waited_for(tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
+    shelf = Shelf(tmp_path / "memory.db", Limits())
+    encoder: Any = _Counting()
+    encoder.may.set()
+    encode, meant = encoder.documents, Meant(shelf, encoder)
+    memory = Memory(shelf, meant)
+    looked, go_on = threading.Event(), threading.Event()
+    saving = threading.Thread(target=say, args=(memory, {"1": "late"}))
+
+    def held_up(texts: Sequence[str]) -> Any:
+        assert go_on.wait(PATIENCE)
+        return encode(texts)
+
+    class News(threading.Event):
+        def is_set(self) -> bool:
+            found = super().is_set()
+            if threading.current_thread() is meant._thread and not looked.is_set():
+                saving.start()
+                saving.join(1)  # it has said so, or waits until this is decided
+                looked.set()
+                time.sleep(0.5)  # and here the machine stands still
+            return found
+
+    assert meant.settle(PATIENCE)
+    encoder.documents = held_up
+    meant._news, before = News(), meant._news
+    before.set()  # so that it looks once more
+    assert looked.wait(PATIENCE)
+    saving.join(PATIENCE)
+    assert not meant.settle(2)
+    go_on.set()
+    assert meant.settle(PATIENCE)
+    assert encoder.seen == ["late"]
+    meant.close()
+    shelf.close()
 
 
 class _Broken:

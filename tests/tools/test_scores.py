@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 
 from toolscore.tools.library import Library
 from toolscore.tools.outcome import OUTCOME_KEY, Outcome
+from toolscore.tools.scores import figures
 from toolscore.tools.scores import scores as module
 from toolscore.tools.scores.bounds import expected, lower_bound, upper_bound
+from toolscore.tools.scores.figures import Figures
 from toolscore.tools.scores.judge import FAILURES, judged
 from toolscore.tools.scores.record import Failure, Record
 from toolscore.tools.scores.score import ToolScore, explained, score
-from toolscore.tools.scores.scores import HALF_LIFE, Figures, Scores
+from toolscore.tools.scores.scores import HALF_LIFE, Scores
 from toolscore.tools.tool import Tool
 
 DAY = 86400.0
@@ -545,7 +547,7 @@ def test_a_failures_text_is_cut_and_without_secrets_and_control_characters() -> 
 async def test_figures_are_for_so_many_tools_and_a_tool_keeps_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "NAMED", 2)
+    monkeypatch.setattr(figures, "NAMED", 2)
     tools = [tool(name) for name in "abc"]
     world = World(*tools)
     for count, one in zip((1, 5, 3), tools, strict=True):
@@ -563,7 +565,7 @@ async def test_figures_are_for_so_many_tools_and_a_tool_keeps_its_own(
 async def test_what_is_counted_never_becomes_less_when_a_version_or_a_tool_goes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "NAMED", 1)
+    monkeypatch.setattr(figures, "NAMED", 1)
     world = World(tool("get", "a"), tool("get", "b"), tool("get", "c"))
     a, b, c = world.tools
     world.calls(count=50, which=a)
@@ -619,7 +621,7 @@ async def test_a_list_of_some_works_out_no_others_and_lets_others_go_on(
     assert worked_out == ["time__t0000", "time__t0001", "time__t0002"]
     assert turns > 3
     turns = 0
-    assert len(await world.figures()) == module.NAMED + 1
+    assert len(await world.figures()) == figures.NAMED + 1
     assert turns > 3
     ended = True
     await task

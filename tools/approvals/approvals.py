@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..completion import completed
@@ -18,50 +17,21 @@ from ..scan.finding import Finding, worst
 from ..scan.visible import visible
 from ..screen import Screened, Shown
 from ..tool import Tool
-from .decision import Rules, by_rule, held_for
+from .decision import Rules
+from .first import FirstList
+from .judging import Judge, Scan
 from .notes import notes
 from .record import BASELINE, Record
 from .refusal import refused, stub
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
     from ...runners.supervisor import Supervisor, Unit
-    from ..scan.names import Names
     from ..store import Store
 
 logger = logging.getLogger(__name__)
 
-Scan = Callable[[dict[str, Any], str, "Names"], tuple[Finding, ...]]
-"""Looks through a definition, given its server and the names of the tools of others."""
-
 TURNS = 5
 """Times that a list is decided on anew, as other gateways do so at the same time."""
-
-MOST_HELD = 500
-"""Tools of one server that are remembered as held back although they are not listed any more."""
-
-
-MOST_GONE = 2_000
-"""Tools of one server that were let in without a person and are gone. With more of them, nothing new is
-let in so: names without end would fill memory and disk, and one that was forgotten could come back as another."""
-
-
-@dataclass
-class _First:
-    """The first list of a server: what is decided of it."""
-
-    approvals: Approvals
-    server: str
-    records: list[Record]
-
-    async def write(self, connection: AsyncConnection) -> None:
-        from .shelf import write
-
-        await write(connection, self.records)
-
-    def keep(self) -> None:
-        self.approvals.took(self.server, self.records, afresh=True)
 
 
 class Approvals:
@@ -83,8 +53,7 @@ class Approvals:
         self._library = library
         self._shelf = Shelf(store)
         self.rules = rules
-        self._scan = scan
-        self._own = tuple(own)
+        self._judge = Judge(library, lambda: self.rules, scan, own, self.before)
         self._records: dict[str, dict[str, Record]] = {}
         self._met: set[tuple[str, str]] = set()
         """Tools that one process described otherwise than was approved while the others did not."""
@@ -104,13 +73,13 @@ class Approvals:
 
     # --- what the library asks
 
-    async def first(self, server: ServerRow, rows: Sequence[ToolRow]) -> _First:
+    async def first(self, server: ServerRow, rows: Sequence[ToolRow]) -> FirstList:
         """Decide on the tools of a server that is being added; see `Screen`."""
         if server.origin == "builtin":
-            return _First(self, server.name, [])
+            return FirstList(self, server.name, [])
         # One that is stored before it ever ran has listed nothing yet: its first list is the one to come.
-        records = await self._decided(server, rows, {}, first=True) if server.era or rows else []
-        return _First(self, server.name, records)
+        records = await self._judge.decided(server, rows, {}, first=True) if server.era or rows else []
+        return FirstList(self, server.name, records)
 
     async def review(self, server: ServerRow, rows: Sequence[ToolRow]) -> Screened:
         """Decide on what a server lists now; see `Screen`."""
@@ -118,11 +87,11 @@ class Approvals:
             return Screened()
         for _turn in range(TURNS):
             known = self._records.get(server.name, {})
-            if not self._undecided(known, rows):
+            if not self._judge.undecided(known, rows):
                 return self._differing(server.name, known, rows)
             first = BASELINE not in known
-            fresh = await self._decided(server, rows, known, first=first)
-            gone = self._forgotten(known, rows)
+            fresh = await self._judge.decided(server, rows, known, first=first)
+            gone = self._judge.forgotten(known, rows)
             try:
                 if fresh or gone:
                     await completed(self._put(server.name, fresh, gone))
@@ -152,9 +121,7 @@ class Approvals:
 
     async def looked(self, server: str, definition: dict[str, Any]) -> tuple[Finding, ...]:
         """Look through one definition that is not a server's, but is shown to models all the same."""
-        rows = tool_rows(server, [definition])
-        found = await asyncio.to_thread(self._scanned, server, rows)
-        return tuple(one for row in rows for one in found[row.name])
+        return await self._judge.looked(server, definition)
 
     def forget(self, server: str) -> None:
         """Forget a server that was removed; the store does so by itself."""
@@ -309,7 +276,7 @@ class Approvals:
             return []
         # Not while its present list is being held against what was approved before.
         async with self._library.turn(server):
-            decided = await self._decided(row, tool_rows(server, tools), {}, first=True)
+            decided = await self._judge.decided(row, tool_rows(server, tools), {}, first=True)
             fresh = [replace(one, by=by, how="upgrade") if one.digest else one for one in decided]
             await completed(self._shelf.replace(server, fresh))
             self.took(server, fresh, afresh=True)
@@ -365,110 +332,9 @@ class Approvals:
     def _is_held(self, record: Record, tool: Tool) -> bool:
         return bool(record.held) and (bool(tool.held) or (tool.server, tool.original) in self._met)
 
-    def _undecided(self, known: Mapping[str, Record], rows: Sequence[ToolRow]) -> bool:
-        """Tell whether there is anything in a list that was neither approved nor held back by the present rules."""
-        if BASELINE not in known:
-            return True
-        for row in rows:
-            record = known.get(row.name)
-            if record is None or row.digest not in (record.digest, record.held):
-                return True
-            if (
-                record.digest != row.digest
-                and held_for(record, record.held_findings, self.rules, first=False) is None
-            ):
-                return True
-        return False
-
     def _differing(self, server: str, known: Mapping[str, Record], rows: Sequence[ToolRow]) -> Screened:
         held = {row.name for row in rows if known[row.name].digest != row.digest}
         return Screened(differs=held != {tool.original for tool in self._library.of(server) if tool.held})
-
-    async def _decided(
-        self, server: ServerRow, rows: Sequence[ToolRow], known: Mapping[str, Record], *, first: bool
-    ) -> list[Record]:
-        """Decide on what is neither approved nor held back yet."""
-        now, fresh = time.time(), list[Record]()
-        if first:
-            fresh.append(Record(server.name, BASELINE, at=now, by=_who(server), how="install"))
-        todo = [row for row in rows if (one := known.get(row.name)) is None or one.digest != row.digest]
-        found = await asyncio.to_thread(self._scanned, server.name, todo) if todo else {}
-        crowded = self.rules.new == "scan" and not first and len(self._let_in(known, rows)) > MOST_GONE
-        for row in todo:
-            record, findings = known.get(row.name), found[row.name]
-            why = held_for(record, findings, self.rules, first=first)
-            if why is None and crowded and (record is None or not record.digest):
-                why = "new"
-            if why is None:
-                how = by_rule(record, first=first)
-                fresh.append(
-                    Record(
-                        server.name,
-                        row.name,
-                        digest=row.digest,
-                        definition=row.definition,
-                        at=now,
-                        by=_who(server) if first else "setting",
-                        how=how,
-                        findings=findings,
-                    )
-                )
-            elif record is None or record.held != row.digest:
-                before = record or Record(server.name, row.name)
-                definition = await self.before(before)
-                fresh.append(
-                    replace(
-                        before,
-                        definition=definition,
-                        held=row.digest,
-                        held_definition=row.definition,
-                        held_at=now,
-                        why=why,
-                        held_findings=findings,
-                        rejected=False,
-                    )
-                )
-        return fresh
-
-    def _scanned(self, server: str, rows: Sequence[ToolRow]) -> dict[str, tuple[Finding, ...]]:
-        names: dict[str, Sequence[str]] = {
-            name: [row.name for row in self._library.listed(name)] for name in list(self._library.servers)
-        }
-        names[server] = [*names.get(server, ()), *(row.name for row in rows)]
-        names["toolscore"] = self._own
-        from ..scan.names import Names
-
-        known = Names(names, server)  # once: a server may list very many
-        return {row.name: self._look(row, server, known) for row in rows}
-
-    def _look(self, row: ToolRow, server: str, names: Names) -> tuple[Finding, ...]:
-        try:
-            return self._scan(row.definition, server, names)
-        except Exception as exc:  # what cannot be looked through is not let in unseen
-            logger.exception("server %s: a definition could not be looked through", server)
-            return (Finding("unreadable", "high", "", type(exc).__name__, "could not be looked through"),)
-
-    def _forgotten(self, known: Mapping[str, Record], rows: Sequence[ToolRow]) -> list[tuple[str, str]]:
-        """Choose what was held back and is gone, where there is too much of it: names without end are no reason."""
-        listed = {row.name for row in rows}
-        gone = [one for one in known.values() if one.held and not one.digest and one.tool not in listed]
-        gone.sort(key=lambda one: one.held_at)
-        gone = gone[: max(0, len(gone) - MOST_HELD)]
-        if self.rules.new == "allow":  # whatever comes is let in, so that forgetting one lets nothing through
-            more = sorted(self._let_in(known, rows), key=lambda one: one.at)
-            gone += more[: max(0, len(more) - MOST_GONE)]
-        return [(one.server, one.tool) for one in gone]
-
-    def _let_in(self, known: Mapping[str, Record], rows: Sequence[ToolRow]) -> list[Record]:
-        """Give what was let in without a person, and is gone."""
-        if len(known) <= MOST_GONE:
-            return []
-        listed = {row.name for row in rows}
-        return [
-            one
-            for one in known.values()
-            if one.digest and one.how == "trust.new_tools" and one.tool not in listed
-        ]
 
     async def _decide(self, server: str, fresh: Record) -> None:
         try:
@@ -509,7 +375,3 @@ def _listed(findings: Sequence[Finding]) -> str:
     if not findings:
         return ""
     return f" Found: {worst(findings)} severity, " + ", ".join(sorted({one.kind for one in findings})) + "."
-
-
-def _who(server: ServerRow) -> str:
-    return {"file": "configuration file", "cli": "owner", "agent": "agent"}.get(server.origin, server.origin)

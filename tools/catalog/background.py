@@ -59,6 +59,9 @@ async def _sync(catalog: Catalog, name: str, failed: dict[str, _Failed], every: 
         (done,) = await catalog.sync(name)
     except CatalogError as error:
         problem, partly = str(error), isinstance(error, SyncBusyError)
+    except Exception as error:  # of whatever kind: it ends neither the other sources' turn nor the next one
+        logger.exception("bug in a sync of the catalog")
+        problem, partly = repr(error), False
     else:
         problem, partly = done.problem, done.pages > 0
         if problem is None:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 
 from ..engines import ERRORS, explained, sync_engine
-from ..store import CHANNEL, notice
+from ..notices import CHANNEL, notice
 from ..tables import COMMON
 
 if TYPE_CHECKING:

@@ -62,6 +62,13 @@ class NewMessage(Arguments):
     )
 
 
+class NewSummary(Arguments):
+    """A session's summary, as a line of an export has it."""
+
+    summary: str = Field(max_length=LONGEST_SUMMARY)
+    time: _When = None
+
+
 class SaveConversation(Arguments):
     """`save_conversation`."""
 
@@ -112,6 +119,7 @@ class ListSessions(Arguments):
     """`list_sessions`."""
 
     limit: int = Field(50, ge=1, le=500, description="How many at the most, the latest first.")
+    offset: int = Field(0, ge=0, le=1 << 40, description="How many of the latest to leave out.")
 
 
 class ExportMemory(Arguments):
@@ -127,7 +135,7 @@ class ExportMemory(Arguments):
 class ImportMemory(Arguments):
     """`import_memory`."""
 
-    lines: str = Field(max_length=32 << 20, description="JSON lines as export_memory gives them.")
+    lines: str = Field(max_length=16 << 20, description="JSON lines as export_memory gives them.")
 
 
 class DeleteMemory(Arguments):

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, literal, select
 
+from ..words import LongWords
 from .room import User
 from .shelf import Shelf, messages_of
 from .tables import MESSAGE, SESSION, WORD
@@ -81,7 +82,9 @@ def by_words(
     rows = {word: _rows(shelf, connection, user, wanted, word) for word in words}
     rows = {word: found for word, found in rows.items() if found}
     if not rows:
-        return []
+        # Where a word is said with others in one piece (articles, compounds), it is a part of that.
+        glued = not wanted.query.isascii() and len(wanted.query.strip()) > 1
+        return _literally(shelf, connection, user, wanted, limit) if glued else []
     total = max(user.messages, 1)
     # Of a word that was cut off, at least so many messages have it; how many more makes little difference.
     worth = {
@@ -93,7 +96,7 @@ def by_words(
         for number, count in found.items():
             rough[number] += worth[word] * count / (count + _K)
     chosen = sorted(rough, key=lambda number: (-rough[number], -number))[: max(CANDIDATES, limit)]
-    lengths = _lengths(connection, chosen)
+    lengths = _lengths(connection, chosen, shelf.oldest())
     # What a message of usual length scores that has each word once; a word nobody has counts too.
     best = sum(worth.get(word, math.log(1 + 2 * total)) for word in words)
     usual = max(user.length / total, 1.0)
@@ -128,15 +131,17 @@ def _rows(shelf: Shelf, connection: Connection, user: User, wanted: Wanted, word
     return found
 
 
-def _lengths(connection: Connection, numbers: Sequence[int]) -> dict[int, int]:
-    query = select(MESSAGE.c.number, MESSAGE.c.length).where(MESSAGE.c.number.in_(numbers))
+def _lengths(connection: Connection, numbers: Sequence[int], oldest: float) -> dict[int, int]:
+    """Give how many words messages have, without what is too old."""
+    these = (MESSAGE.c.number.in_(numbers), MESSAGE.c.saved >= oldest)
+    query = select(MESSAGE.c.number, MESSAGE.c.length).where(*these)
     return {row.number: row.length for row in connection.execute(query)}
 
 
 def _literally(
     shelf: Shelf, connection: Connection, user: User, wanted: Wanted, limit: int
 ) -> list[tuple[int, float]]:
-    """Find a text that has no words of its own as it stands, the newest messages first."""
+    """Find a text that has no words of its own, or none that is known, as it stands; the newest messages first."""
     text = wanted.query.strip()
     if not text:
         return []
@@ -148,6 +153,9 @@ def _literally(
         .subquery()
     )
     place = func.strpos if connection.dialect.name == "postgresql" else func.instr
-    has = place(func.lower(recent.c.content), text.lower()) > 0
+    # SQLite knows the small letters of ASCII only.
+    has = (place(recent.c.content, literal(text, LongWords())) > 0) | (
+        place(func.lower(recent.c.content), literal(text.lower(), LongWords())) > 0
+    )
     query = select(recent.c.number).where(has).order_by(recent.c.number.desc()).limit(limit)
     return [(number, 0.5) for number in connection.execute(query).scalars()]

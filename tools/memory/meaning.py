@@ -68,6 +68,8 @@ class Meant:
         self._news = threading.Event()
         self._stop = threading.Event()
         self._idle = threading.Event()
+        self._turn = threading.Lock()
+        """Held while it is decided whether anything is left, so that what comes in that moment is not missed."""
         self._last = 0.0
         self._broken = ""
         self._warm = False
@@ -100,9 +102,10 @@ class Meant:
 
     def saved(self, _principal: str, /) -> None:
         """Take note that there are new messages."""
-        if not self._broken:
-            self._idle.clear()
-            self._news.set()
+        with self._turn:
+            if not self._broken:
+                self._idle.clear()
+                self._news.set()
 
     def settle(self, seconds: float) -> bool:
         """Wait until every message has its vector; tells whether that is so."""
@@ -193,8 +196,8 @@ class Meant:
         return made
 
     def _work(self) -> None:
-        """Encode what has no vector yet, in the order it came."""
-        after, make = 0, True
+        """Encode what has no vector yet: of each user in the order it came."""
+        after, make = dict[int, int](), True
         try:
             self._encoder.warm(lambda: not self._stop.is_set())
             self._warm = True
@@ -202,7 +205,7 @@ class Meant:
                 try:
                     self._look(make)
                     make = False
-                    after = self._round(after)
+                    self._round(after)
                 except StoreError as error:
                     if not self._stop.is_set():  # which ends the making of an index
                         logger.warning("Messages get their vectors later: %s", error)
@@ -210,32 +213,32 @@ class Meant:
         except Exception as error:
             self._give_up(error)
 
-    def _round(self, after: int) -> int:
-        """Encode some, and rest when there is no more; give up to which number all have a vector."""
+    def _round(self, after: dict[int, int]) -> None:
+        """Encode some, and rest when there is no more; `after` has up to which number each user's have a vector."""
         self._news.clear()
         copied = self._copied()
         missing, looked = vectors.without(self._shelf, self._encoder.model, after)
         for at in range(0, len(missing), BATCH):
             if self._stop.is_set():
-                return after
+                return
             some = missing[at : at + BATCH]
-            made = packed(self._encoder.documents([content for _number, _owner, content in some]))
-            rows = [(number, owner, data) for (number, owner, _), data in zip(some, made, strict=True)]
-            self._put(rows)
-        if looked > after or copied:
-            return looked
+            made = packed(self._encoder.documents([one.text for one in some]))
+            self._put([(one.number, one.owner, data) for one, data in zip(some, made, strict=True)])
+        after.update(looked)
+        if looked or copied:
+            return
         if self._near is not None:
             try:
                 self._near.tend()
             except NoExtensionError as error:  # of which every vector is looked at, then
                 logger.warning("A user with very many vectors gets no index: %s", error)
-        if not self._news.is_set():
-            self._idle.set()
+        with self._turn:
+            if not self._news.is_set():
+                self._idle.set()
         while not self._news.wait(REST):
             if time.monotonic() - self._last >= REST:
                 self._encoder.rest()
         self._idle.clear()
-        return after
 
     def _put(self, rows: list[tuple[int, int, bytes]]) -> None:
         near, model = self._near, self._encoder.model
@@ -276,7 +279,8 @@ class Meant:
         # What an error of another kind says may hold what a user said.
         self._broken = str(error) if isinstance(error, EncoderError) else type(error).__name__
         logger.warning("Memory is searched by words only from now on: %s", self._broken)
-        self._idle.set()
+        with self._turn:
+            self._idle.set()
 
 
 def _keys(alike: Mapping[int, float]) -> tuple[Matrix, Array]:

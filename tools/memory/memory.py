@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
 from .arguments import (
+    LONGEST_ID,
     Arguments,
     DeleteMemory,
     ExportMemory,
@@ -18,6 +20,7 @@ from .arguments import (
     ListSessions,
     MemoryUsage,
     NewMessage,
+    NewSummary,
     SaveConversation,
     SearchMemory,
 )
@@ -27,9 +30,10 @@ from .finding import Wanted, by_words
 from .message import PINNED, Message, line_of, message_of, seconds_of, summary_line, written
 from .quoting import line, quotation, snippet, tokens
 from .room import User
-from .shelf import Batch, Shelf, message_from, messages_of
+from .saving import Batch
+from .shelf import Shelf, leading, messages_of
 from .tables import IS_PINNED, MESSAGE
-from .terms import asked
+from .terms import READ, asked
 
 PART = 400_000
 """Bytes of messages in one part of an export."""
@@ -40,6 +44,10 @@ FIT = 0.4
 """Share of the best one's score below which a message does not fit a query."""
 PINS = 100
 """Pinned messages that are looked at."""
+MOST_LINES = 5000
+"""Lines of one import, several times what a part of an export has."""
+_CURSOR = re.compile("(s?)([0-9]{1,18})")
+"""After which session with a summary a part of an export begins, or after which message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,20 @@ class Answer:
 
     document: dict[str, Any]
     text: str | None = None
+
+
+@dataclass
+class _Spoken:
+    """What is to be imported into one session; `times` are those that its summary tells."""
+
+    messages: list[NewMessage] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    summary: str | None = None
+    times: list[float] = field(default_factory=list)
+
+    def batch(self, session: str, messages: list[Message]) -> Batch:
+        times = self.times + [message.said for message in messages]
+        return Batch(session, messages, self.summary, self.places, max(times) if times else None)
 
 
 class Meaning(Protocol):
@@ -143,10 +165,10 @@ class Memory:
         if not given.messages and given.summary is None:
             raise MemoryToolError("There is nothing to save: give messages, a summary, or both.")
         messages = self._messages(given.messages)
-        (saved,), user = self._shelf.save(asker.principal, [Batch(session, messages, given.summary)])
+        (saved,), user, dropped = self._shelf.save(asker.principal, [Batch(session, messages, given.summary)])
         if self._meaning is not None and saved.new:
             self._meaning.saved(asker.principal)
-        told = {"session": session, "saved": saved.new, "known": saved.known, "dropped": saved.dropped}
+        told = {"session": session, "saved": saved.new, "known": saved.known, "dropped": dropped}
         return Answer({**told, "messages": user.messages, "bytes": user.bytes})
 
     def _messages(self, given: list[NewMessage]) -> list[Message]:
@@ -155,6 +177,9 @@ class Memory:
 
     def _context(self, asker: Asker, given: GetContext) -> Answer:
         shelf, name = self._shelf, given.session or asker.session
+        most = (
+            4 * given.max_tokens + 1
+        )  # characters that no budget has room for; more of them need not be read
         with shelf.reading() as connection:
             user = shelf.user(connection, asker.principal)
             session = shelf.session(connection, user, name) if user else None
@@ -166,15 +191,13 @@ class Memory:
                 newest = MESSAGE.c.number.desc()
                 number = session.number if session is not None else -1
                 mine = (MESSAGE.c.pinned == PINNED.index("user")) | (MESSAGE.c.session == number)
-                rows = connection.execute(every.where(IS_PINNED, mine).order_by(newest).limit(PINS))
-                pinned = [message_from(row, row.session_name) for row in rows]
-                rows = connection.execute(
-                    every.where(MESSAGE.c.session == number).order_by(newest).limit(LATEST)
+                pinned = leading(connection, every.where(IS_PINNED, mine).order_by(newest).limit(PINS), most)
+                latest = leading(
+                    connection, every.where(MESSAGE.c.session == number).order_by(newest).limit(LATEST), most
                 )
-                latest = [message_from(row, row.session_name) for row in rows]
         if user is not None and given.query and given.query.strip():
             wanted = Wanted(given.query, session=None if given.other_sessions else name)
-            found = self._found(user, wanted, FITTING)
+            found = self._found(user, wanted, FITTING, most)
             least = FIT * max((score for _one, score, _why in found), default=0.0)
             fitting = [(one, why) for one, score, why in found if score >= least]
         summary = session.summary if session is not None else None
@@ -191,7 +214,7 @@ class Memory:
         }
         return Answer(told, text)
 
-    def _found(self, user: User, wanted: Wanted, limit: int) -> list[tuple[Message, float, str]]:
+    def _found(self, user: User, wanted: Wanted, limit: int, most: int) -> list[tuple[Message, float, str]]:
         shelf, meaning = self._shelf, self._meaning
         with shelf.reading() as connection:
             words = by_words(shelf, connection, user, wanted, max(limit, 80) if meaning else limit)
@@ -199,7 +222,7 @@ class Memory:
         if meaning is not None and meaning.ready:
             ranked = meaning.mixed(user, wanted, words, limit)
         with shelf.reading() as connection:
-            messages = shelf.by_number(connection, user, [number for number, _score, _why in ranked])
+            messages = shelf.by_number(connection, user, [number for number, _score, _why in ranked], most)
         return [(messages[number], score, why) for number, score, why in ranked if number in messages][:limit]
 
     def _search(self, asker: Asker, given: SearchMemory) -> Answer:
@@ -207,7 +230,7 @@ class Memory:
         wanted = Wanted(given.query, given.session, given.role, since, until)
         with self._shelf.reading() as connection:
             user = self._shelf.user(connection, asker.principal)
-        found = self._found(user, wanted, given.limit) if user else []
+        found = self._found(user, wanted, given.limit, READ) if user else []
         words = asked(given.query)
         hits = []
         for message, score, why in found:
@@ -224,7 +247,7 @@ class Memory:
         return Answer(told, quotation(line(hit) for hit in hits) if hits else told["note"])
 
     def _sessions(self, asker: Asker, given: ListSessions) -> Answer:
-        rows, total = self._shelf.sessions(asker.principal, given.limit)
+        rows, total = self._shelf.sessions(asker.principal, given.limit, given.offset)
         told = [
             {
                 "session": row.name,
@@ -237,60 +260,68 @@ class Memory:
         return Answer({"sessions": told, "total": total}, quotation(line(one) for one in told))
 
     def _export(self, asker: Asker, given: ExportMemory) -> Answer:
-        after = 0
-        if given.cursor is not None:
-            if not given.cursor.isdecimal() or len(given.cursor) > 18:
-                raise MemoryToolError(
-                    "`cursor` must be the next_cursor of the part before; leave it out to begin."
-                )
-            after = int(given.cursor)
-        messages, further = self._shelf.part(asker.principal, given.session, after, PART_MESSAGES, PART)
-        lines = [line_of(message) for message in messages]
-        if given.cursor is None:
-            lines = [
-                summary_line(*one) for one in self._shelf.summaries(asker.principal, given.session)
-            ] + lines
-        text = "".join(f"{one}\n" for one in lines)
-        told = {"lines": text, "messages": len(messages), "next_cursor": str(further) if further else None}
-        return Answer(told)
+        place = _CURSOR.fullmatch(given.cursor or "s0")
+        if place is None:
+            raise MemoryToolError(
+                "`cursor` must be the next_cursor of the part before; leave it out to begin."
+            )
+        after, room = int(place[2]), PART
+        lines: list[str] = []
+        if place[1]:  # summaries come first
+            rows, further = self._shelf.summaries(asker.principal, given.session, after, PART)
+            lines = [summary_line(row.name, row.summary, row.latest) for row in rows]
+            if further:
+                return _part(lines, 0, f"s{further}")
+            after, room = 0, PART - sum(map(len, lines))
+        messages, further = self._shelf.part(asker.principal, given.session, after, PART_MESSAGES, room)
+        lines += map(line_of, messages)
+        return _part(lines, len(messages), str(further) if further else None)
 
     def _import(self, asker: Asker, given: ImportMemory) -> Answer:
         batches = self._batches(given.lines)
         if not batches:
             return Answer({"saved": 0, "known": 0, "dropped": 0, "sessions": []})
-        found, _user = self._shelf.save(asker.principal, batches, keep=True)
+        found, _user, dropped = self._shelf.save(asker.principal, batches, keep=True)
         saved = sum(len(one.new) for one in found)
         if self._meaning is not None and saved:
             self._meaning.saved(asker.principal)
         told = {"saved": saved, "known": sum(len(one.known) for one in found)}
         names = [batch.session for batch in batches]
-        return Answer({**told, "dropped": sum(one.dropped for one in found), "sessions": names})
+        return Answer({**told, "dropped": dropped, "sessions": names})
 
     def _batches(self, text: str) -> list[Batch]:
         """Read JSON lines; those of one session are one batch."""
-        messages: dict[str, list[NewMessage]] = {}
-        summaries: dict[str, str] = {}
+        spoken: dict[str, _Spoken] = {}
+        many = 0
         for at, one in enumerate(text.split("\n"), 1):
             if not one.strip():
                 continue
+            many += 1
+            if many > MOST_LINES:
+                raise MemoryToolError(
+                    f"There are more than {MOST_LINES:,} lines. Import them in parts, such as export_memory gives; "
+                    "nothing was saved."
+                )
             try:
                 told = json.loads(one)
                 kind, session = told.pop("type", "message"), told.pop("session", DEFAULT)
-                if not isinstance(session, str) or not 0 < len(session) <= 200:
-                    raise ValueError("session must be a text of 1 to 200 characters")
-                messages.setdefault(session, [])
+                if not isinstance(session, str) or not 0 < len(session) <= LONGEST_ID:
+                    raise ValueError(f"session must be a text of 1 to {LONGEST_ID} characters")
+                mine = spoken.setdefault(session, _Spoken())
                 if kind == "summary":
-                    summaries[session] = SaveConversation(summary=told["summary"]).summary or ""
+                    given = NewSummary.model_validate(told)
+                    mine.summary = given.summary
+                    mine.times += [seconds_of(given.time)] if given.time else []
                 elif kind == "message":
-                    messages[session].append(NewMessage.model_validate(told))
+                    mine.messages.append(NewMessage.model_validate(told))
+                    mine.places.append(at)
                 else:
                     raise ValueError("type must be message or summary")
             except ValidationError as error:
                 raise _wrong_line(at, problems(error)) from None
-            except (ValueError, KeyError, AttributeError, RecursionError) as error:
+            except (ValueError, AttributeError, RecursionError, MemoryToolError) as error:
                 raise _wrong_line(at, str(error)) from None
-        made = {session: self._messages(some) for session, some in messages.items()}
-        return [Batch(session, some, summaries.get(session)) for session, some in made.items()]
+        return [one.batch(name, self._messages(one.messages)) for name, one in spoken.items()]
 
     def _delete(self, asker: Asker, given: DeleteMemory) -> Answer:
         if given.everything:
@@ -323,6 +354,11 @@ class Memory:
             "vectors": self._meaning.compared() if self._meaning is not None else "there are none",
         }
         return Answer(told)
+
+
+def _part(lines: list[str], messages: int, cursor: str | None) -> Answer:
+    text = "".join(f"{one}\n" for one in lines)
+    return Answer({"lines": text, "messages": messages, "next_cursor": cursor})
 
 
 def _wrong_line(at: int, why: str) -> MemoryToolError:

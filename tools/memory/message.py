@@ -16,8 +16,11 @@ from .errors import MemoryToolError
 PINNED = (None, "session", "user")
 """What `pinned` means as a number."""
 
-LATEST = 253402300799.0
-"""The last second that ISO 8601 can say with four digits."""
+EARLIEST, LATEST = -62135596800.0, 253402300799.0
+"""The first and the last second that ISO 8601 can say with four digits, in UTC."""
+
+DEEPEST = 64
+"""Levels of metadata. Readers of JSON give up at some 200, and what was deeper could be saved, but not read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,10 @@ def message_of(given: NewMessage, now: float, limit: int) -> Message:
     content = given.content if isinstance(given.content, str) else _texts(given.content)
     metadata = None
     if given.metadata:
+        if _deeper(given.metadata, DEEPEST):
+            raise MemoryToolError(
+                f"metadata is nested more than {DEEPEST} levels deep. Save it as a text in it; nothing was saved."
+            )
         try:
             metadata = json.dumps(given.metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         except (ValueError, RecursionError) as error:
@@ -116,6 +123,17 @@ def message_of(given: NewMessage, now: float, limit: int) -> Message:
     return made
 
 
+def _deeper(value: Any, most: int) -> bool:
+    """Tell whether lists and objects lie deeper in each other than so many levels."""
+    level = [value]
+    for _ in range(most):
+        inner = [one for some in level for one in (some.values() if isinstance(some, dict) else some)]
+        level = [one for one in inner if isinstance(one, dict | list)]
+        if not level:
+            return False
+    return True
+
+
 def _texts(blocks: list[dict[str, Any]]) -> str:
     """Give the texts of content blocks; of what is no text, what it is."""
     said = []
@@ -136,7 +154,7 @@ def seconds_of(text: str) -> float:
         seconds = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         seconds = math.inf
-    if not -LATEST < seconds <= LATEST:
+    if not EARLIEST <= seconds <= LATEST:
         raise MemoryToolError(
             f"'{text[:40]}' is no time. Write it as ISO 8601 has it, such as 2026-03-01T09:30:00Z."
         )
@@ -153,9 +171,9 @@ def line_of(message: Message) -> str:
     return json.dumps({"type": "message", **message.document()}, ensure_ascii=False, separators=(",", ":"))
 
 
-def summary_line(session: str, summary: str) -> str:
-    """Write a session's summary as a line of an export."""
-    told = {"type": "summary", "session": session, "summary": summary}
+def summary_line(session: str, summary: str, latest: float) -> str:
+    """Write a session's summary as a line of an export, with when it was last spoken in."""
+    told = {"type": "summary", "session": session, "time": written(latest), "summary": summary}
     return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
 
 

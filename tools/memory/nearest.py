@@ -239,6 +239,8 @@ class Nearest:
                         self._make(connection, owner)
                         # So that the planner knows how many rows it saves.
                         connection.execute(text("ANALYZE memory_near"))
+                # By itself: the server notices later that the connection was closed, when this may be at it again.
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
             finally:
                 self._busy = None
 

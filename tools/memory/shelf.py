@@ -5,53 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, Select, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ..database import Where
-from .deleting import delete_messages, scrub
-from .errors import MemoryToolError
+from .deleting import delete_messages, delete_session, scrub
 from .limits import Limits
-from .message import Message, row_values
-from .opening import opened, put_words, worded, writing
+from .message import Message
+from .opening import opened, streamed, worded, writing
 from .room import AGED, AT_ONCE, HELD, User, aged, make_room
+from .saving import Batch, Saved, message_from, put, weight, words_of
 from .tables import MESSAGE, OWNER, SESSION, VECTOR, WORD
-from .terms import counted
 
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """What became of messages that were to be saved.
-
-    Attributes:
-        new: Ids of those that were not there, in order.
-        known: Ids of those that were.
-        dropped: How many older ones made room.
-        numbers: Of the new ones.
-    """
-
-    new: list[str]
-    known: list[str]
-    dropped: int
-    numbers: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What is to be saved in one session.
-
-    Attributes:
-        session: Its name.
-        messages: In order.
-        summary: Replaces the session's, where it is not `None`.
-    """
-
-    session: str
-    messages: Sequence[Message]
-    summary: str | None = None
+MANY, SHARE = 5000, 20
+"""A session of more words, and more than this share of its user's, is deleted as a whole: that passes through all
+words of the user, which for a few messages would take longer."""
+PATIENCE = 200
+"""Milliseconds that a deletion waits for readers, so that it can empty the log of changes."""
 
 
 class Shelf:
@@ -71,6 +43,7 @@ class Shelf:
         self.limits = limits
         self.clock = clock
         self._engine: Engine = opened(where)
+        self._unscrubbed = False
 
     @property
     def kind(self) -> str:
@@ -93,6 +66,8 @@ class Shelf:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
                 yield connection
+        if self._unscrubbed:  # readers were in the way, of which this may have been the last
+            self.scrub(0)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -137,35 +112,34 @@ class Shelf:
 
     def save(
         self, principal: str, batches: Sequence[Batch], *, keep: bool = False
-    ) -> tuple[list[Saved], User]:
+    ) -> tuple[list[Saved], User, int]:
         """Save messages.
 
         Args:
             principal: Whose.
             batches: What, by session.
-            keep: Whether a message of whose id there is another one is left out, instead of refused.
+            keep: Whether what is there already stays as it is: a message of the same id, a session's summary.
+
+        Returns:
+            What became of each batch; what the user has now; and how many older messages made room.
 
         Raises:
             MemoryToolError: If an id is taken by another message, or it does not fit; nothing was saved.
             StoreError: If the database cannot be used; nothing was saved.
         """
-        # Before the database is held: words of a long text take a while.
-        indexed = {id(one): counted(one.content) for batch in batches for one in batch.messages}
+        indexed = words_of(batches)
         late = 0
         with self.writing() as connection:
             user = self._held(connection, principal)
             if self.limits.age:
                 late = delete_messages(connection, user.number, aged(connection, user, self.oldest()))
-            found = [self._batch(connection, user, batch, indexed, keep) for batch in batches]
+            found, new = put(connection, user, batches, indexed, self.clock(), keep=keep)
             user = self._held(connection, principal)
-            new = [number for one in found for number in one.numbers]
             dropped = make_room(connection, user, self.limits, new)
             user = self._held(connection, principal)
         if late or dropped:
             self.scrub()
-        if dropped and found:
-            found[0] = replace(found[0], dropped=dropped)
-        return found, user
+        return found, user, dropped
 
     def _held(self, connection: Connection, principal: str) -> User:
         """Find or make a user, and have nobody else write for it meanwhile."""
@@ -173,67 +147,6 @@ class Shelf:
         connection.execute(kind.insert(OWNER).on_conflict_do_nothing(), {"principal": principal})
         query = select(*HELD).where(OWNER.c.principal == principal).with_for_update()
         return User(*connection.execute(query).one())
-
-    def _batch(
-        self, connection: Connection, user: User, batch: Batch, indexed: dict[int, Any], keep: bool
-    ) -> Saved:
-        now = self.clock()
-        session = self.session(connection, user, batch.session)
-        if session is None:
-            values = {"owner": user.number, "name": batch.session, "latest": now, "messages": 0}
-            number = connection.execute(insert(SESSION).returning(SESSION.c.number), values).scalar_one()
-            more = _weight(batch.session, batch.summary)
-        else:
-            number = session.number
-            more = 0 if batch.summary is None else _weight("", batch.summary) - _weight("", session.summary)
-        there = self._there(connection, number, [message.id for message in batch.messages])
-        new: list[Message] = []
-        known: list[str] = []
-        for message in batch.messages:
-            before = there.get(message.id)
-            if before is None:
-                new.append(message)
-                there[message.id] = message
-            elif keep or message.same(before):
-                known.append(message.id)
-            else:
-                raise MemoryToolError(
-                    f"The session '{batch.session[:80]}' has another message with the id '{message.id[:80]}'. Give "
-                    "this one another id, or none; or delete that one first. Nothing was saved."
-                )
-        numbers = []
-        for message in new:
-            words = indexed[id(message)]
-            values = {
-                **row_values(message),
-                "owner": user.number,
-                "session": number,
-                "saved": now,
-                "length": words.total(),
-                "words": len(words),
-            }
-            made = connection.execute(insert(MESSAGE).returning(MESSAGE.c.number), values).scalar_one()
-            put_words(connection, user.number, made, words)
-            numbers.append(made)
-        changed: dict[str, Any] = {"latest": now, "messages": SESSION.c.messages + len(new)}
-        if batch.summary is not None:
-            changed["summary"] = batch.summary or None
-        connection.execute(update(SESSION).where(SESSION.c.number == number).values(**changed))
-        grown = {
-            "messages": OWNER.c.messages + len(new),
-            "bytes": OWNER.c.bytes + sum(message.bytes for message in new) + more,
-            "length": OWNER.c.length + sum(indexed[id(message)].total() for message in new),
-        }
-        connection.execute(update(OWNER).where(OWNER.c.number == user.number).values(**grown))
-        return Saved([message.id for message in new], known, 0, numbers)
-
-    def _there(self, connection: Connection, session: int, ids: Sequence[str]) -> dict[str, Message]:
-        found: dict[str, Message] = {}
-        for at in range(0, len(ids), AT_ONCE):
-            some = ids[at : at + AT_ONCE]
-            query = select(MESSAGE).where(MESSAGE.c.session == session, MESSAGE.c.id.in_(some))
-            found.update((row.id, message_from(row, "")) for row in connection.execute(query))
-        return found
 
     # --- deleting
 
@@ -253,10 +166,15 @@ class Shelf:
             query = select(MESSAGE.c.number).where(MESSAGE.c.session == row.number)
             if ids is not None:
                 query = query.where(MESSAGE.c.id.in_(list(ids)))
-            gone = delete_messages(connection, user.number, list(connection.execute(query).scalars()))
+            length = func.coalesce(func.sum(MESSAGE.c.length), 0)
+            words = connection.execute(select(length).where(MESSAGE.c.session == row.number)).scalar_one()
+            if ids is None and words > MANY and words * SHARE > user.length:
+                gone = delete_session(connection, user.number, row.number)
+            else:
+                gone = delete_messages(connection, user.number, list(connection.execute(query).scalars()))
             if ids is None:
                 connection.execute(delete(SESSION).where(SESSION.c.number == row.number))
-                left = OWNER.c.bytes - _weight(row.name, row.summary)
+                left = OWNER.c.bytes - weight(row.name, row.summary)
                 connection.execute(update(OWNER).where(OWNER.c.number == user.number).values(bytes=left))
         self.scrub()
         return gone, 0 if ids is not None else 1
@@ -292,14 +210,14 @@ class Shelf:
         if principals:
             self.scrub()
 
-    def scrub(self) -> None:
-        """Have nothing of what was deleted lie around in the files."""
-        scrub(self._engine)
+    def scrub(self, patience: int = PATIENCE) -> None:
+        """Have nothing of what was deleted lie around in the files; while readers are in the way, after them."""
+        self._unscrubbed = not scrub(self._engine, patience)
 
     # --- reading
 
-    def sessions(self, principal: str, limit: int) -> tuple[list[Row[Any]], int]:
-        """Give a user's sessions, the latest first, and how many there are."""
+    def sessions(self, principal: str, limit: int, offset: int) -> tuple[list[Row[Any]], int]:
+        """Give a user's sessions, the latest first, after some of them, and how many there are in all."""
         with self.reading() as connection:
             user = self.user(connection, principal)
             if user is None:
@@ -307,7 +225,7 @@ class Shelf:
             mine = SESSION.c.owner == user.number
             total = connection.execute(select(func.count()).select_from(SESSION).where(mine)).scalar_one()
             query = select(SESSION).where(mine).order_by(SESSION.c.latest.desc(), SESSION.c.number.desc())
-            return list(connection.execute(query.limit(limit))), total
+            return list(connection.execute(query.limit(limit).offset(offset))), total
 
     def usage(self, principal: str) -> tuple[int, int, int]:
         """Give how many messages, bytes and sessions a user has."""
@@ -331,52 +249,63 @@ class Shelf:
                 query = query.where(SESSION.c.name == session)
             found: list[Message] = []
             total = 0
-            for row in connection.execute(query.order_by(MESSAGE.c.number).limit(count + 1)):
+            for row in streamed(connection, query.order_by(MESSAGE.c.number).limit(count + 1)):
                 total += row.bytes
                 if found and (len(found) == count or total > size):
                     return found, found[-1].number
                 found.append(message_from(row, row.session_name))
             return found, None
 
-    def summaries(self, principal: str, session: str | None) -> list[tuple[str, str]]:
-        """Give the summaries of a user's sessions, or of one."""
+    def summaries(
+        self, principal: str, session: str | None, after: int, size: int
+    ) -> tuple[list[Row[Any]], int | None]:
+        """Give sessions that have a summary in their order, up to some size, and after which the next part begins."""
         with self.reading() as connection:
             user = self.user(connection, principal)
             if user is None:
-                return []
-            query = select(SESSION.c.name, SESSION.c.summary).where(
-                SESSION.c.owner == user.number, SESSION.c.summary.is_not(None)
+                return [], None
+            query = select(SESSION).where(
+                SESSION.c.owner == user.number, SESSION.c.summary.is_not(None), SESSION.c.number > after
             )
             if session is not None:
                 query = query.where(SESSION.c.name == session)
-            return [(row.name, row.summary) for row in connection.execute(query.order_by(SESSION.c.number))]
+            found: list[Row[Any]] = []
+            total = 0
+            for row in streamed(connection, query.order_by(SESSION.c.number)):
+                total += weight(row.name, row.summary)
+                if found and total > size:
+                    return found, found[-1].number
+                found.append(row)
+            return found, None
 
-    def by_number(self, connection: Connection, user: User, numbers: Iterable[int]) -> dict[int, Message]:
-        """Give messages of a user by their numbers; those that are gone are left out."""
+    def by_number(
+        self, connection: Connection, user: User, numbers: Iterable[int], most: int
+    ) -> dict[int, Message]:
+        """Give messages of a user by their numbers, with so much of each; those that are gone are left out."""
         wanted, found = list(numbers), {}
         for at in range(0, len(wanted), AT_ONCE):
             query = messages_of(user, self.oldest()).where(MESSAGE.c.number.in_(wanted[at : at + AT_ONCE]))
-            for row in connection.execute(query):
-                found[row.number] = message_from(row, row.session_name)
+            for row in streamed(connection, query):
+                found[row.number] = message_from(row, row.session_name, most)
         return found
 
 
-def _weight(name: str, summary: str | None) -> int:
-    """Give what a session by itself counts against the limits, in bytes."""
-    return len(name.encode()) + len((summary or "").encode())
+def leading(connection: Connection, query: Select[Any], most: int) -> list[Message]:
+    """Give the first messages of a query until they have so many characters, with no more than that of each."""
+    found: list[Message] = []
+    total = 0
+    for row in streamed(connection, query):
+        found.append(message_from(row, row.session_name, most))
+        total += len(found[-1].content)
+        if total > most:
+            break
+    return found
 
 
-def messages_of(user: User, oldest: float) -> Any:
+def messages_of(user: User, oldest: float) -> Select[Any]:
     """Begin a query for messages of one user, with the names of their sessions, without what is too old."""
     return (
         select(MESSAGE, SESSION.c.name.label("session_name"))
         .join(SESSION, SESSION.c.number == MESSAGE.c.session)
         .where(MESSAGE.c.owner == user.number, MESSAGE.c.saved >= oldest)
-    )
-
-
-def message_from(row: Row[Any], session: str) -> Message:
-    """Make a message of its row."""
-    return Message(
-        row.id, row.role, row.content, row.said, row.name, row.metadata, row.pinned, session, row.number
     )

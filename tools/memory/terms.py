@@ -8,7 +8,7 @@ from ..search.tokens import alone, endings, words
 
 __all__ = ["INDEX", "alone", "asked", "counted"]
 
-INDEX = 1
+INDEX = 2
 """Which words are made of a text. Whoever changes that counts it up, and each index is made anew when opened."""
 
 READ = 200_000

@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from ..search.encoder import LONGEST
 from .nearest import Nearest
 from .room import User
 from .shelf import Shelf
-from .tables import MESSAGE, VECTOR
+from .tables import MESSAGE, OWNER, VECTOR
 
-LOOKED_AT = 500
-"""Messages that are looked at for one without a vector at a time."""
+MESSAGES = 64
+"""Messages that get their vectors in one round, as many of each user that waits."""
+USERS = 8
+"""Users whose turn it is in one round, by lot where more wait: nobody waits for all of another one's import."""
 
 
-def without(shelf: Shelf, model: str, after: int) -> tuple[list[tuple[int, int, str]], int]:
-    """Give messages that have no vector yet: number, owner, content; and up to which number that was looked for."""
+class Missing(NamedTuple):
+    """A message without a vector."""
+
+    number: int
+    owner: int
+    text: str
+
+
+def without(shelf: Shelf, model: str, after: Mapping[int, int]) -> tuple[list[Missing], dict[int, int]]:
+    """Give messages that have no vector yet, some of each user that waits.
+
+    Args:
+        shelf: Where they are kept.
+        model: Whose vectors.
+        after: Up to which number each user's have theirs.
+
+    Returns:
+        The messages, and up to which number their users' have theirs with them. A user's messages are committed in
+        the order of their numbers, those of several are not.
+    """
+    last = select(func.max(MESSAGE.c.number)).where(MESSAGE.c.owner == OWNER.c.number).scalar_subquery()
+    found: list[Missing] = []
+    looked: dict[int, int] = {}
     with shelf.reading() as connection:
-        some = select(MESSAGE.c.number).where(MESSAGE.c.number > after).order_by(MESSAGE.c.number)
-        numbers = list(connection.execute(some.limit(LOOKED_AT)).scalars())
-        if not numbers:
-            return [], after
-        there = select(VECTOR.c.number).where(VECTOR.c.number.in_(numbers), VECTOR.c.model == model)
-        missing = set(numbers) - set(connection.execute(there).scalars())
-        query = select(MESSAGE.c.number, MESSAGE.c.owner, MESSAGE.c.content)
-        rows = connection.execute(query.where(MESSAGE.c.number.in_(missing)).order_by(MESSAGE.c.number))
-        return [(row.number, row.owner, row.content) for row in rows], numbers[-1]
+        rows = connection.execute(select(OWNER.c.number, last)).all()
+        waiting = [(owner, newest) for owner, newest in rows if newest and newest > after.get(owner, 0)]
+        chosen = random.sample(waiting, min(USERS, len(waiting)))
+        for owner, newest in chosen:
+            most = MESSAGES // len(chosen)
+            there = select(VECTOR.c.number).where(
+                VECTOR.c.number == MESSAGE.c.number, VECTOR.c.model == model
+            )
+            query = select(MESSAGE.c.number, MESSAGE.c.content)
+            query = query.where(
+                MESSAGE.c.owner == owner, MESSAGE.c.number > after.get(owner, 0), ~there.exists()
+            )
+            some = connection.execute(query.order_by(MESSAGE.c.number).limit(most)).all()
+            found += [Missing(number, owner, text[:LONGEST]) for number, text in some]
+            looked[owner] = some[-1][0] if len(some) == most else newest
+    return found, looked
 
 
 def put(

@@ -221,7 +221,7 @@ class Keeper:
                 return
             merging.trying(rows)
             written = await shelf.put(rows, merging.stood, left)
-            merging.wrote(written)
+            merging.wrote(rows, written)
             # What another gateway wrote at the same time is added first, the next time.
             for record in taken:
                 if record.key not in {key for key, _at, _text in written} and _fits(record.key):

@@ -70,11 +70,14 @@ class Merging:
         """Take note of what is about to be written: whether it was may stay unknown."""
         self._tried.update({key: text for key, _at, text in rows})
 
-    def wrote(self, rows: Sequence[tuple[Key, float, str]]) -> None:
-        """Take note of what was written."""
-        for key, at, text in rows:
-            self.stood[key] = Stood(at, text)
+    def wrote(
+        self, tried: Sequence[tuple[Key, float, str]], written: Sequence[tuple[Key, float, str]]
+    ) -> None:
+        """Take note of what of it was written; with the rest, others came first, maybe with the very same text."""
+        for key, _at, _text in tried:
             self._tried.pop(key, None)
+        for key, at, text in written:
+            self.stood[key] = Stood(at, text)
 
 
 def _without(record: Record, base: Record, factor: float) -> Record:

@@ -7,7 +7,6 @@ import heapq
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..functions.names import SERVER as FUNCTIONS
@@ -15,10 +14,10 @@ from ..functions.names import VERSION_KEY
 from ..sight import visible_tools
 from .bounds import expected
 from .clock import Clock, steady
+from .figures import Figures, Tally
 from .judge import ANSWERED, FAILURES, OK, UNSENT
 from .record import MASKED, Failure, Key, Record
-from .score import LEAST, QUANTILES, ToolScore, bound_of, evidence, most_of, score
-from .sketch import Sketch
+from .score import LEAST, ToolScore, bound_of, evidence, most_of, score
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -40,9 +39,6 @@ KEPT = 20_000
 AGE = 180 * 86400.0
 """Seconds after its last call that a record is kept, also of a server that was removed: about thirteen half-lives."""
 
-NAMED = 256
-"""Tools with figures of their own in the metrics, which take long to write; all others are counted as `other`."""
-
 LONGEST_VERSION = 64
 """Characters of a version; what a server says of itself may be anything."""
 
@@ -53,23 +49,6 @@ _exp2 = math.exp2
 
 _HALVINGS = 500.0
 """Half-lives that weights may be apart, beyond which a clock is wrong; numbers end at a thousand."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """A tool in the metrics.
-
-    Attributes:
-        tool: Its full name; `other` for all that have no figures of their own.
-        calls: Calls by outcome.
-        bound: Lower confidence bound of the share of successes.
-        seconds: Quantiles of the time to an answer, as `QUANTILES` has them.
-    """
-
-    tool: str
-    calls: dict[str, int]
-    bound: float | None
-    seconds: tuple[float | None, ...]
 
 
 class Scores:
@@ -106,12 +85,7 @@ class Scores:
         self._records: dict[Key, Record] = {}
         self._by_tool: dict[tuple[str, str], dict[str, Record]] = {}
         self._patient = True
-        self._named: dict[tuple[str, str], None] = {}
-        self._others: set[tuple[str, str]] = set()
-        self._left: dict[str, int] = {}
-        """Calls of those of `_others` that have no record any more, by outcome."""
-        self._told: dict[str, int] = {}
-        """Calls of all others, as they were told last."""
+        self._tally = Tally()
         self.changed: dict[Key, Record] = {}
         """Records that are not in the store as they are here."""
         self.gone: set[Key] = set()
@@ -301,44 +275,13 @@ class Scores:
         return {server: bound for server, bound in bounds.items() if bound is not None}
 
     async def figures(self) -> AsyncIterator[Figures]:
-        """Give the tools' figures for the metrics; none before what the store has is here, so that sums only grow.
-
-        Once a tool has figures of its own it keeps them; the first to have them are those called most. One that is
-        counted with the others stays so, and its calls stay there if it goes.
-        """
+        """Give the tools' figures for the metrics; none before what the store has is here, so that sums only grow."""
         self._ask()
         if self.settled is not None and not self.settled.is_set():
             return
-        turns, rest, tools = Turns(), list[tuple[int, tuple[str, str]]](), list(self._library.tools.values())
-        for tool in tools:
-            key = (tool.server, tool.original)
-            if key not in self._named and key not in self._others and (versions := self._by_tool.get(key)):
-                rest.append((-sum(record.calls for record in versions.values()), key))
-            await turns.over()
-        new = [key for _, key in heapq.nsmallest(NAMED - len(self._named), rest)]
-        self._named.update(dict.fromkeys(new))
-        self._others.update(key for _, key in rest if key not in self._named and key in self._by_tool)
-        for tool in tools:
-            key = (tool.server, tool.original)
-            if key in self._named and (versions := self._by_tool.get(key)):
-                times, calls = Sketch(), dict[str, int]()
-                for record in versions.values():
-                    times.merge(record.times)
-                    record.count(calls)
-                yield Figures(
-                    tool.name, calls, self._bound(key[0], versions), tuple(times.quantiles(*QUANTILES))
-                )
-            await turns.over()
-        other = dict(self._left)
-        for key in list(self._others):
-            for record in self._by_tool.get(key, {}).values():
-                record.count(other)
-            await turns.over()
-        for outcome, count in other.items():
-            # One that was dropped since `_left` was copied would be missing this once.
-            self._told[outcome] = max(self._told.get(outcome, 0), count)
-        if self._told:
-            yield Figures("other", dict(self._told), None, ())
+        tools = list(self._library.tools.values())
+        async for one in self._tally.figures(tools, self._by_tool, self._bound):
+            yield one
 
     # --- keeping
 
@@ -422,9 +365,7 @@ class Scores:
             self.changed[heir.key] = heir
             return
         self._by_tool.pop(key[:2], None)
-        if key[:2] in self._others:
-            self._others.discard(key[:2])
-            record.count(self._left)
+        self._tally.gone(key[:2], record)
 
     def _named_so(self, name: str) -> tuple[str, str]:
         tool = self._library.tools.get(name)

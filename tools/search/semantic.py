@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,12 +63,16 @@ class SemanticIndex:
         index: Finds by words.
         encoder: Makes vectors. It is first used, in a thread of its own, when there is something to encode.
         vectors: Those that were made before; closed with this.
+        told: Called in the thread that encodes, after each step of it.
     """
 
-    def __init__(self, index: Index, encoder: Encoder, vectors: Vectors) -> None:
+    def __init__(
+        self, index: Index, encoder: Encoder, vectors: Vectors, told: Callable[[], None] = lambda: None
+    ) -> None:
         self._index = index
         self._encoder = encoder
         self._vectors = vectors
+        self._told = told
         self._lock = threading.Lock()
         self._matrix: Matrix | None = None
         self._held: dict[str, dict[str, int]] = {}
@@ -204,6 +208,7 @@ class SemanticIndex:
                             self._last = time.monotonic()
                             self._idle.set()
                             return
+                self._told()
                 self._stop.wait(min(0.2, (time.monotonic() - started) * PAUSE))
             self._vectors.close()
             self._idle.set()
@@ -275,6 +280,7 @@ class SemanticIndex:
         logger.warning("Tools are searched by words only from now on: %s", self._broken)
         self._vectors.close()
         self._idle.set()
+        self._told()
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,16 +292,17 @@ class _Text:
     text: str
 
 
-def semantic_index(folder: Path) -> SemanticIndex | None:
+def semantic_index(folder: Path, told: Callable[[], None] = lambda: None) -> SemanticIndex | None:
     """Make an index that finds by meaning too; `None` where the extra is not installed (`available` tells why).
 
     Args:
         folder: Where vectors are kept.
+        told: Called in the thread that encodes, after each step of it.
     """
     if available() is not None:
         return None
     made = encoder()
-    return SemanticIndex(Index(), made, Vectors(folder, made.model))
+    return SemanticIndex(Index(), made, Vectors(folder, made.model), told)
 
 
 def text_of(document: Document) -> str:

@@ -1,4 +1,4 @@
-"""Words of a text: identifiers taken apart, stop words dropped, stemmed; Chinese, Japanese and Korean by pairs."""
+"""Words of a text: identifiers taken apart, stop words dropped, stemmed; what is written without spaces by pairs."""
 
 from __future__ import annotations
 
@@ -165,13 +165,24 @@ STOP = frozenset(
 
 _CJK_RANGES = "\u3040-\u30ff\u3105-\u312f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _CJK_RANGES += "\U00020000-\U0003134f"
+# Thai, Lao, Khmer and Burmese have no spaces between words either, and signs in them that are no letters to `re`.
+_CJK_RANGES += "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ebd\u0ec0-\u0ece\u1780-\u17d3\u1000-\u103f\u1050-\u109d"
 _CJK = re.compile(f"[{_CJK_RANGES}]+")
 _PIECE = re.compile(f"[{_CJK_RANGES}]+|[^\\W_{_CJK_RANGES}]+")
 _HYPHEN = re.compile("[-\u2010]")
 _RUN = re.compile(f"[{_CJK_RANGES}]+|[^\\W_{_CJK_RANGES}]+(?:[-\u2010][^\\W_{_CJK_RANGES}]+)*")
 _ASCII_RUN = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
 _PARTS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\x00-\x7f]+")
-_MARKS = re.compile("[\u0300-\u036f]")
+_MARKS = re.compile(
+    # Accents; points of Hebrew and Arabic, which most leave out; signs of vowels in the scripts of India, at which a
+    # word would be taken apart.
+    "[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670"
+    + "".join(
+        f"{chr(at)}-{chr(at + 3)}{chr(at + 0x3A)}-{chr(at + 0x3C)}{chr(at + 0x3E)}-{chr(at + 0x4D)}"
+        for at in range(0x900, 0xD80, 0x80)
+    )
+    + "\u0d81-\u0d83\u0dca-\u0ddf]"
+)
 _PARTICLES = re.compile(
     "请问|请|帮我|帮忙|帮|给我|我想要|我想|我要|我需要|需要|想要|能不能|能否|可以|可否|怎么样|怎样|怎么|如何|什么|哪些|哪个|哪里|"
     "哪|多少|是否|有没有|一下|一个|这个|那个|我的|你的|的|了|吗|呢|吧|啊|呀|把|我|你|您|和|与|或|是|在|"
@@ -212,7 +223,7 @@ def words(text: str) -> list[str]:
 
 def endings(text: str) -> set[str]:
     """Give the last character of each run without spaces: no pair begins with it, and it may be asked for alone."""
-    return {run[-1] for run in _runs(text) if _CJK.match(run)}
+    return set() if text.isascii() else {run[-1] for run in _runs(text) if _CJK.match(run)}
 
 
 def alone(word: str) -> bool:

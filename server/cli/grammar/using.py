@@ -1,4 +1,4 @@
-"""The grammar of what looks at servers and uses them: `list`, `call`, `status`, `gateways`, `logs`, `scores`."""
+"""The grammar of what looks at servers and uses them: `list`, `call`, `status`, `logs`, `scores` and others."""
 
 from __future__ import annotations
 
@@ -54,4 +54,7 @@ def add_to(command: Command) -> None:
     )
     scores.add_argument(
         "--limit", metavar="N", type=count, default=20, help="how many tools, up to 100 (default: 20)"
+    )
+    command(
+        "index", "Build the index of tools now, and wait until all are found by their meaning too.", json=True
     )

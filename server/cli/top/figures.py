@@ -87,6 +87,7 @@ class Picture:
         sandbox: How the sandbox is; `None` where it does not run.
         events: What happened, oldest first.
         trouble: What is wrong with a shared store.
+        encoding: Of how many tools the meaning is encoded so far, and of how many it will be; `None` where all are.
     """
 
     version: str
@@ -100,6 +101,7 @@ class Picture:
     sandbox: dict[str, Any] | None
     events: tuple[dict[str, Any], ...]
     trouble: str | None = None
+    encoding: tuple[int, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give it as JSON; durations are in seconds, memory in bytes, `rate` in calls a second."""
@@ -175,6 +177,7 @@ class Figures:
             sandbox=look["sandbox"],
             events=tuple(self._events),
             trouble=look.get("trouble"),
+            encoding=look.get("encoding"),
         )
 
     def _back(self, seconds: float) -> dict[str, Any] | None:

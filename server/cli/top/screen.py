@@ -153,8 +153,7 @@ def _lines(
         at = view.order.index(view.selected)
         view.top = min(max(view.top, at - rows + 1), at)
     view.top = max(0, min(view.top, len(servers) - rows))
-    table = _table(servers, view, width, rows)
-    return _filled([*head, *table], [*below, foot], height)
+    return _filled([*head, *table(servers, view, width, rows)], [*below, foot], height)
 
 
 def _filled(above: list[Text], below: list[Text], height: int) -> list[Text]:
@@ -187,8 +186,14 @@ def heading(picture: Picture) -> list[str]:
         f"memory {size(picture.memory)}{cpu}",
         f"{len(servers)} server{'' if len(servers) == 1 else 's'}{f': {told}' if told else ''}; "
         + ", ".join(filter(None, figures)),
-        "; ".join(filter(None, (_journal(picture.journal), _sandbox(picture.sandbox)))),
+        "; ".join(
+            filter(None, (_encoding(picture.encoding), _journal(picture.journal), _sandbox(picture.sandbox)))
+        ),
     ]
+
+
+def _encoding(encoding: tuple[int, int] | None) -> str:
+    return f"meanings encoded of {encoding[0]} of {encoding[1]} tools" if encoding else ""
 
 
 def _journal(journal: dict[str, Any] | None) -> str:
@@ -239,7 +244,8 @@ def _head(
     return lines
 
 
-def _table(servers: Sequence[Line], view: View, width: int, rows: int) -> list[Text]:
+def table(servers: Sequence[Line], view: View, width: int, rows: int) -> list[Text]:
+    """Make the titles and the lines of servers, as many as there is room for, no wider than the terminal."""
     longest = max((cell_len(safe(line.name)) for line in servers), default=0)
     shown = columns(width, longest)
     arrow = "▲" if view.backwards else "▼"

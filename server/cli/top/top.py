@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from argparse import Namespace
 from typing import Any
 
@@ -44,7 +45,7 @@ async def run(options: Namespace, settings: Settings, out: Output) -> int:
     if picture is None:
         out.line(watch.trouble or "not running")
         return 0
-    _show(picture, arranged(picture.lines, options.sort, wanted=options.filter or ""), out)
+    _show(picture, arranged(picture.lines, options.sort, wanted=options.filter or ""), options.sort, out)
     return 0
 
 
@@ -56,22 +57,28 @@ async def _twice(watch: Watch, interval: float) -> Picture | None:
     return await watch.look()
 
 
-def _show(picture: Picture, servers: list[Line], out: Output) -> None:
+def _show(picture: Picture, servers: list[Line], sort: str, out: Output) -> None:
     from .screen import event_line, heading
 
     for line in filter(None, heading(picture)):
         out.line(line)
     if picture.trouble:
         out.error(picture.trouble)
-    if servers:
+    if servers and out.terminal:
+        from rich.console import Console
+
+        from .screen import View, table
+
+        console = Console(highlight=False)  # whose width is always 80 where the terminal is a dumb one
+        width = shutil.get_terminal_size().columns
+        for text in table(servers, View(sort=sort), width, len(servers)):
+            console.print(text, soft_wrap=True)
+    elif servers:
         from .columns import columns
 
         shown = columns(500, 0)
         rows: list[Any] = [[column.text(line) for column in shown] for line in servers]
         titles = [column.title for column in shown]
-        if out.terminal:
-            out.table(titles, rows)
-        else:
-            out.table(titles, [titles, *rows])
+        out.table(titles, [titles, *rows])
     for event in picture.events[-5:]:
         out.line(event_line(event))
