@@ -143,7 +143,11 @@ async def test_a_name_is_free_at_the_others_from_the_moment_its_server_is_remove
         await until(lambda: servers(b), lambda seen: "f" not in seen)
         # Nor is a program that is not there held against the one that comes after it.
         asked = {"name": "f", "command": str(tmp_path / "nothing")}
-        assert outcome(await b.call_tool("register_tool", asked)) == "failed_to_start"
+        # While it is being taken out here, it says so, and to try again.
+        refused = await until(
+            lambda: b.call_tool("register_tool", asked), lambda one: outcome(one) != "installing"
+        )
+        assert outcome(refused) == "failed_to_start", text(refused)
         done = await b.call_tool("register_tool", {**asked, "command": sys.executable, "args": [FAULTY]})
         assert not done.is_error, text(done)
         await removing
