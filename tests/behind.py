@@ -23,6 +23,7 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from ports import free_port
+from streams import pass_on, serving_streams
 from toolscore.client import websocket
 from toolscore_client import BARE, FAULTY, TOOLSCORE, WORDS_ONLY, Mode
 
@@ -190,34 +191,16 @@ class Balancer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _try in self.ports:
-            port = self.ports[next(self._turn) % len(self.ports)]
             with suppress(OSError):
-                inward, outward = await asyncio.open_connection("127.0.0.1", port)
-                break
-        else:
-            writer.close()
-            return
-        await asyncio.wait(
-            [asyncio.ensure_future(_copied(reader, outward)), asyncio.ensure_future(_copied(inward, writer))]
-        )
+                await pass_on(reader, writer, self.ports[next(self._turn) % len(self.ports)])
+                return
+        writer.close()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Balancer]:
         """Listen meanwhile."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
+        async with serving_streams(self._serve) as self.port:
             yield self
-        finally:
-            server.close()
-
-
-async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from helpers import gone, until
 from listening import Message
 from postgres import Postgres, running_postgres
 from several_gateways import LIFE, PATIENCE, Gate, Gates, Visitor, eventually, running, visiting
+from streams import pass_on, serving_streams
 from toolscore.client import ToolScore
 from toolscore_client import TOOLSCORE
 
@@ -37,31 +38,19 @@ class Balancer:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Balancer]:
-        server = await asyncio.start_server(self._took, "127.0.0.1", 0)
-        self.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
-        async with server:
+        async with serving_streams(self._took) as port:
+            self.url = f"ws://127.0.0.1:{port}/mcp"
             yield self
 
     async def _took(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in NAMES:
             self._turn += 1
-            gate = self._gates[NAMES[self._turn % len(NAMES)]]
-            port = urlsplit(gate.url).port
+            port = urlsplit(self._gates[NAMES[self._turn % len(NAMES)]].url).port
+            assert port is not None
             with suppress(OSError):
-                there, back = await asyncio.open_connection("127.0.0.1", port)
-                await asyncio.gather(_pass(reader, back), _pass(there, writer))
+                await pass_on(reader, writer, port)
                 return
         writer.close()
-
-
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    with suppress(OSError):
-        writer.close()
-        await writer.wait_closed()
 
 
 class Load:
@@ -139,6 +128,9 @@ async def test_a_rolling_restart_under_load_loses_no_call(three: Gates) -> None:
         await visitor.register("own")
         await visitor.own("configure_server", name="own", settings={"isolation": "per-client"})
         tools = len((await visitor.own("list_tools", server="alpha"))["tools"])
+    for name in NAMES:
+        async with visiting(three[name].url) as visitor:
+            await eventually(lambda visitor=visitor: _keeps_apart(visitor, "own"))
     async with Balancer(three).serving() as balancer:
         load = Load(balancer.url)
         clients = [asyncio.create_task(load.client(f"{name}__add")) for name in (*SHARED, "own")]
@@ -165,6 +157,13 @@ async def test_a_rolling_restart_under_load_loses_no_call(three: Gates) -> None:
                 async with visiting(three[name].url) as one:
                     pids.add(await one.text("alpha__pid"))
             assert len(pids) == 1
+
+
+async def _keeps_apart(visitor: Visitor, name: str) -> bool:
+    """Tell whether a gateway has heard that each client is to have that server for itself."""
+    if name not in {one["name"] for one in (await visitor.own("list_servers"))["servers"]}:
+        return False
+    return bool((await visitor.own("server_state", name=name))["keeping"]["isolation"] == "per-client")
 
 
 async def _more(load: Load, count: int) -> bool:

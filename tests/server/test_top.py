@@ -20,6 +20,7 @@ pytest.importorskip("pty", reason="Unix terminals")
 
 from cli_shell import Shell, shell_in
 from helpers import gone
+from streams import serving_streams
 from terminal import Terminal, terminal
 from toolscore.server.cli.backend import BackendError
 from toolscore.server.cli.socket_backend import SocketBackend
@@ -264,10 +265,7 @@ async def test_an_older_toolscore_is_told_from_one_that_fails(tmp_path: Path) ->
                 writer.write(json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}).encode() + b"\n")
         writer.close()
 
-    server = await asyncio.start_unix_server(older, str(tmp_path / "s"))
-    try:
-        async with SocketBackend.connected(str(tmp_path / "s")) as backend:
-            with pytest.raises(BackendError, match="`toolscore restart` starts this version"):
-                await backend.overview(None)
-    finally:
-        server.close()
+    path = tmp_path / "s"
+    async with serving_streams(older, path), SocketBackend.connected(str(path)) as backend:
+        with pytest.raises(BackendError, match="`toolscore restart` starts this version"):
+            await backend.overview(None)
