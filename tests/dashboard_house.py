@@ -267,6 +267,17 @@ def tool(name: str, description: str, **properties: Any) -> dict[str, Any]:
     return {"name": name, "description": description, "inputSchema": schema}
 
 
+def installing(page: Any, source: str, name: str) -> Any:
+    """Begin to install a server by the form of the page; give its card once it is under way."""
+    page.get_by_text("Install from a source").click()
+    page.get_by_label("Source", exact=True).fill(source)
+    page.get_by_label("Name (optional)").fill(name)
+    page.get_by_role("button", name="Install", exact=True).click()
+    card = page.locator("article").filter(has=page.get_by_role("heading", name=name))
+    card.locator("[data-install=running]").wait_for()
+    return card
+
+
 def listed(file: Path, *tools: dict[str, Any]) -> list[str]:
     """Write what the listing server lists; give the words that start it."""
     new = file.with_suffix(".new")

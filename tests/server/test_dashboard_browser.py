@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from dashboard_house import FORECAST, Browser, browsing, listed, needs_chromium, tool
+from dashboard_house import FORECAST, Browser, browsing, installing, listed, needs_chromium, tool
 from listening import serving
 from ports import free_port
 
@@ -228,12 +228,7 @@ def test_an_installation_by_another_client_is_seen_and_ones_own_is_cancelled(
         go_on.touch()
         card.locator("[data-install=done]").wait_for()
         asking.join()
-        page.get_by_text("Install from a source").click()
-        page.get_by_label("Source", exact=True).fill(f"{source} never {tmp_path / 'never'}")
-        page.get_by_label("Name (optional)").fill("never")
-        page.get_by_role("button", name="Install", exact=True).click()
-        mine = page.locator("article").filter(has=page.get_by_role("heading", name="never"))
-        mine.locator("[data-install=running]").wait_for()
+        mine = installing(page, f"{source} never {tmp_path / 'never'}", "never")
         mine.get_by_role("button", name="Cancel").click()
         mine.locator("[data-install=cancelled]").wait_for()
     names = {one["name"] for one in browser.other.call("list_servers")["structuredContent"]["servers"]}

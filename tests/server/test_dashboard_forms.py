@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dashboard_house import FORECAST, Browser, browsing, listed, needs_chromium, tool
+from dashboard_house import FORECAST, Browser, browsing, installing, listed, needs_chromium, tool
 from ports import free_port
 from toolscore.server.home import Home
 from toolscore.tools.named import NamedSecrets
@@ -161,12 +161,7 @@ def test_a_button_of_an_installation_stays_the_same_one_while_others_go_on(
 ) -> None:
     source = f"command: {sys.executable} -S {FORECAST}"
     with browser.page("/installs") as page:
-        page.get_by_text("Install from a source").click()
-        page.get_by_label("Source", exact=True).fill(f"{source} never {tmp_path / 'never'}")
-        page.get_by_label("Name (optional)").fill("never")
-        page.get_by_role("button", name="Install", exact=True).click()
-        mine = page.locator("article").filter(has=page.get_by_role("heading", name="never"))
-        mine.locator("[data-install=running]").wait_for()
+        mine = installing(page, f"{source} never {tmp_path / 'never'}", "never")
         mine.get_by_role("button", name="Cancel").focus()
         browser.other.call("install_server", source=source, name="other")
         page.locator("article").filter(has_text="other").locator("[data-install=done]").wait_for()
