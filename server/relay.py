@@ -422,10 +422,11 @@ class Relay:
         for frame in reversed(repeated + unsent):
             self._held.appendleft(frame)
             self._held_size += len(frame)
+        welcomed = self._phase != _GREETING
         self._phase = _AWAY
         self._deadline, self._looks = time.monotonic() + LOOK, LOOKS
         if not self._goodbye:
-            time.sleep(self._crashes.back_off())
+            time.sleep(self._crashes.back_off(welcomed))
         if not self._goodbye or self._held:
             self._join()
         return True

@@ -29,13 +29,25 @@ class Crashes:
 
     def __init__(self) -> None:
         self._times: deque[float] = deque(maxlen=CRASHES)
+        self._may_be_same = True
 
-    def back_off(self) -> float:
-        """Note one more; give the seconds to wait before the next start.
+    def back_off(self, welcomed: bool) -> float:
+        """Note the end of a connection; give the seconds to wait before the next start.
+
+        A process that is being killed gives back its connections one after the other, the one at which it takes in
+        others late, perhaps: who is quick comes to the same process once more, and loses that connection too. That is
+        no further crash. It cannot be met a third time, as what ended the second connection was that it listens no
+        more.
+
+        Args:
+            welcomed: Whether it had taken us in.
 
         Raises:
             UnreachableError: If it is not to be started any more.
         """
+        same, self._may_be_same = self._may_be_same and not welcomed, welcomed
+        if same:
+            return 0.0
         now = time.monotonic()
         self._times.append(now)
         recent = sum(now - crash < CRASH_WINDOW for crash in self._times)

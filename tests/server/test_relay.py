@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from toolscore.server.relay_patience import CRASHES
+
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 
 PROGRAM = """
@@ -295,6 +297,25 @@ def test_where_nobody_can_be_reached_requests_are_answered_and_the_status_is_1(t
         write(process, request(1))
         assert process.wait(10) == 1
         assert "gave up" in errors(process)
+
+
+def test_what_dies_while_a_relay_comes_to_it_once_more_crashed_once(tmp_path: Path) -> None:
+    with listening(tmp_path) as listener, relaying(tmp_path) as process:
+        for crash in range(1, CRASHES + 1):
+            with welcomed(listener):
+                pass
+            if crash < CRASHES:
+                listener.accept()[0].close()  # as the kernel does with who waits to be taken in
+        assert process.wait(10) == 1
+        assert f"crashed {CRASHES} times" in errors(process)
+
+
+def test_what_crashes_whenever_it_is_to_take_in_a_relay_is_given_up(tmp_path: Path) -> None:
+    with listening(tmp_path) as listener, relaying(tmp_path) as process:
+        for _ in range(CRASHES + 1):  # the first end may be that of one that crashed before
+            listener.accept()[0].close()
+        assert process.wait(10) == 1
+        assert f"crashed {CRASHES} times" in errors(process)
 
 
 def lines_of(size: int) -> bytes:
